@@ -1,0 +1,78 @@
+"""Augmentations that mix pairs of images and their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from greenedge.config.convert import Positive, Probability
+from greenedge.data.loader import Batch
+
+
+def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probability: Probability = 1.0) -> Batch:
+    """Blends each image, and its label, with another of the batch (Zhang et al. 2018, mixup).
+
+    x = k x_i + (1 - k) x_j, with k drawn for each image from Beta(alpha, alpha).
+
+    Args:
+        batch: images (B, 3, H, W); uint8 ones become float in [0, 1].
+        generator: draws partners and shares.
+        alpha: of the Beta distribution; small values keep most images nearly pure.
+        probability: of an image being mixed at all.
+    """
+    keep = _shares(len(batch.images), alpha, probability, generator).to(batch.images.device)
+    partner = torch.randperm(len(batch.images), generator=generator).to(batch.images.device)
+    images = batch.images
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    mixed = torch.lerp(images[partner], images, keep.view(-1, 1, 1, 1))
+    return Batch(mixed, _mix_targets(batch, partner, keep), batch.num_classes)
+
+
+def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probability: Probability = 1.0) -> Batch:
+    """Pastes a rectangle of another image of the batch into each image (Yun et al. 2019, CutMix).
+
+    The rectangle covers 1 - k of the image before it is cut off at the border, k drawn for each image from
+    Beta(alpha, alpha); the label is shared by the areas that are really visible.
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws partners, rectangles and shares.
+        alpha: of the Beta distribution; 1 is uniform.
+        probability: of an image being mixed at all.
+    """
+    count, _, height, width = batch.images.shape
+    cut = (1 - _shares(count, alpha, probability, generator)).sqrt()
+    partner = torch.randperm(count, generator=generator).to(batch.images.device)
+    rows = _interval(cut, height, generator)
+    columns = _interval(cut, width, generator)
+    pasted = (rows[:, None, :, None] & columns[:, None, None, :]).to(batch.images.device)
+    keep = 1 - pasted.float().mean(dim=(1, 2, 3))
+    images = torch.where(pasted, batch.images[partner], batch.images)
+    return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)
+
+
+def _interval(share: Tensor, size: int, generator: Generator) -> Tensor:
+    """Bool (B, size): a run of `share` of the pixels around a uniform centre, cut off at the border."""
+    half = (share * size / 2).view(-1, 1)
+    centre = torch.rand(len(share), 1, generator=generator) * size
+    pixel = torch.arange(size) + 0.5
+    return (pixel - centre).abs() < half
+
+
+def _shares(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:
+    """float32 (count,): what each image keeps of itself; 1 where it is not mixed."""
+    seed = int(torch.randint(2**62, (), generator=generator))  # torch's Beta takes no generator
+    random = np.random.default_rng(seed)
+    shares = random.beta(alpha, alpha, size=count)
+    shares[random.random(count) >= probability] = 1.0
+    return torch.from_numpy(shares).float()
+
+
+def _mix_targets(batch: Batch, partner: Tensor, keep: Tensor) -> Tensor:
+    targets = batch.targets
+    if not targets.is_floating_point():
+        targets = F.one_hot(targets, batch.num_classes).float()
+    return torch.lerp(targets[partner], targets, keep.view(-1, 1))

@@ -1,0 +1,1 @@
+"""The command line: arguments only. Commands import their workflow when they run, so that help answers at once."""

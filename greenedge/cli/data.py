@@ -1,0 +1,69 @@
+"""`greenedge data prepare | download | synth`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenedge.cli.output import say
+
+Out = Annotated[Path, typer.Option(help="The folder to make.")]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get images ready for training.")
+
+
+@app.command()
+def prepare(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Folders or zip files with train/ and val/, which together hold one data set."),
+    ],
+    out: Out,
+    size: Annotated[int, typer.Option(min=1, help="Pixels a side of the stored images.")] = 64,
+    classes: Annotated[int | None, typer.Option(min=1, help="Keep the first N classes.")] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="Keep the first N training images of each class.")
+    ] = None,
+) -> None:
+    """Decode images once into memory-mapped arrays.
+
+    Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt) and any tree with one
+    folder a class (train/CLASS/*, val/CLASS/*).
+    """
+    from greenedge.data.prepare import PrepareOptions
+    from greenedge.workflows.data import prepare_data
+
+    for line in prepare_data(sources, out, PrepareOptions(size, classes, per_class)):
+        say(line)
+
+
+@app.command()
+def download(
+    out: Out,
+    url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
+    md5: Annotated[str | None, typer.Option(help="The MD5 of that archive.")] = None,
+) -> None:
+    """Fetch TinyImageNet's official archive (237 MB); a broken download is continued."""
+    from greenedge.data.download import OFFICIAL_MD5, OFFICIAL_URL
+    from greenedge.workflows.data import download_data
+
+    for line in download_data(out, url or OFFICIAL_URL, md5 or OFFICIAL_MD5):
+        say(line)
+
+
+@app.command()
+def synth(
+    out: Out,
+    classes: Annotated[int, typer.Option(help="2 to 10.")] = 10,
+    per_class: Annotated[int, typer.Option(help="Training images a class.")] = 400,
+    val_per_class: Annotated[int, typer.Option(help="Validation images a class.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
+) -> None:
+    """Generate images of graded difficulty in TinyImageNet's layout, for a first run without a download."""
+    from greenedge.data.synth import SynthOptions
+    from greenedge.workflows.data import synthesize_data
+
+    for line in synthesize_data(out, SynthOptions(classes, per_class, val_per_class, seed)):
+        say(line)

@@ -1,0 +1,27 @@
+"""`greenedge flops`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenedge.cli.options import Json, Overrides
+from greenedge.cli.output import show, show_json
+
+
+def flops(
+    config: Annotated[Path, typer.Option(help="The recipe, a YAML file.")],
+    overrides: Overrides = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs; by default the data set's, or 200 without one.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for flops.json and flops.csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """GFLOPs and parameters of each exit of a recipe, before any training."""
+    from greenedge.workflows.flops import count_recipe
+
+    report = count_recipe(config, overrides or [], classes, out)
+    show_json(report.json) if as_json else show(report.text)

@@ -1,0 +1,203 @@
+"""Nodes turned into typed values: one function for every annotation a recipe or a part may use."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from greenedge.config.nodes import Node, join_key
+from greenedge.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, for use in `Annotated`; `above` and `below` are themselves excluded."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+    def __str__(self) -> str:
+        named = {"at least": self.minimum, "at most": self.maximum, "above": self.above, "below": self.below}
+        return " and ".join(f"{name} {limit:g}" for name, limit in named.items() if limit is not None)
+
+
+Probability = Annotated[float, Range(minimum=0, maximum=1)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(minimum=0)]
+Fraction = Annotated[float, Range(minimum=0, below=1)]
+Count = Annotated[int, Range(minimum=1)]
+CountOrZero = Annotated[int, Range(minimum=0)]
+
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
+
+
+class RuleError(ValueError):
+    """A rule between the fields of a dataclass is broken; raised from its `__post_init__`.
+
+    Args:
+        key: the dotted key, below the dataclass, that is to be changed.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def convert(node: Node, annotation: Any, key: str) -> Any:
+    """The node's value as `annotation`: a scalar type, Annotated range, Literal, union, tuple or dataclass.
+
+    Classes with a `from_node(node, key)` constructor convert themselves.
+
+    Raises:
+        ConfigError: the value has another type or lies out of range; names the place and the dotted key.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _ranged(convert(node, arguments[0], key), arguments[1], node, key)
+    if origin is Literal:
+        if node.value in arguments and type(node.value) is type(arguments[0]):
+            return node.value
+        raise mismatch(node, key, one_of(arguments), suggestion(node.value, arguments))
+    if origin in (Union, types.UnionType):
+        return _union(node, arguments, key)
+    if origin is tuple:
+        return _tuple(node, arguments, key)
+    if hasattr(annotation, "from_node"):
+        return annotation.from_node(node, key)
+    if dataclasses.is_dataclass(annotation):
+        return _dataclass(node, annotation, key)
+    return _scalar(node, annotation, key)
+
+
+def convert_mapping(node: Node, hints: dict[str, Any], required: Collection[str], key: str) -> dict[str, Any]:
+    """Converts a mapping whose keys must be among `hints`, all of `required` present.
+
+    Raises:
+        ConfigError: an unknown key (with a suggestion), a missing one, or a value that does not convert.
+    """
+    if node.value is None:
+        node = Node({}, node.where)
+    if not isinstance(node.value, dict):
+        raise mismatch(node, key, "a mapping with " + ("the keys " + ", ".join(hints) if hints else "no keys"))
+    for name, child in node.value.items():
+        if name not in hints:
+            known = f"the keys here are {', '.join(hints)}" if hints else "there are no options here"
+            hint = suggestion(name, hints) or known
+            raise ConfigError(f"unknown key; {hint}", key=join_key(key, name), where=child.where)
+    for name in required:
+        if name not in node.value:
+            raise ConfigError("missing; it has no default", key=join_key(key, name), where=node.where)
+    return {name: convert(child, hints[name], join_key(key, name)) for name, child in node.value.items()}
+
+
+def mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
+    """The error "expected X, found Y"."""
+    shown = node.plain()
+    kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
+    found = kinds.get(type(shown), repr(shown))
+    return ConfigError(
+        f"expected {expected}, found {found}" + (f"; {hint}" if hint else ""),
+        key=key or None,
+        where=node.where,
+    )
+
+
+def suggestion(word: object, known: Collection[Any]) -> str:
+    """`did you mean 'x'?` for the nearest of `known`, or nothing."""
+    near = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def one_of(values: Collection[Any]) -> str:
+    """`a, b or c`."""
+    *most, last = [str(value) for value in values]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _scalar(node: Node, kind: type, key: str) -> Any:
+    value = node.value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise mismatch(node, key, "a finite number")
+    if type(value) is not kind:
+        raise mismatch(node, key, _EXPECTED[kind])
+    return value
+
+
+def _ranged(value: Any, allowed: Range, node: Node, key: str) -> Any:
+    if value not in allowed:
+        raise mismatch(node, key, f"a number {allowed}")
+    return value
+
+
+def _tuple(node: Node, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
+    if not isinstance(node.value, list):
+        raise mismatch(node, key, "a list")
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(node.value)
+    if len(arguments) != len(node.value):
+        raise ConfigError(f"expected a list of {len(arguments)}, found {len(node.value)}", key=key, where=node.where)
+    pairs = zip(node.value, arguments, strict=True)
+    return tuple(convert(item, kind, join_key(key, str(i))) for i, (item, kind) in enumerate(pairs))
+
+
+def _union(node: Node, arguments: tuple[Any, ...], key: str) -> Any:
+    if node.value is None and type(None) in arguments:
+        return None
+    choices = [argument for argument in arguments if argument is not type(None)]
+    if isinstance(node.value, list):  # a list can only be meant for the list among the choices
+        choices = [choice for choice in choices if get_origin(choice) is tuple] or choices
+    if len(choices) == 1:
+        return convert(node, choices[0], key)
+    for choice in choices:
+        if get_origin(choice) is Literal and node.value in get_args(choice):
+            return node.value
+    words = [f"{a!r}" for choice in choices if get_origin(choice) is Literal for a in get_args(choice)]
+    others = ["a list" for choice in choices if get_origin(choice) is tuple]
+    raise mismatch(node, key, one_of(others + words))
+
+
+def _dataclass(node: Node, kind: Any, key: str) -> Any:
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init and field.compare}
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    values = convert_mapping(node, {name: hints[name] for name in fields}, required, key)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        culprit, below = node, error.key if isinstance(error, RuleError) else ""
+        for name in below.split("."):
+            if isinstance(culprit.value, dict) and name in culprit.value:
+                culprit = culprit.value[name]
+        key = join_key(key, below) if below else key
+        raise ConfigError(str(error), key=key or None, where=culprit.where) from None

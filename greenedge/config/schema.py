@@ -1,0 +1,148 @@
+"""The recipe: what every key means, its unit, its limits and its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from greenedge.config.convert import Count, CountOrZero, NonNegative, Positive, Range, RuleError
+from greenedge.config.parts import Part
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are presented to the network.
+
+    Attributes:
+        path: folder of a prepared data set (`greenedge data prepare`).
+        image_size: pixels a side; other sizes are reached by bicubic resizing on the batch.
+        calibration_per_class: training images a class set aside to choose weights and thresholds on.
+        mean: of each channel (R, G, B), pixels in [0, 1]; ImageNet's by default.
+        std: of each channel, likewise.
+    """
+
+    path: str
+    image_size: Annotated[int, Range(minimum=8, maximum=2048)] = 64
+    calibration_per_class: CountOrZero = 25
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ExitConfig:
+    """One early exit: a head after a named block.
+
+    Attributes:
+        after: a block (`layer1.0`), or a stage (`layer1`: after its last block).
+        head: a name in `EXIT_HEADS`, with its options.
+    """
+
+    after: str
+    head: Part = Part("light")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: a backbone and its early exits.
+
+    Attributes:
+        backbone: a name in `BACKBONES`.
+        weights: null (random), `imagenet` (torchvision's), or the path of a `.pth` or `.safetensors` file.
+        stem: `imagenet` (as published), or `small`: 3x3, stride 1, no pooling (ResNet family).
+        exits: the early exits, first to last; the backbone's own classifier is the final one.
+    """
+
+    backbone: str
+    weights: str | None = None
+    stem: Literal["imagenet", "small"] = "imagenet"
+    exits: tuple[ExitConfig, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the weights are found.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        optimizer: a name in `OPTIMIZERS`, with its options.
+        schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
+        loss: a name in `LOSSES`, with its options; applied to each exit.
+        exit_weights: factor of each exit's loss, early exits in order, then the final one; null: all 1.
+        gradient_clip_norm: largest norm of the whole gradient; null: unlimited.
+        ema_decay: a step, of the averaged weights that are evaluated and kept as best; null: no averaging.
+        precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
+        channels_last: memory layout of images and weights.
+        compile: run the network through `torch.compile`.
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+        seed: of the weights, the order of the images and the augmentations.
+    """
+
+    epochs: Count
+    batch_size: Count = 256
+    optimizer: Part = Part("adam")
+    schedule: Part = Part("constant")
+    loss: Part = Part("cross_entropy")
+    exit_weights: tuple[NonNegative, ...] | None = None
+    gradient_clip_norm: Positive | None = None
+    ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
+
+    def __post_init__(self) -> None:
+        """Rules between fields."""
+        if self.exit_weights is not None and not any(self.exit_weights):
+            raise RuleError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which operating points are reported.
+
+    Attributes:
+        criterion: a name in `CRITERIA`: what the threshold is compared with.
+        thresholds: shared by all early exits, in the criterion's unit (entropy: nats), or `all`: every
+            distinct operating point.
+    """
+
+    criterion: str = "entropy"
+    thresholds: tuple[NonNegative, ...] | Literal["all"] = "all"
+
+    def __post_init__(self) -> None:
+        """Rules between fields."""
+        if not self.thresholds:
+            raise RuleError("thresholds", "is empty; give at least one number, or all")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole recipe.
+
+    Attributes:
+        data: which images.
+        model: which network.
+        train: how its weights are found.
+        augment: applied to each training batch, in order; names in `AUGMENTATIONS`.
+        sweep: which operating points are reported.
+        origins: dotted key -> the file and line that set it.
+    """
+
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+    augment: tuple[Part, ...] = ()
+    sweep: SweepConfig = SweepConfig()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Rules between sections."""
+        weights, exits = self.train.exit_weights, len(self.model.exits) + 1
+        if weights is not None and len(weights) != exits:
+            raise RuleError(
+                "train.exit_weights",
+                f"has {len(weights)} numbers and needs {exits}: one for each early exit, in order, and the final one",
+            )

@@ -1,0 +1,123 @@
+"""GFLOPs and parameters of every exit, counted with fvcore (one multiply-add is 1)."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from greenedge.errors import MeasurementError
+from greenedge.models.modes import evaluation_mode
+from greenedge.models.multi_exit import MultiExitNetwork
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # fvcore scripts functions on import, which torch has deprecated
+    from fvcore.nn import FlopCountAnalysis
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """The cost of one exit for one image.
+
+    Attributes:
+        after: the last block before the exit.
+        trunk_gflops: of the blocks since the exit before.
+        head_gflops: of this exit's head.
+        alone_gflops: if it were the only exit: all blocks so far and this head.
+        gflops: cumulative: all blocks and all heads up to and including this exit's.
+        parameters: cumulative, likewise.
+    """
+
+    after: str
+    trunk_gflops: float
+    head_gflops: float
+    alone_gflops: float
+    gflops: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """The cost of a network, exit by exit.
+
+    Attributes:
+        exits: first to last; the final exit is the last.
+        plain_gflops: of the backbone without early exits.
+        plain_parameters: likewise.
+        uncounted: operators that fvcore cannot count, such as additions, with how often they run.
+    """
+
+    exits: tuple[ExitCost, ...]
+    plain_gflops: float
+    plain_parameters: int
+    uncounted: dict[str, int]
+
+
+def count_costs(network: MultiExitNetwork, image_size: int, operators: Collection[str] | None = None) -> NetworkCost:
+    """Counts every segment and head of a network on one blank image.
+
+    Args:
+        network: left in the mode it is in.
+        image_size: pixels a side.
+        operators: count only these, by fvcore's names (`conv`, `linear`, `batch_norm`, ...); None: all it knows.
+
+    Raises:
+        MeasurementError: fvcore cannot trace the network.
+    """
+    image = torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device)
+    uncounted: Counter[str] = Counter()
+    trunks, heads = [], []
+    with evaluation_mode(network), torch.no_grad():
+        features = image
+        for index, segment in enumerate(network.segments):
+            trunks.append(_count(nn.Sequential(*segment.blocks), features, operators, uncounted))
+            features = network.advance(index, features)
+            heads.append(_count(_Head(network, index), features, operators, uncounted))
+
+    trunk_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
+    classifier_parameters = _parameters(network.backbone) - sum(trunk_parameters)
+    head_parameters = [*map(_parameters, network.heads), classifier_parameters]
+    alone = (trunk + head for trunk, head in zip(accumulate(trunks), heads, strict=True))
+    gflops = accumulate(trunk + head for trunk, head in zip(trunks, heads, strict=True))
+    parameters = accumulate(trunk + head for trunk, head in zip(trunk_parameters, head_parameters, strict=True))
+    names = [segment.after for segment in network.segments]
+    return NetworkCost(
+        exits=tuple(map(ExitCost, names, trunks, heads, alone, gflops, parameters)),
+        plain_gflops=sum(trunks) + heads[-1],
+        plain_parameters=_parameters(network.backbone),
+        uncounted=dict(sorted(uncounted.items())),
+    )
+
+
+class _Head(nn.Module):
+    """One exit's classifier as a module, which is what fvcore counts."""
+
+    def __init__(self, network: MultiExitNetwork, exit_index: int) -> None:
+        super().__init__()
+        self.network, self.exit_index = network, exit_index
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network.classify(self.exit_index, features)
+
+
+def _count(module: nn.Module, features: Tensor, operators: Collection[str] | None, uncounted: Counter[str]) -> float:
+    """GFLOPs of a module on one input; adds the operators that fvcore passes over to `uncounted`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, which say nothing of use to whoever counts
+        analysis = FlopCountAnalysis(module, features)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        try:
+            flops = analysis.by_operator()
+        except RuntimeError as error:
+            raise MeasurementError(f"fvcore cannot trace the network: {error}") from error
+        uncounted.update(analysis.unsupported_ops())
+    return float(sum(count for name, count in flops.items() if operators is None or name in operators)) / 1e9
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

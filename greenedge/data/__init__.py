@@ -1,0 +1,1 @@
+"""Images: sources in many layouts, prepared once into memory-mapped arrays, read in batches."""

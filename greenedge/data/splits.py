@@ -1,0 +1,47 @@
+"""Training images set aside to choose things on, so that validation images stay untouched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from greenedge.data.prepared import PreparedSplit
+from greenedge.errors import DataError
+
+# One fixed draw, whatever the training seed, so that runs of several seeds can be compared.
+_SEED = 20_240_601
+
+
+def split_digest(split: PreparedSplit) -> str:
+    """Names the classes and the images of a split by their labels and rows, without reading the pixels."""
+    digest = hashlib.sha256(json.dumps([info.id for info in split.classes]).encode())
+    for array in (split.labels, split.rows):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def carve_calibration(train: PreparedSplit, per_class: int) -> tuple[PreparedSplit, PreparedSplit]:
+    """Splits the training images into (training, calibration), `per_class` of each class in the latter.
+
+    The same images are drawn every time; no pixels are copied.
+
+    Raises:
+        DataError: a class would keep no image to train on.
+    """
+    counts = np.bincount(train.labels[train.rows], minlength=len(train.classes))
+    if per_class and counts.min() <= per_class:
+        scarce = train.classes[int(counts.argmin())].id
+        raise DataError(
+            f"calibration_per_class is {per_class}, and class {scarce!r} has {counts.min()} training images; "
+            "choose a smaller one"
+        )
+    shuffled = train.rows[np.random.default_rng(_SEED).permutation(len(train.rows))]
+    by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    position = np.arange(len(by_class)) - np.repeat(starts, counts)
+    calibration = np.sort(by_class[position < per_class])
+    training = np.sort(by_class[position >= per_class])
+    return replace(train, rows=training), replace(train, name="calibration", rows=calibration)

@@ -1,0 +1,52 @@
+"""The errors that are the user's to mend: one sentence each, saying what was found and the way out."""
+
+from __future__ import annotations
+
+
+class GreenedgeError(Exception):
+    """Base of all expected errors; the command line prints the sentence and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(GreenedgeError):
+    """An argument of a command that cannot be used as given."""
+
+    exit_code = 2
+
+
+class ConfigError(GreenedgeError):
+    """A configuration that cannot be used as written.
+
+    Args:
+        message: what was found, what was expected, the way out.
+        key: the dotted key it is about, such as `train.epochs`.
+        where: file and line (`configs/a.yaml:12`) or the option (`--set train.epochs=0`) that said it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, key: str | None = None, where: str | None = None) -> None:
+        sentence = ": ".join(part for part in (where, key, message) if part)
+        super().__init__(sentence.replace("\n", "\\n"))  # what a user wrote may hold line breaks
+        self.message, self.key, self.where = message, key, where
+
+
+class InstallationError(GreenedgeError):
+    """Packages that do not work together as installed."""
+
+
+class DataError(GreenedgeError):
+    """A data source or a prepared data set that is missing, broken or does not fit."""
+
+
+class CheckpointError(GreenedgeError):
+    """Weights or a run directory that are missing, broken or do not fit."""
+
+
+class TrainingError(GreenedgeError):
+    """A training that cannot go on; what was saved before stays resumable."""
+
+
+class MeasurementError(GreenedgeError):
+    """A cost that cannot be counted or measured."""

@@ -1,0 +1,129 @@
+"""Operating points of one threshold that all early exits share, found without running the network.
+
+Image i leaves at the first exit e whose uncertainty s_e lies strictly below T. With the running minimum
+m_e = min(s_1 .. s_e), it has left by exit e exactly if m_e < T. The accuracy at T is therefore a sum of step
+functions of T, one an exit, and sorting each m_e once gives all thresholds at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenedge.errors import UsageError
+from greenedge.exits.confidence import Criterion
+from greenedge.exits.outputs import ExitOutputs
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a network does at one setting of its thresholds.
+
+    Attributes:
+        thresholds: of each early exit, in the criterion's unit.
+        accuracy: in [0, 1].
+        exit_shares: of the images, by exit; they sum to 1.
+        gflops: mean over the images.
+    """
+
+    thresholds: tuple[float, ...]
+    accuracy: float
+    exit_shares: tuple[float, ...]
+    gflops: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Operating points of P shared thresholds, by column.
+
+    Attributes:
+        thresholds: float64 (P,), in the criterion's unit.
+        accuracy: float64 (P,), in [0, 1].
+        exit_shares: float64 (P, E).
+        gflops: float64 (P,), mean over the images.
+    """
+
+    thresholds: np.ndarray
+    accuracy: np.ndarray
+    exit_shares: np.ndarray
+    gflops: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.thresholds)
+
+    def points(self) -> Iterator[OperatingPoint]:
+        """Row by row."""
+        early_exits = self.exit_shares.shape[1] - 1
+        columns = (self.thresholds, self.accuracy, self.exit_shares, self.gflops)
+        for threshold, accuracy, shares, gflops in zip(*(c.tolist() for c in columns), strict=True):
+            yield OperatingPoint((threshold,) * early_exits, accuracy, tuple(shares), gflops)
+
+
+@dataclass(frozen=True)
+class ExitScores:
+    """What thresholds need to know of a network's outputs; made once, good for any number of sweeps.
+
+    Attributes:
+        criterion: what is compared with the threshold.
+        minima: float64 (E-1, N), the smallest uncertainty up to each early exit.
+        correct: bool (E, N), whether each exit is right.
+        gflops: float64 (E,), cost of one image that leaves at each exit.
+    """
+
+    criterion: Criterion
+    minima: np.ndarray
+    correct: np.ndarray
+    gflops: np.ndarray
+
+
+def score_outputs(outputs: ExitOutputs, criterion: Criterion) -> ExitScores:
+    """Computes each early exit's uncertainty and each exit's correctness."""
+    uncertainty = criterion.uncertainty(outputs.logits[:-1]).astype(np.float64)
+    minima = np.minimum.accumulate(uncertainty, axis=0)
+    return ExitScores(criterion, minima, outputs.correct(), outputs.gflops)
+
+
+def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarray) -> Sweep:
+    """The operating points of the given thresholds, in their order.
+
+    Args:
+        scores: of E exits on N images.
+        thresholds: shared by all early exits, in the criterion's unit; at least one.
+
+    Raises:
+        UsageError: no threshold, or one that is not a number.
+    """
+    chosen = np.asarray(thresholds, dtype=np.float64)
+    if chosen.size == 0 or np.isnan(chosen).any():
+        raise UsageError("thresholds must be numbers, and at least one")
+    limits = chosen if scores.criterion.leaves_below else -chosen
+    correct = scores.correct.astype(np.int64)
+    exits, count = correct.shape
+    left = np.zeros((exits + 1, len(limits)), dtype=np.int64)  # images gone before exit 0, 1, ..., E
+    left[exits] = count
+    right = np.full(len(limits), correct[-1].sum())
+    for index, minima in enumerate(scores.minima):
+        order = np.argsort(minima)
+        left[index + 1] = np.searchsorted(minima[order], limits, side="left")
+        # Whoever has left by this exit counts with this exit's answer in place of the next one's.
+        gains = np.append(0, np.cumsum((correct[index] - correct[index + 1])[order]))
+        right += gains[left[index + 1]]
+    shares = np.diff(left, axis=0).T / count
+    return Sweep(chosen, right / count, shares, shares @ scores.gflops)
+
+
+def sweep_all(scores: ExitScores) -> Sweep:
+    """Every distinct operating point of a shared threshold, from "none leaves early" to "all leave at once".
+
+    Nothing changes between two neighbouring values of the images' running minima, so one threshold is given for each
+    such interval: its closed end, or, for the last, the next number after the largest value.
+    """
+    never = scores.criterion.limit(scores.criterion.never)
+    before = np.vstack([np.full_like(scores.minima[:1], np.inf), scores.minima[:-1]])
+    # A minimum that only repeats the exit before changes nothing: that image has left by then.
+    values = np.unique(scores.minima[scores.minima < before])
+    limits = np.append(values, np.nextafter(values[-1:], np.inf)) if len(values) else np.array([never])
+    limits[0] = never
+    return sweep_thresholds(scores, limits if scores.criterion.leaves_below else -limits)

@@ -1,0 +1,149 @@
+"""Known networks, all torchvision's own, cut into named blocks.
+
+A cut is a list of (name, module) in the order of execution, without the classifier. Blocks refer to the modules of
+the original network and hold nothing of their own, so state-dict names and results stay torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from greenedge.config.convert import suggestion
+from greenedge.errors import ConfigError
+
+Blocks = list[tuple[str, nn.Module]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that are cut in the same way.
+
+    Attributes:
+        blocks: from a torchvision network to its named blocks.
+        classifier: from a torchvision network and the last block's output to logits (N, C).
+        classifier_name: the state-dict name of the last linear layer.
+        small_stem: replaces the stem by a 3x3 stride-1 convolution without pooling, where that is supported.
+    """
+
+    blocks: Callable[[nn.Module], Blocks]
+    classifier: Callable[[nn.Module, Tensor], Tensor]
+    classifier_name: str
+    small_stem: Callable[[nn.Module], None] | None = None
+
+
+def _resnet_blocks(net: nn.Module) -> Blocks:
+    stem = nn.Sequential(*(net.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")))
+    stages = ("layer1", "layer2", "layer3", "layer4")
+    return [("stem", stem), *(block for stage in stages for block in _children(net, stage))]
+
+
+def _resnet_classifier(net: nn.Module, features: Tensor) -> Tensor:
+    pooled = net.get_submodule("avgpool")(features)
+    return cast(Tensor, net.get_submodule("fc")(torch.flatten(pooled, 1)))
+
+
+def _resnet_small_stem(net: nn.Module) -> None:
+    conv = cast(nn.Conv2d, net.get_submodule("conv1"))
+    small = nn.Conv2d(3, conv.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+    net.conv1, net.maxpool = small, nn.Identity()
+
+
+def _plain_blocks(net: nn.Module) -> Blocks:
+    """AlexNet and VGG: a convolution with its norm and activation, or a pooling; named by its last layer."""
+    groups: list[Blocks] = []
+    for name, layer in _children(net, "features"):
+        if not groups or isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            groups.append([])
+        groups[-1].append((name, layer))
+    return [(group[-1][0], nn.Sequential(*(layer for _, layer in group))) for group in groups]
+
+
+def _plain_classifier(net: nn.Module, features: Tensor) -> Tensor:
+    pooled = net.get_submodule("avgpool")(features)
+    return cast(Tensor, net.get_submodule("classifier")(torch.flatten(pooled, 1)))
+
+
+def _efficientnet_blocks(net: nn.Module) -> Blocks:
+    blocks: Blocks = []
+    for name, stage in _children(net, "features"):
+        inverted_residuals = type(stage) is nn.Sequential  # the first and the last are one convolution each
+        blocks += _children(net, name) if inverted_residuals else [(name, stage)]
+    return blocks
+
+
+def _children(net: nn.Module, parent: str) -> Blocks:
+    return [(f"{parent}.{name}", child) for name, child in net.get_submodule(parent).named_children()]
+
+
+_RESNET = Family(_resnet_blocks, _resnet_classifier, "fc", _resnet_small_stem)
+_ALEXNET = Family(_plain_blocks, _plain_classifier, "classifier.6")
+_VGG = Family(_plain_blocks, _plain_classifier, "classifier.6")
+_EFFICIENTNET = Family(_efficientnet_blocks, _plain_classifier, "classifier.1")
+
+# The names are torchvision's: `torchvision.models.get_model(name)` builds the network.
+BACKBONES: dict[str, Family] = {
+    "alexnet": _ALEXNET,
+    "vgg11": _VGG,
+    "vgg11_bn": _VGG,
+    "vgg13": _VGG,
+    "vgg13_bn": _VGG,
+    "vgg16": _VGG,
+    "vgg16_bn": _VGG,
+    "vgg19": _VGG,
+    "vgg19_bn": _VGG,
+    "resnet18": _RESNET,
+    "resnet34": _RESNET,
+    "resnet50": _RESNET,
+    "resnet101": _RESNET,
+    "resnet152": _RESNET,
+    "resnext50_32x4d": _RESNET,
+    "resnext101_32x8d": _RESNET,
+    "efficientnet_b0": _EFFICIENTNET,
+    "efficientnet_b1": _EFFICIENTNET,
+    "efficientnet_b2": _EFFICIENTNET,
+    "efficientnet_b3": _EFFICIENTNET,
+    "efficientnet_b4": _EFFICIENTNET,
+    "efficientnet_b5": _EFFICIENTNET,
+    "efficientnet_b6": _EFFICIENTNET,
+    "efficientnet_b7": _EFFICIENTNET,
+    "efficientnet_v2_s": _EFFICIENTNET,
+}
+
+
+def find_family(backbone: str) -> Family:
+    """The family of a backbone.
+
+    Raises:
+        ConfigError: there is no such backbone.
+    """
+    if backbone not in BACKBONES:
+        hint = suggestion(backbone, BACKBONES) or f"known are {', '.join(BACKBONES)}"
+        raise ConfigError(f"there is no {backbone!r}; {hint}", key="backbone")
+    return BACKBONES[backbone]
+
+
+def build_backbone(backbone: str, num_classes: int, stem: str = "imagenet") -> nn.Module:
+    """The torchvision network, randomly initialised as torchvision does.
+
+    Args:
+        backbone: a name in `BACKBONES`.
+        num_classes: outputs of the classifier.
+        stem: `imagenet`, or `small` for a 3x3 stride-1 convolution without pooling (ResNet family).
+
+    Raises:
+        ConfigError: there is no such backbone, or it has no small stem.
+    """
+    family = find_family(backbone)
+    net: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=num_classes)
+    if stem == "small":
+        if family.small_stem is None:
+            raise ConfigError(f"{backbone} has no small stem; only the ResNet family has", key="stem")
+        family.small_stem(net)
+    return net

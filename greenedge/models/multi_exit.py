@@ -1,0 +1,159 @@
+"""A backbone with exits: its blocks in segments, each ending at an exit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from greenedge.config import ExitConfig, ModelConfig, build_part
+from greenedge.config.convert import suggestion
+from greenedge.errors import ConfigError
+from greenedge.models.backbones import Blocks, Family, build_backbone, find_family
+from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.models.modes import evaluation_mode
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Blocks between two exits.
+
+    Attributes:
+        after: name of its last block.
+        blocks: to be run in order.
+    """
+
+    after: str
+    blocks: tuple[nn.Module, ...]
+
+
+class MultiExitNetwork(nn.Module):
+    """A torchvision network that also answers early.
+
+    Exit `e` of E answers after segment `e`; exit E-1 is the backbone's own classifier. The network knows nothing of
+    thresholds: it gives the logits of all exits (`forward`), or one segment and one exit at a time (`advance` and
+    `classify`), so that whoever decides can stop asking.
+
+    Args:
+        backbone: a torchvision network.
+        family: how it is cut.
+        blocks: its named blocks, in order.
+        exits: (position of the block, head), by rising position.
+
+    Attributes:
+        backbone: the torchvision network; its state-dict names are kept below `backbone.`.
+        heads: the early exits' heads, in order.
+        segments: E of them.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, family: Family, blocks: Blocks, exits: Sequence[tuple[int, nn.Module]]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleList(head for _, head in exits)
+        self._family = family
+        # A plain list: the blocks are the backbone's own modules and must not be registered twice.
+        self.segments: list[Segment] = []
+        start = 0
+        for position in [*(position for position, _ in exits), len(blocks) - 1]:
+            modules = tuple(module for _, module in blocks[start : position + 1])
+            self.segments.append(Segment(blocks[position][0], modules))
+            start = position + 1
+
+    @property
+    def num_exits(self) -> int:
+        """E: early exits and the final one."""
+        return len(self.segments)
+
+    def advance(self, exit_index: int, features: Tensor) -> Tensor:
+        """Runs one segment: from the features of the exit before (or images, for the first) to this exit's."""
+        for block in self.segments[exit_index].blocks:
+            features = block(features)
+        return features
+
+    def classify(self, exit_index: int, features: Tensor) -> Tensor:
+        """Logits (N, C) of one exit from its segment's features."""
+        if exit_index < len(self.heads):
+            return cast(Tensor, self.heads[exit_index](features))
+        return self._family.classifier(self.backbone, features)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Logits (N, C) of every exit, first to last, for images (N, 3, H, W)."""
+        logits = []
+        features = images
+        for exit_index in range(self.num_exits):
+            features = self.advance(exit_index, features)
+            logits.append(self.classify(exit_index, features))
+        return logits
+
+
+def build_network(config: ModelConfig, num_classes: int, image_size: int) -> MultiExitNetwork:
+    """Builds the network of a recipe with random weights.
+
+    The backbone is made first, so that with the same seed its weights are those torchvision would have made.
+
+    Args:
+        config: backbone and exits; `weights` are not loaded here.
+        num_classes: outputs of every exit.
+        image_size: pixels a side of the images, which decide the shapes of the heads.
+
+    Raises:
+        ConfigError: an unknown backbone, block, head or option, a repeated exit, or images too small for it.
+    """
+    family = find_family(config.backbone)
+    backbone = build_backbone(config.backbone, num_classes, config.stem)
+    blocks = family.blocks(backbone)
+    positions = _exit_positions(config.exits, [name for name, _ in blocks])
+    shapes = _output_shapes(config.backbone, blocks, image_size)
+    heads = [
+        build_part(exit.head, EXIT_HEADS, shapes[p], num_classes)
+        for p, exit in zip(positions, config.exits, strict=True)
+    ]
+    return MultiExitNetwork(backbone, family, blocks, list(zip(positions, heads, strict=True)))
+
+
+def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[int]:
+    positions: list[int] = []
+    for index, exit in enumerate(exits):
+        key = f"exits.{index}.after"
+        inside = [p for p, name in enumerate(names) if name == exit.after or name.startswith(f"{exit.after}.")]
+        if not inside:
+            hint = suggestion(exit.after, [*names, *_stages(names)]) or f"the blocks are {', '.join(names)}"
+            raise ConfigError(f"there is no block {exit.after!r}; {hint}", key=key)
+        position = inside[-1]
+        if position in positions:
+            raise ConfigError(f"there is already an exit after {names[position]!r}; name each block once", key=key)
+        if position < max(positions, default=-1):
+            raise ConfigError(f"{exit.after!r} comes before the exit above it; list exits first to last", key=key)
+        if position == len(names) - 1:
+            raise ConfigError(
+                f"{exit.after!r} is the last block, where the final classifier already answers; choose an earlier one",
+                key=key,
+            )
+        positions.append(position)
+    return positions
+
+
+def _stages(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in names if "." in name))
+
+
+def _output_shapes(backbone: str, blocks: Blocks, image_size: int) -> list[tuple[int, int, int]]:
+    """(C, H, W) after each block, found by running one blank image through, with nothing changed."""
+    modules = [module for _, module in blocks]
+    shapes = []
+    try:
+        with evaluation_mode(*modules), torch.no_grad():
+            features = torch.zeros(1, 3, image_size, image_size)
+            for module in modules:
+                features = module(features)
+                shapes.append((features.shape[1], features.shape[2], features.shape[3]))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"images of {image_size} px are too small for {backbone} ({error}); raise data.image_size"
+        ) from None
+    return shapes

@@ -1,0 +1,1 @@
+"""Finding the weights: losses, optimizers, schedules, the loop and its checkpoints."""

@@ -1,0 +1,191 @@
+"""The training loop: one function that reads like the algorithm."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Generator, Tensor
+from tqdm import tqdm
+
+from greenedge.data.loader import Batch, InputTransform, iterate_batches
+from greenedge.data.prepared import PreparedSplit
+from greenedge.errors import TrainingError
+from greenedge.training.state import TrainingState
+
+_REPORT_EVERY = 10  # steps between two readings of the running sums, each of which waits for a GPU
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a step is made.
+
+    Attributes:
+        epochs: to be done in all.
+        batch_size: images a step.
+        seed: of the order of the images, the augmentations and the network's own randomness.
+        augment: applied to each batch in order, (batch, generator) -> batch.
+        transform: from stored images to the network's input.
+        loss: (logits, targets) -> mean loss of one exit.
+        exit_weights: factor of each exit's loss.
+        learning_rate: progress in [0, 1) -> learning rate.
+        gradient_clip_norm: largest norm of the whole gradient, or None.
+        autocast: the type of cheap operations, or None for float32.
+        compile: run the network through `torch.compile`.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    augment: tuple[Callable[[Batch, Generator], Batch], ...]
+    transform: InputTransform
+    loss: Callable[[Tensor, Tensor], Tensor]
+    exit_weights: tuple[float, ...]
+    learning_rate: Callable[[float], float]
+    gradient_clip_norm: float | None = None
+    autocast: torch.dtype | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch of training showed, on the augmented training images as they came.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over images of the weighted sum over exits.
+        train_accuracy: of each exit, in [0, 1], against `train_labels`.
+        train_labels: `true`, or `dominant`: the label with the largest share after mixing.
+        learning_rate: of the last step.
+        seconds: spent in this process on this epoch's steps.
+        images_per_second: over the steps of this process.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: tuple[float, ...]
+    train_labels: str
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    state: TrainingState, split: PreparedSplit, recipe: Recipe, stop_requested: Callable[[], bool]
+) -> Iterator[EpochRecord]:
+    """Trains from where `state` stands to `recipe.epochs`, yielding after each epoch.
+
+    An epoch is as many whole batches as the images fill, in a new order each time; what is left over waits for another
+    epoch. A split smaller than one batch is one batch.
+
+    When `stop_requested` says so the generator ends after the step at hand; `state` can be saved and continued from
+    there, and the result is that of an unbroken run.
+
+    Args:
+        state: changed in place.
+        split: training images.
+        recipe: how a step is made.
+        stop_requested: asked before each step.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    device = state.tally.device
+    network = torch.compile(state.network) if recipe.compile else state.network
+    steps = max(1, len(split) // recipe.batch_size)
+    images_an_epoch = min(len(split), steps * recipe.batch_size)
+    done = state.epoch * images_an_epoch + state.step * recipe.batch_size
+    bar: tqdm[NoReturn]
+    with tqdm(total=recipe.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
+        while state.epoch < recipe.epochs:
+            bar.set_description(f"epoch {state.epoch + 1}/{recipe.epochs}")
+            order = _epoch_order(len(split), recipe.seed, state.epoch)
+            order = order[state.step * recipe.batch_size : images_an_epoch]
+            state.network.train()
+            mixed, rate, started = False, 0.0, time.perf_counter()
+            for batch in iterate_batches(split, recipe.batch_size, order, device):
+                if stop_requested():
+                    _report(state.tally, bar, mixed=mixed)  # nothing that is not finite may be saved
+                    return
+                rate = recipe.learning_rate((state.epoch + state.step / steps) / recipe.epochs)
+                mixed = _step(state, network, batch, recipe, rate)
+                state.step += 1
+                bar.update(len(batch.images))
+                if state.step % _REPORT_EVERY == 0 or state.step == steps:
+                    _report(state.tally, bar, mixed=mixed)
+            seconds = time.perf_counter() - started
+            loss, count, *right = state.tally.tolist()
+            record = EpochRecord(
+                epoch=state.epoch + 1,
+                loss=loss / count,
+                train_accuracy=tuple(r / count for r in right),
+                train_labels="dominant" if mixed else "true",
+                learning_rate=rate,
+                seconds=seconds,
+                images_per_second=len(order) / seconds,
+            )
+            state.epoch, state.step = state.epoch + 1, 0
+            state.tally.zero_()
+            yield record
+
+
+def _step(
+    state: TrainingState, network: Callable[[Tensor], list[Tensor]], batch: Batch, recipe: Recipe, rate: float
+) -> bool:
+    """One step of the optimizer; whether the labels were mixed."""
+    torch.manual_seed(_seed(recipe.seed, "network", state.epoch, state.step))  # dropout and stochastic depth
+    generator = torch.Generator().manual_seed(_seed(recipe.seed, "augment", state.epoch, state.step))
+    for augment in recipe.augment:
+        batch = augment(batch, generator)
+    images, targets = recipe.transform(batch.images), batch.targets
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+
+    with torch.autocast(images.device.type, recipe.autocast, enabled=recipe.autocast is not None):
+        logits = network(images)
+        losses = [recipe.loss(exit_logits, targets) for exit_logits in logits]
+        loss = torch.stack([w * each for w, each in zip(recipe.exit_weights, losses, strict=True)]).sum()
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if recipe.gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip_norm)
+    state.optimizer.step()
+    if state.averaged is not None:
+        state.averaged.update_parameters(state.network)
+
+    mixed = targets.is_floating_point()
+    labels = targets.argmax(1) if mixed else targets
+    with torch.no_grad():
+        right = [(exit_logits.argmax(1) == labels).sum() for exit_logits in logits]
+        count = torch.tensor(len(labels), device=images.device)
+        state.tally += torch.stack([loss.detach() * count, count, *right])
+    return mixed
+
+
+def _report(tally: Tensor, bar: tqdm[NoReturn], *, mixed: bool) -> None:
+    loss, count, *right = tally.tolist()
+    if count == 0:
+        return
+    if not math.isfinite(loss):
+        raise TrainingError(
+            "the loss is not finite any more; start another run (--out) with a lower learning rate, with "
+            "train.gradient_clip_norm, or with train.precision: float32"
+        )
+    accuracies = "/".join(f"{100 * r / count:.1f}" for r in right)
+    labels = " of dominant labels" if mixed else ""
+    bar.set_postfix_str(f"loss {loss / count:.3f}, accuracy{labels} {accuracies} %")
+
+
+def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(_seed(seed, "order", epoch)))
+
+
+def _seed(seed: int, purpose: str, *position: int) -> int:
+    """A seed of its own for each purpose and position, whatever the run's seed."""
+    text = f"{seed} {purpose} {position}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -1,0 +1,56 @@
+"""Which number format and which device: what `auto` means."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from greenedge.errors import ConfigError
+
+
+def choose_device(requested: str) -> torch.device:
+    """The device of `cpu`, `cuda` or `auto`.
+
+    Raises:
+        ConfigError: `cuda` was asked for and there is none.
+    """
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is available here; use auto or cpu", key="train.device")
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(requested)
+
+
+def make_repeatable(device: torch.device, autocast: torch.dtype | None) -> None:
+    """Settles what would make two runs of one seed differ on a GPU; a CPU needs nothing."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = autocast is not None  # float32 means float32
+
+
+def choose_autocast(requested: str, network: nn.Module, device: torch.device) -> torch.dtype | None:
+    """The autocast type of `float32` (None), `bf16`, or `auto`.
+
+    `auto` is a rule, not a measurement, so that the same recipe gives the same weights every time: bf16 on GPUs that
+    have it, and on CPUs with bf16 instructions unless the network has depthwise convolutions, which are slower in
+    bf16 there (docs/results.md).
+    """
+    if requested == "float32":
+        return None
+    if requested == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.bfloat16 if _cpu_multiplies_bf16() and not _has_depthwise(network) else None
+
+
+def _cpu_multiplies_bf16() -> bool:
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(check() for check in checks if check is not None)
+
+
+def _has_depthwise(network: nn.Module) -> bool:
+    return any(
+        isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 for module in network.modules()
+    )

@@ -1,0 +1,65 @@
+"""Learning rates as pure functions of progress: a number in [0, 1) and the optimizer's own rate in, a rate out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+from greenedge.config.convert import Fraction, Positive, Range
+
+AtLeastOne = Annotated[float, Range(minimum=1)]
+
+
+def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature
+    """The optimizer's rate throughout."""
+    return lr
+
+
+def cosine(progress: float, lr: float, *, warmup: Fraction = 0.0, final: Fraction = 0.0) -> float:
+    """Half a cosine from `lr` down (Loshchilov and Hutter 2017), after a linear warm-up.
+
+    Args:
+        progress: share of the training done.
+        lr: the highest rate.
+        warmup: share of the training in which the rate rises from 0.
+        final: the last rate, as a factor of `lr`.
+    """
+    if progress < warmup:
+        return lr * progress / warmup
+    return _anneal(lr, lr * final, (progress - warmup) / (1 - warmup))
+
+
+def one_cycle(
+    progress: float,
+    lr: float,
+    *,
+    max_lr: Positive | None = None,
+    warmup: Fraction = 0.3,
+    start: AtLeastOne = 25.0,
+    end: AtLeastOne = 1e4,
+) -> float:
+    """One cycle ("super-convergence", Smith and Topin 2018), in the two cosine phases of torch's OneCycleLR.
+
+    The rate rises from max_lr / start to max_lr, then falls to max_lr / (start * end).
+
+    Args:
+        progress: share of the training done.
+        lr: the optimizer's rate, used as the highest where `max_lr` is null.
+        max_lr: the highest rate.
+        warmup: share of the training in which the rate rises.
+        start: how many times smaller the first rate is than the highest.
+        end: how many times smaller the last rate is than the first.
+    """
+    highest = lr if max_lr is None else max_lr
+    lowest = highest / start
+    if progress < warmup:
+        return _anneal(lowest, highest, progress / warmup)
+    return _anneal(highest, lowest / end, (progress - warmup) / (1 - warmup))
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
+
+
+def _anneal(first: float, last: float, progress: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,1 @@
+"""One function a command: load the recipe, build the parts, call them, write the run directory."""

@@ -1,0 +1,194 @@
+"""From a recipe's sections to the things they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from greenedge.augment import AUGMENTATIONS
+from greenedge.config import (
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    config_from_text,
+    load_config,
+    resolve_part,
+)
+from greenedge.config.nodes import join_key
+from greenedge.data.layouts import ClassInfo
+from greenedge.data.loader import InputTransform
+from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.data.splits import carve_calibration
+from greenedge.errors import CheckpointError, ConfigError
+from greenedge.exits.confidence import find_criterion
+from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.models.multi_exit import MultiExitNetwork, build_network
+from greenedge.training.checkpoint import load_into, read_checkpoint
+from greenedge.training.losses import LOSSES
+from greenedge.training.optimizers import OPTIMIZERS
+from greenedge.training.schedules import SCHEDULES
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a recipe and spells out the options of all its parts.
+
+    Raises:
+        ConfigError: it says something that a recipe may not say.
+    """
+    config = _resolve(load_config(path, overrides))
+    with located(config, "sweep"):
+        find_criterion(config.sweep.criterion)
+    return config
+
+
+def _resolve(config: RunConfig) -> RunConfig:
+    exits = tuple(dataclasses.replace(exit, head=resolve_part(exit.head, EXIT_HEADS)) for exit in config.model.exits)
+    train = dataclasses.replace(
+        config.train,
+        optimizer=resolve_part(config.train.optimizer, OPTIMIZERS),
+        schedule=resolve_part(config.train.schedule, SCHEDULES),
+        loss=resolve_part(config.train.loss, LOSSES),
+    )
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, exits=exits),
+        train=train,
+        augment=tuple(resolve_part(part, AUGMENTATIONS) for part in config.augment),
+    )
+
+
+@contextmanager
+def located(config: RunConfig, section: str) -> Iterator[None]:
+    """Adds file, line and section to the configuration errors raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.where is not None or error.key is None:
+            raise
+        key = join_key(section, error.key)
+        nearest = key
+        while nearest and nearest not in config.origins:
+            nearest = nearest.rpartition(".")[0]
+        raise ConfigError(error.message, key=key, where=config.origins.get(nearest)) from None
+
+
+def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
+    """The network of a recipe, with random weights.
+
+    Raises:
+        ConfigError: the recipe describes no possible network.
+    """
+    with located(config, "model"):
+        return build_network(config.model, num_classes, config.data.image_size)
+
+
+def build_transform(data: DataConfig, *, channels_last: bool) -> InputTransform:
+    """How stored images are presented to the network."""
+    return InputTransform(data.image_size, data.mean, data.std, channels_last)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of a run.
+
+    Attributes:
+        classes: in the order of the labels.
+        train: to learn from.
+        monitor: to watch while training: the calibration images, or, without any, the validation images.
+        honest: whether choices may be made on `monitor` (it is the calibration split).
+    """
+
+    classes: tuple[ClassInfo, ...]
+    train: PreparedSplit
+    monitor: PreparedSplit
+    honest: bool
+
+
+def open_splits(config: RunConfig) -> Splits:
+    """Opens the prepared data of a recipe and carves out the calibration split.
+
+    Raises:
+        DataError: the data set is missing, broken, or too small for the split.
+    """
+    data = open_prepared(Path(config.data.path))
+    train, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
+    honest = len(calibration) > 0
+    return Splits(data.classes, train, calibration if honest else data.split("val"), honest)
+
+
+def open_named_split(data: PreparedData, name: str, calibration_per_class: int) -> PreparedSplit:
+    """`val`, `calibration`, or `train` (without the calibration images).
+
+    Raises:
+        DataError: there is none.
+    """
+    if name == "val":
+        return data.split("val")
+    train, calibration = carve_calibration(data.split("train"), calibration_per_class)
+    return train if name == "train" else calibration
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network from a checkpoint.
+
+    Attributes:
+        network: with its weights, in evaluation mode.
+        config: its recipe.
+        classes: in the order of its logits.
+        epoch: epochs of training behind it.
+    """
+
+    network: MultiExitNetwork
+    config: RunConfig
+    classes: tuple[ClassInfo, ...]
+    epoch: int
+
+
+def load_model(path: Path) -> TrainedModel:
+    """Rebuilds the network of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, broken or not such a checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        config = config_from_text(checkpoint.config, str(path))
+        network = build_model(config, len(checkpoint.classes))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: its recipe does not fit this version of greenedge ({error})") from None
+    load_into(network, checkpoint, path)
+    return TrainedModel(network.eval(), config, checkpoint.classes, checkpoint.epoch)
+
+
+def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -> None:
+    """The network's classes must be the data set's, in the same order.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    theirs, ours = [c.id for c in data.classes], [c.id for c in model.classes]
+    if theirs != ours:
+        first = next((f"{a!r} and {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "in number")
+        raise CheckpointError(
+            f"{weights}: was trained on {len(ours)} other classes than the {len(theirs)} of {data.path} "
+            f"(they first differ: {first}); evaluate on the data set it was trained on"
+        )
+
+
+def place(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
+    """Moves the network to its device and memory layout."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    moved: MultiExitNetwork = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    return moved
+
+
+def model_summary(config: ModelConfig) -> str:
+    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
+    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
+    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

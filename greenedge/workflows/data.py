@@ -1,0 +1,51 @@
+"""`greenedge data prepare`, `download` and `synth`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+
+from greenedge.data.download import download
+from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.synth import SynthOptions, synthesize
+
+
+def prepare_data(sources: Sequence[Path], out: Path, options: PrepareOptions) -> list[str]:
+    """Prepares a data set and says what it holds.
+
+    Raises:
+        DataError: a source or an image cannot be used; nothing is made.
+    """
+    manifest = prepare(sources, out, options)
+    counts = {name: split["images"] for name, split in manifest["splits"].items()}
+    held = ", ".join(f"{count} {name} images" for name, count in counts.items())
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    lines = [f"{out}: {held} of {len(manifest['classes'])} classes, {options.size} px, {size:.0f} MB"]
+    for name, count, use in (("train", counts["train"], "train"), ("val", counts["val"], "evaluate")):
+        if not count:
+            lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
+    return lines
+
+
+def download_data(out: Path, url: str, md5: str) -> list[str]:
+    """Downloads an archive and says how to go on.
+
+    Raises:
+        DataError: it cannot be had whole.
+    """
+    archive = download(out, url, md5)
+    return [f"{archive}: whole and checked; next: greenedge data prepare {quote(str(archive))} --out DIR"]
+
+
+def synthesize_data(out: Path, options: SynthOptions) -> list[str]:
+    """Generates a data set and says how to go on.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    synthesize(out, options)
+    images = options.classes * (options.per_class + options.val_per_class)
+    return [
+        f"{out}: {images} images of {options.classes} classes; next: greenedge data prepare {quote(str(out))} --out DIR"
+    ]

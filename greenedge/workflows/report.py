@@ -1,0 +1,19 @@
+"""What a command answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """A result for people and for programs.
+
+    Attributes:
+        text: a table and what belongs to it.
+        json: the same for `--json`.
+    """
+
+    text: str
+    json: dict[str, Any]

@@ -1,0 +1,48 @@
+"""Times contenders in alternation and prints medians and ratios; every benchmark here uses it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from greenedge.reporting.tables import format_table
+
+
+def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks share."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--rounds", type=int, default=rounds, help="timings of each contender")
+    made.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    return made
+
+
+def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of each contender; all take turns, and a first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            run()
+            if number > 0:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def report(medians: Mapping[str, float], images: int | None, *, as_json: bool) -> None:
+    """Prints each median, the images a second where `images` are handled in a round, and all ratios of times."""
+    ratios = {name: {other: median / medians[other] for other in medians} for name, median in medians.items()}
+    if as_json:
+        result = {name: {"median_s": median, "ratio_to": ratios[name]} for name, median in medians.items()}
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        return
+    rates = {name: f"{images / median:.0f}" if images else "" for name, median in medians.items()}
+    rows = [
+        [name, f"{median:.4f}", rates[name], *(f"{ratios[name][other]:.3f}" for other in medians)]
+        for name, median in medians.items()
+    ]
+    headers = ["contender", "median (s)", "images/s", *(f"time over {other}" for other in medians)]
+    print(format_table(headers, rows))

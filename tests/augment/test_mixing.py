@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from greenedge.augment import cutmix, mixup
+from greenedge.data.loader import Batch
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def one_class_each(count: int, height: int = 9, width: int = 7) -> Batch:
+    """Random images, each of its own class, so that a label says which images went into a mixture."""
+    images = torch.randint(0, 256, (count, 3, height, width), generator=seeded(1), dtype=torch.uint8)
+    return Batch(images, torch.arange(count), count)
+
+
+def read_mixture(targets: Tensor, index: int) -> tuple[int, float]:
+    """The partner of an image, and the share that the image keeps, as its label says."""
+    others = [label for label in targets[index].nonzero().flatten().tolist() if label != index]
+    assert len(others) <= 1
+    return (others[0] if others else index), float(targets[index, index])
+
+
+def test_each_pixel_of_cutmix_comes_from_one_of_two_images_in_the_share_of_the_label() -> None:
+    batch = one_class_each(64)
+    result = cutmix(batch, seeded(2))
+    mixed = 0
+    for index, image in enumerate(result.images):
+        partner, share = read_mixture(result.targets, index)
+        own, pasted = batch.images[index], batch.images[partner]
+        from_own, from_partner = (image == own).all(dim=0), (image == pasted).all(dim=0)
+        assert (from_own | from_partner).all()
+        assert share == pytest.approx(from_own.float().mean().item(), abs=1e-6)
+        if partner != index:
+            mixed += 1
+            rows, columns = (~from_own).any(dim=1), (~from_own).any(dim=0)
+            assert torch.equal(~from_own, rows[:, None] & columns[None, :])  # a rectangle
+            assert rows.nonzero().max() - rows.nonzero().min() + 1 == rows.sum()  # in one piece
+    assert mixed > 32
+
+
+def test_the_rectangles_of_cutmix_reach_every_pixel_and_have_the_area_of_a_uniform_draw() -> None:
+    count = 4_000
+    images = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 16, 16) / count
+    result = cutmix(Batch(images, torch.arange(count), count), seeded(3))
+    pasted = (result.images != images)[:, 0].float()
+    assert pasted.mean(dim=0).min() > 0.1
+    # A rectangle of sides s, s = sqrt(1 - k), around a uniform centre shows (s - s^2 / 4)^2 of itself, k uniform:
+    # the mean of s^2 - s^3 / 2 + s^4 / 16 is 1/2 - 1/5 + 1/48.
+    assert pasted.mean().item() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.015)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_mixup_follows_its_formula_with_the_share_of_the_label(dtype: torch.dtype) -> None:
+    whole = one_class_each(64)
+    pixels = whole.images.double() / 255
+    images = whole.images if dtype == torch.uint8 else whole.images / 255
+    result = mixup(Batch(images, whole.targets, 64), seeded(4), alpha=1.0)
+    assert result.images.dtype == torch.float32
+    shares = []
+    for index in range(64):
+        partner, share = read_mixture(result.targets, index)
+        expected = share * pixels[index] + (1 - share) * pixels[partner]
+        torch.testing.assert_close(result.images[index].double(), expected, rtol=0, atol=2e-6)
+        shares.append(share)
+    assert len(set(shares)) > 32  # drawn for each image
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_the_shares_of_mixup_have_the_moments_of_a_beta_distribution(alpha: float) -> None:
+    count = 3_000
+    result = mixup(one_class_each(count, 1, 1), seeded(5), alpha=alpha)
+    shares = result.targets.diagonal()
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert shares.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+
+
+@pytest.mark.parametrize("mix", [cutmix, mixup])
+@pytest.mark.parametrize("probability", [0.0, 0.3])
+def test_only_the_given_part_of_the_images_is_mixed(mix: Callable[..., Batch], probability: float) -> None:
+    count = 2_000
+    batch = one_class_each(count, 16, 16)
+    result = mix(batch, seeded(6), alpha=5.0, probability=probability)
+    pixels = batch.images if result.images.dtype == torch.uint8 else batch.images / 255
+    whole = result.targets.diagonal() == 1
+    assert torch.equal(result.images[whole], pixels[whole])
+    assert 1 - whole.float().mean().item() == pytest.approx(probability, abs=0.04 if probability else 0)
+
+
+@pytest.mark.parametrize("mix", [cutmix, mixup])
+def test_a_label_of_two_images_of_one_class_stays_whole(mix: Callable[..., Batch]) -> None:
+    batch = one_class_each(8)
+    result = mix(Batch(batch.images, torch.full((8,), 2), 4), seeded(7))
+    torch.testing.assert_close(result.targets, torch.tensor([[0.0, 0.0, 1.0, 0.0]]).expand(8, 4))
+
+
+@pytest.mark.parametrize("mix", [cutmix, mixup])
+def test_labels_that_are_mixed_already_are_mixed_again(mix: Callable[..., Batch]) -> None:
+    batch = one_class_each(8)
+    soft = torch.rand(8, 8, generator=seeded(8)).softmax(dim=1)
+    hard = mix(batch, seeded(9))
+    result = mix(Batch(batch.images, soft, 8), seeded(9))
+    torch.testing.assert_close(result.targets, hard.targets @ soft)  # the same draw, the same weights
+    assert torch.equal(result.images, hard.images)
+
+
+@pytest.mark.parametrize("mix", [cutmix, mixup])
+def test_a_batch_of_one_image_mixes_with_itself(mix: Callable[..., Batch]) -> None:
+    batch = one_class_each(1)
+    result = mix(batch, seeded(10))
+    pixels = batch.images if result.images.dtype == torch.uint8 else batch.images / 255
+    torch.testing.assert_close(result.images, pixels)
+    assert result.targets.tolist() == [[1.0]]

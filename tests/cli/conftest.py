@@ -1,0 +1,100 @@
+"""The command line as a user meets it, and one small trained run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from greenedge.cli.main import run
+from greenedge.workflows.train import train
+
+RECIPE = """\
+data:
+  path: {data}
+  image_size: 32
+  calibration_per_class: 2
+augment:
+  - horizontal_flip
+  - cutmix
+model:
+  backbone: resnet18
+  exits:
+    - {{after: layer1, head: light}}
+    - {{after: layer3, head: linear}}
+train:
+  epochs: 2
+  batch_size: 8
+  optimizer: adam
+  precision: float32
+sweep:
+  thresholds: [0, 0.5, 1.0]
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def sentence(self) -> str:
+        """The error's one line."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0], self.err
+        return lines[0].removeprefix("error: ")
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["greenedge", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            run()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, prepared: Path) -> Path:
+    """A recipe that trains in a few seconds."""
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE.format(data=prepared))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """A finished run directory, for reading only."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "small.yaml"
+    path.write_text(RECIPE.format(data=prepared))
+    train(path, [], folder / "run", resume=False, say=lambda _: None)
+    return folder / "run"
+
+
+@pytest.fixture
+def weights(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained checkpoint in a folder of its own."""
+    copy = tmp_path / "copied" / "best.safetensors"
+    copy.parent.mkdir()
+    copy.write_bytes((trained / "best.safetensors").read_bytes())
+    return copy

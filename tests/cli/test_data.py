@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from greenedge.data.prepared import open_prepared
+from tests.cli.conftest import Cli
+from tests.data.server import serve
+from tests.data.sources import assert_holds, is_one_sentence, read_official, zip_folder
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def next_command(line: str) -> list[str]:
+    """The arguments of the command that a message says to go on with."""
+    return shlex.split(line.partition("; next: greenedge ")[2])
+
+
+def test_preparing_says_what_was_made(cli: Cli, official: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = cli("data", "prepare", official, "--out", out)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.splitlines()[-1] == (
+        f"{out}: 36 train images, 15 val images of 3 classes, 64 px, {51 * 64 * 64 * 3 / 1e6:.0f} MB"
+    )
+    assert_holds(out, read_official(official))
+
+
+def test_a_subset_in_another_size_is_the_first_of_each(cli: Cli, official: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    subset = ["--size", 32, "--classes", 2, "--per-class", 4]
+    result = cli("data", "prepare", official, "--out", out, *subset)
+    assert result.code == 0
+    assert "8 train images, 10 val images of 2 classes, 32 px" in result.err
+    data = open_prepared(out)
+    assert [info.id for info in data.classes] == ["n01", "n02"]
+    assert np.bincount(data.split("train").labels).tolist() == [4, 4]
+    assert data.split("train").images.shape == (8, 3, 32, 32)
+
+
+def test_a_part_of_a_data_set_comes_with_a_note(cli: Cli, official: Path, tmp_path: Path) -> None:
+    part = zip_folder(official, tmp_path / "part.zip", keep=lambda path: path.startswith("train/"))
+    result = cli("data", "prepare", part, "--out", tmp_path / "out")
+    assert result.code == 0
+    assert "note: the sources hold no val images, so nothing can be used to evaluate" in result.err.splitlines()
+
+
+def test_a_source_that_is_not_there_is_named(cli: Cli, tmp_path: Path) -> None:
+    result = cli("data", "prepare", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.sentence == f"{tmp_path / 'nowhere'}: no such file or folder"
+
+
+def test_a_folder_that_exists_is_refused_and_stays(cli: Cli, official: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    result = cli("data", "prepare", official, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.sentence == f"{tmp_path / 'out'}: exists already; choose another --out, or remove it first"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_bad_image_is_named_and_nothing_is_made(cli: Cli, official: Path, tmp_path: Path) -> None:
+    bad = official / "train" / "n02" / "images" / "n02_3.JPEG"
+    bad.write_bytes(bad.read_bytes()[:300])
+    result = cli("data", "prepare", official, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.sentence.startswith(f"{bad}: cannot be decoded")
+    assert is_one_sentence(result.sentence)
+    assert list(tmp_path.iterdir()) == [official]
+
+
+def test_more_than_there_is_cannot_be_kept(cli: Cli, official: Path, tmp_path: Path) -> None:
+    classes = cli("data", "prepare", official, "--out", tmp_path / "out", "--classes", 4)
+    assert (classes.code, classes.sentence) == (1, "4 classes were asked for, and the source has 3")
+    images = cli("data", "prepare", official, "--out", tmp_path / "out", "--per-class", 13)
+    assert (images.code, images.sentence) == (1, "13 training images a class were asked for, and 'n01' has 12")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prepare", "--out", "out"], "Missing argument"),
+        (["prepare", "somewhere"], "Missing option '--out'"),
+        (["prepare", "somewhere", "--out", "out", "--size", "0"], "'--size'"),
+        (["prepare", "somewhere", "--out", "out", "--classes", "few"], "'--classes'"),
+        (["download"], "Missing option '--out'"),
+        (["synth"], "Missing option '--out'"),
+        (["synth", "--out", "out", "--seed", "-1"], "'--seed'"),
+        (["fetch"], "No such command 'fetch'"),
+    ],
+)
+def test_a_wrong_call_is_a_usage_error(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli("data", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert words in result.err.splitlines()[-1]
+    assert "greenedge data " in result.err.splitlines()[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_generated_images_are_prepared_as_the_message_says(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "synth"
+    made = cli("data", "synth", "--out", out, "--classes", 3, "--per-class", 4, "--val-per-class", 2, "--seed", 7)
+    assert (made.code, made.out) == (0, "")
+    assert f"{out}: 18 images of 3 classes; next: greenedge data prepare" in made.err
+    command = [str(tmp_path / "out") if word == "DIR" else word for word in next_command(made.err)]
+    result = cli(*command)
+    assert result.code == 0
+    assert "12 train images, 6 val images of 3 classes, 64 px" in result.err
+
+
+def test_generating_outside_the_limits_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    result = cli("data", "synth", "--out", tmp_path / "synth", "--classes", 11)
+    assert result.code in (1, 2)
+    assert result.sentence == "between 2 and 10 classes can be generated, not 11"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_downloaded_archive_is_prepared_as_the_message_says(cli: Cli, official: Path, tmp_path: Path) -> None:
+    content = zip_folder(official, tmp_path / "source.zip").read_bytes()
+    out = tmp_path / "downloads"
+    with serve(content, "small.zip") as archive:
+        options = ["--url", archive.url, "--md5", hashlib.md5(content).hexdigest()]
+        result = cli("data", "download", "--out", out, *options)
+    assert (result.code, result.out) == (0, "")
+    assert f"{out / 'small.zip'}: whole and checked; next: " in result.err
+    assert cli(*next_command(result.err)).code == 0
+    assert_holds(out / "prepared", read_official(official))
+
+
+def test_a_download_that_fails_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    with serve(b"an archive") as archive:
+        archive.breaks_after = 4
+        result = cli("data", "download", "--out", tmp_path, "--url", archive.url)
+    assert result.code == 1
+    assert "the connection closed after 4 of 10 bytes" in result.sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["archive.zip.part"]
+
+
+def test_a_full_disk_keeps_what_was_downloaded_and_the_rest_is_fetched_later(cli: Cli, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1_700_000, resource.RLIM_INFINITY));"
+        "from greenedge.cli.main import run; sys.argv = ['greenedge', *sys.argv[1:]]; run()"
+    )
+    with serve(content) as archive:
+        arguments = ["data", "download", "--out", str(tmp_path), "--url", archive.url]
+        arguments += ["--md5", hashlib.md5(content).hexdigest()]
+        result = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True)
+        assert result.returncode == 1
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert "File too large" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["archive.zip.part"]
+        kept = (tmp_path / "archive.zip.part").read_bytes()
+        assert kept == content[: len(kept)]
+        assert len(kept) >= 1_000_000
+        assert cli(*arguments).code == 0
+        assert archive.asked == [None, f"bytes={len(kept)}-"]
+    assert (tmp_path / "archive.zip").read_bytes() == content

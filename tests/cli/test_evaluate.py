@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import open_prepared
+from greenedge.workflows.build import load_model
+from tests.cli.conftest import Cli
+from tests.conftest import write_official_layout
+
+
+def test_eval_reports_what_a_plain_loop_finds(cli: Cli, weights: Path, prepared: Path) -> None:
+    result = cli("eval", "--weights", weights, "--json")
+    assert result.code == 0
+    report = json.loads(result.out)
+
+    network = load_model(weights).network
+    split = open_prepared(prepared).splits["val"]
+    pixels = torch.nn.functional.interpolate(
+        torch.from_numpy(split.images[:]).float() / 255, (32, 32), mode="bicubic", antialias=True
+    ).clamp(0, 1)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.inference_mode():
+        logits = network((pixels - mean) / std)
+    for exit_report, exit_logits in zip(report["exits"], logits, strict=True):
+        assert exit_report["accuracy"] == pytest.approx((exit_logits.argmax(1).numpy() == split.labels).mean())
+    assert report["split"] == "val"
+    assert report["images"] == 15
+    assert report["accuracy"] == report["exits"][-1]["accuracy"]  # nothing leaves early by default
+    assert report["exit_shares"] == [0, 0, 1]
+    stored = np.load(weights.parent / "outputs-val.npz")
+    np.testing.assert_allclose(stored["logits"], torch.stack(logits).numpy(), rtol=1e-3, atol=1e-4)
+    assert stored["gflops"].tolist() == [each["gflops"] for each in report["exits"]]
+
+
+def test_eval_at_a_threshold_agrees_with_the_sweep(cli: Cli, weights: Path) -> None:
+    evaluated = json.loads(cli("eval", "--weights", weights, "--threshold", "0.5", "--json").out)
+    swept = json.loads(cli("sweep", "--weights", weights, "--thresholds", "0.5", "--json").out)
+    (point,) = swept["points"]
+    assert point["thresholds"] == [0.5, 0.5]
+    for key in ("accuracy", "gflops", "exit_shares"):
+        assert point[key] == evaluated[key]
+
+
+def test_sweep_writes_table_json_csv_and_picture(cli: Cli, weights: Path) -> None:
+    result = cli("sweep", "--weights", weights)  # the recipe's thresholds
+    assert result.code == 0
+    assert "GFLOPs" in result.out
+    report = json.loads((weights.parent / "sweep.json").read_text())
+    assert [point["thresholds"][0] for point in report["points"]] == [0, 0.5, 1.0]
+    with (weights.parent / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["accuracy"]) for row in rows] == [point["accuracy"] for point in report["points"]]
+    with Image.open(weights.parent / "sweep.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_sweep_of_all_starts_at_the_full_cost_and_ends_at_the_first_exit(cli: Cli, weights: Path) -> None:
+    report = json.loads(cli("sweep", "--weights", weights, "--thresholds", "all", "--json").out)
+    assert report["points"][0]["exit_shares"] == [0, 0, 1]
+    assert report["points"][0]["gflops"] == pytest.approx(report["reference_gflops"])
+    assert report["points"][-1]["exit_shares"] == [1, 0, 0]
+
+
+def test_kept_answers_are_used_until_the_weights_change(cli: Cli, weights: Path, trained: Path) -> None:
+    assert "need not run" not in cli("eval", "--weights", weights).err
+    assert "need not run" in cli("sweep", "--weights", weights).err
+    state = safetensors.torch.load_file(weights)
+    with safetensors.safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    state["backbone.fc.bias"] += 1
+    safetensors.torch.save_file(state, weights, metadata)
+    assert "need not run" not in cli("sweep", "--weights", weights).err
+
+
+def test_the_calibration_split_is_apart_from_the_training_images(cli: Cli, weights: Path) -> None:
+    calibration = json.loads(cli("eval", "--weights", weights, "--split", "calibration", "--json").out)
+    training = json.loads(cli("eval", "--weights", weights, "--split", "train", "--json").out)
+    assert (calibration["images"], training["images"]) == (6, 30)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ("0,x", "threshold 'x' is not a number"),
+        ("0,,1", "threshold '' is not a number"),
+        ("-1", "threshold -1 is not a finite number of at least 0"),
+        ("nan", "threshold nan is not a finite number"),
+        ("inf", "threshold inf is not a finite number"),
+        ("", "--thresholds is empty"),
+    ],
+)
+def test_thresholds_that_are_none_are_refused(cli: Cli, weights: Path, thresholds: str, words: str) -> None:
+    result = cli("sweep", "--weights", weights, f"--thresholds={thresholds}")
+    assert result.code == 2
+    assert words in result.sentence
+
+
+def test_a_reference_cost_must_be_positive(cli: Cli, weights: Path) -> None:
+    result = cli("sweep", "--weights", weights, "--reference-gflops", "0")
+    assert result.code == 2
+    assert "above 0 GFLOPs" in result.sentence
+
+
+class Malicious:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.marker,)
+
+
+def test_broken_checkpoints_are_one_sentence_and_run_no_code(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    truncated, pickled, plain, resized = (tmp_path / f"{name}.safetensors" for name in "abcd")
+    truncated.write_bytes(weights.read_bytes()[:5000])
+    pickled.write_bytes(pickle.dumps(Malicious(marker)))
+    state = safetensors.torch.load_file(weights)
+    safetensors.torch.save_file(state, plain)
+    with safetensors.safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    state["backbone.fc.weight"], state["backbone.fc.bias"] = torch.zeros(7, 512), torch.zeros(7)
+    safetensors.torch.save_file(state, resized, metadata)
+    for path, words in (
+        (tmp_path / "absent.safetensors", "no such checkpoint"),
+        (truncated, "truncated or not a .safetensors checkpoint"),
+        (pickled, "truncated or not a .safetensors checkpoint"),
+        (plain, "was not written by `greenedge train`"),
+        (resized, "belongs to another network"),
+    ):
+        result = cli("eval", "--weights", path)
+        assert result.code == 1
+        assert str(path) in result.sentence
+        assert words in result.sentence
+    assert not marker.exists()
+
+
+def test_data_of_other_classes_are_refused(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    source = write_official_layout(tmp_path / "source")
+    prepare([source], tmp_path / "two", PrepareOptions(classes=2))
+    result = cli("eval", "--weights", weights, "--data", tmp_path / "two")
+    assert result.code == 1
+    assert "was trained on 3 other classes than the 2 of" in result.sentence
+
+
+def test_data_without_validation_images_says_how_to_go_on(
+    cli: Cli, weights: Path, official: Path, tmp_path: Path
+) -> None:
+    for path in (official / "val" / "images").iterdir():
+        path.unlink()
+    (official / "val" / "val_annotations.txt").unlink()
+    assert cli("data", "prepare", official, "--out", tmp_path / "trainonly").code == 0
+    result = cli("eval", "--weights", weights, "--data", tmp_path / "trainonly")
+    assert result.code == 1
+    assert "has no val images" in result.sentence

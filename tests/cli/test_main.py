@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from greenedge import __version__
+from tests.cli.conftest import Cli
+from tests.conftest import REPOSITORY
+
+COMMANDS = ["train", "eval", "sweep", "flops", "data prepare", "data download", "data synth"]
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("command", ["", "data", *COMMANDS])
+def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+    result = cli(*command.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"greenedge {command}".rstrip() + " " in result.out.splitlines()[0]
+    options = result.out.partition("Options:")[2]
+    assert "--help" in options
+
+
+def test_the_list_of_commands_is_complete(cli: Cli) -> None:
+    def listed(*arguments: str) -> set[str]:
+        lines = cli(*arguments, "--help").out.partition("Commands:\n")[2].splitlines()
+        return {line.split()[0] for line in lines if re.match("  [a-z]", line)}
+
+    assert listed() == {command.split()[0] for command in COMMANDS}
+    assert listed("data") == {command.split()[1] for command in COMMANDS if command.startswith("data ")}
+
+
+def test_the_version_is_printed(cli: Cli) -> None:
+    result = cli("--version")
+    assert (result.code, result.out, result.err) == (0, f"greenedge {__version__}\n", "")
+    assert re.fullmatch(r"\d+\.\d+.*", __version__)
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    script = (
+        "import sys, greenedge.cli.main;"
+        "print(sorted({'torch', 'torchvision', 'matplotlib', 'fvcore', 'typer'} & sys.modules.keys()))"
+    )
+    assert python("-c", script).stdout == "['typer']\n"
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["data", "prepair"], ["--verison"], ["train", "--no-such-option"]])
+def test_what_is_no_command_or_option_is_a_usage_error(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert arguments[-1] in result.err.splitlines()[-1]
+    assert "Traceback" not in result.err
+
+
+def test_an_error_is_exactly_one_line(cli: Cli, tmp_path: Path) -> None:
+    result = cli("data", "prepare", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err == f"error: {tmp_path / 'nowhere'}: no such file or folder\n"
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_debug_may_stand_anywhere_and_keeps_sentence_and_code(cli: Cli, tmp_path: Path, place: int) -> None:
+    arguments: list[object] = ["data", "prepare", tmp_path / "nowhere", "--out", tmp_path / "out"]
+    arguments.insert(place, "--debug")
+    result = cli(*arguments)
+    assert result.code == 1
+    assert result.sentence == f"{tmp_path / 'nowhere'}: no such file or folder"
+
+
+def test_an_error_of_the_system_names_the_file(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    result = cli("flops", "--config", recipe, "--out", tmp_path / "taken")
+    assert result.code == 1
+    assert result.sentence.startswith(f"{tmp_path / 'taken'}")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_interrupt_ends_with_its_own_code_and_leaves_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; import PIL.Image; from greenedge.cli.main import run\n"
+        "def interrupt(*_, **__): raise KeyboardInterrupt\n"
+        "PIL.Image.Image.save = interrupt\n"
+        "sys.argv = ['greenedge', 'data', 'synth', '--out', sys.argv[1]]\n"
+        "run()"
+    )
+    result = python("-c", script, str(tmp_path / "synth"))
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_explained(tmp_path: Path) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    recipe = str(REPOSITORY / "configs" / "resnet50-paper.yaml")
+    result = python("-m", "greenedge", "flops", "--config", recipe, PYTHONPATH=paths)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: torch ")
+    assert "do not fit each other (operator torchvision::nms does not exist)" in line
+    assert "pip install --force-reinstall torch torchvision" in line

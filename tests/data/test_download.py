@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenedge.data.download import download
+from greenedge.errors import DataError
+from tests.data.server import Archive, serve
+from tests.data.sources import is_one_sentence
+
+CONTENT = random.Random(0).randbytes(2_900_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with serve(CONTENT) as served:
+        yield served
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "downloads"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def refusal(out: Path, url: str, md5: str = MD5) -> str:
+    try:
+        download(out, url, md5)
+    except DataError as error:
+        message, code = str(error), error.exit_code
+    else:
+        pytest.fail("was not refused")
+    assert code == 1
+    assert is_one_sentence(message)
+    return message
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_an_archive_arrives_whole_and_alone(archive: Archive, out: Path, says_length: bool) -> None:
+    archive.says_length = says_length
+    assert download(out / "deep" / "er", archive.url, MD5) == out / "deep" / "er" / "archive.zip"
+    assert files(out / "deep" / "er") == {"archive.zip": CONTENT}
+    assert archive.asked == [None]
+
+
+def test_nothing_has_the_final_name_while_bytes_are_coming(archive: Archive, out: Path) -> None:
+    seen: list[bool] = []
+    archive.while_sending = lambda: seen.append((out / "archive.zip").exists())
+    download(out, archive.url, MD5)
+    assert len(seen) > 40
+    assert not any(seen)
+    assert (out / "archive.zip").exists()
+
+
+def test_a_download_that_breaks_off_is_continued_where_it_broke(archive: Archive, out: Path) -> None:
+    archive.breaks_after = 1_300_000
+    message = refusal(out, archive.url)
+    assert message.startswith(f"{archive.url}: the download failed (the connection closed after 1300000 of 2900000")
+    assert f"1.3 MB are kept in {out / 'archive.zip.part'}; run it again" in message
+    assert files(out) == {"archive.zip.part": CONTENT[:1_300_000]}
+
+    archive.breaks_after = 700_000
+    assert "the connection closed after 2000000 of 2900000 bytes" in refusal(out, archive.url)
+    assert files(out) == {"archive.zip.part": CONTENT[:2_000_000]}
+
+    archive.breaks_after = None
+    download(out, archive.url, MD5)
+    assert files(out) == {"archive.zip": CONTENT}
+    assert archive.asked == [None, "bytes=1300000-", "bytes=2000000-"]
+    assert archive.sent == len(CONTENT)
+
+
+def test_a_server_without_ranges_sends_everything_again(archive: Archive, out: Path) -> None:
+    archive.ranges, archive.breaks_after = False, 1_000_000
+    refusal(out, archive.url)
+    archive.breaks_after = 400_000
+    refusal(out, archive.url)
+    assert files(out) == {"archive.zip.part": CONTENT[:400_000]}
+    archive.breaks_after = None
+    download(out, archive.url, MD5)
+    assert archive.asked == [None, "bytes=1000000-", "bytes=400000-"]
+    assert files(out) == {"archive.zip": CONTENT}
+
+
+def test_a_part_that_is_whole_already_is_only_checked(archive: Archive, out: Path) -> None:
+    out.mkdir()
+    (out / "archive.zip.part").write_bytes(CONTENT)
+    download(out, archive.url, MD5)
+    assert files(out) == {"archive.zip": CONTENT}
+    assert archive.asked == [f"bytes={len(CONTENT)}-"]
+    assert archive.sent == 0
+
+
+def test_another_archive_than_expected_is_removed(archive: Archive, out: Path) -> None:
+    expected = "0" * 32
+    message = refusal(out, archive.url, md5=expected)
+    assert message.startswith(f"{archive.url}: has MD5 {MD5}, expected {expected}; it was removed")
+    assert files(out) == {}
+
+
+@pytest.mark.parametrize("part", [b"another archive's beginning", CONTENT + b"and more"])
+def test_a_part_that_is_no_part_of_the_archive_is_removed_and_the_next_call_works(
+    archive: Archive, out: Path, part: bytes
+) -> None:
+    out.mkdir()
+    (out / "archive.zip.part").write_bytes(part)
+    assert "it was removed, download it again" in refusal(out, archive.url)
+    assert files(out) == {}
+    download(out, archive.url, MD5)
+    assert files(out) == {"archive.zip": CONTENT}
+
+
+@pytest.mark.parametrize("md5", [MD5, MD5.upper()])
+def test_an_archive_that_is_there_is_not_fetched_again(archive: Archive, out: Path, md5: str) -> None:
+    out.mkdir()
+    (out / "archive.zip").write_bytes(CONTENT)
+    assert download(out, archive.url, md5) == out / "archive.zip"
+    assert archive.asked == []
+
+
+def test_another_file_of_that_name_is_refused_and_stays(archive: Archive, out: Path) -> None:
+    out.mkdir()
+    (out / "archive.zip").write_bytes(b"mine")
+    message = refusal(out, archive.url)
+    assert message == f"{out / 'archive.zip'}: exists with another MD5 than {MD5}; remove it and download again"
+    assert files(out) == {"archive.zip": b"mine"}
+    assert archive.asked == []
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "Not Found"), (503, "Service Unavailable")])
+def test_a_server_that_answers_with_an_error_keeps_what_was_there(
+    archive: Archive, out: Path, status: int, reason: str
+) -> None:
+    archive.status = status
+    message = refusal(out, archive.url)
+    assert message.startswith(f"{archive.url}: ")
+    assert reason in message
+    assert files(out) == {}
+    (out / "archive.zip.part").write_bytes(CONTENT[:500_000])
+    refusal(out, archive.url)
+    assert files(out) == {"archive.zip.part": CONTENT[:500_000]}
+    archive.status = None
+    download(out, archive.url, MD5)
+    assert archive.asked == [None, "bytes=500000-", "bytes=500000-"]
+
+
+def test_a_server_that_refuses_connections_is_named(out: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/archive.zip"
+        message = refusal(out, url)
+    assert message.startswith(f"{url}: ")
+    assert "Connection refused" in message
+    assert files(out) == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "archive.zip",
+        "gopher7://127.0.0.1/archive.zip",
+        "http://[::1/archive.zip",
+        "http://127.0.0.1:port/archive.zip",
+        "http://127.0.0.1/an archive.zip",
+        "http:///archive.zip",
+        "http://127.0.0.1/\N{SNOWMAN}.zip",
+    ],
+)
+def test_what_is_no_address_is_refused(out: Path, url: str) -> None:
+    assert refusal(out, url).startswith(f"{url}: ")
+    assert files(out) == {}

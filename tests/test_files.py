@@ -1,0 +1,130 @@
+"""Files are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenedge.files import write_atomically, write_json, write_text
+
+
+class Interruption(BaseException):
+    """Like a KeyboardInterrupt: no Exception."""
+
+
+def half_written(error: BaseException) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_text("half of the new")
+        raise error
+
+    return write
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bad"), KeyboardInterrupt(), Interruption()])
+def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(type(error)) as caught:
+        write_atomically(path, half_written(error))
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert entries(tmp_path) == ["result.json"]
+
+
+def test_a_writer_that_raises_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "result.json", half_written(OSError("disk full")))
+    assert entries(tmp_path) == []
+
+
+def test_a_writer_that_removes_its_file_and_raises_leaves_the_old_one(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.unlink()
+        raise OSError("disk full")
+
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "a.txt", write)
+    assert entries(tmp_path) == ["a.txt"]
+
+
+def test_the_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    seen = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append((temporary.parent, temporary.suffix, temporary != path, path.read_text()))
+
+    write_atomically(path, write)
+    assert seen == [(tmp_path, ".json", True, "old")]  # same folder, so that the renaming is one step
+    assert path.read_text() == "new"
+    assert entries(tmp_path) == ["result.json"]
+
+
+def test_a_name_taken_by_a_folder_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    with pytest.raises(OSError, match="result"):
+        write_text(tmp_path / "result", "new")
+    assert entries(tmp_path) == ["result"]
+    assert entries(tmp_path / "result") == []
+
+
+def test_a_folder_name_taken_by_a_file_is_an_error_that_leaves_the_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OSError, match="runs"):
+        write_text(tmp_path / "runs" / "a.txt", "new")
+    assert (tmp_path / "runs").read_text() == "a file"
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "c.txt", "text")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_result_has_an_ordinary_files_permissions(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "ours", "")
+        (tmp_path / "ordinary").write_text("")
+        after = os.umask(mask)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    assert after == mask
+
+
+@pytest.mark.parametrize("text", ["", "ä λ 樹 🌲\n", "a\nb\n"])
+def test_text_is_written_as_utf8(tmp_path: Path, text: str) -> None:
+    write_text(tmp_path / "a.txt", text)
+    assert (tmp_path / "a.txt").read_bytes() == text.encode("utf-8")
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.recursive(st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
+def test_json_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, {"value": value})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"value": value}
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, {"a": object()}])
+def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path: Path, value: Any) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises((ValueError, TypeError)):
+        write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    assert entries(tmp_path) == ["a.json"]

@@ -1,0 +1,75 @@
+"""Every shipped recipe, and the README's commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from greenedge.cli.main import app
+from greenedge.cost.flops import count_costs
+from greenedge.workflows.build import build_model, read_recipe
+from greenedge.workflows.train import train
+from tests.conftest import REPOSITORY
+
+RECIPES = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+
+
+def names(path: Path) -> str:
+    return path.relative_to(REPOSITORY / "configs").as_posix()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=names)
+def test_a_shipped_recipe_says_its_command_first(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first == f"# greenedge train --config configs/{names(path)}"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=names)
+def test_a_shipped_recipe_trains_a_few_steps(path: Path, prepared: Path, tmp_path: Path) -> None:
+    settings = [
+        f"data.path={prepared}",
+        "data.calibration_per_class=2",
+        "data.image_size=32",
+        "train.epochs=1",
+        "train.batch_size=10",
+    ]
+    outcome = train(path, settings, tmp_path / "run", resume=False, say=lambda _: None)
+    assert len(outcome.history) == 1
+    assert (outcome.out / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=names)
+def test_early_exits_of_a_shipped_recipe_cost_less_than_the_plain_network(path: Path) -> None:
+    recipe = read_recipe(path)
+    torch.manual_seed(0)
+    cost = count_costs(build_model(recipe, 200), recipe.data.image_size)
+    assert cost.exits[0].gflops < cost.plain_gflops
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_readme_names_commands_options_and_recipes_that_exist(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = shlex.split(command)
+    if program != "greenedge":
+        assert (REPOSITORY / program).is_file()
+        return
+    words = [word for word in arguments[:2] if not word.startswith("-")]
+    group = words if words[0] == "data" else words[:1]
+    app([*group, "--help"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    for argument in arguments:
+        if argument.startswith("--"):
+            assert argument in shown
+        elif argument.startswith("configs/"):
+            assert (REPOSITORY / argument).is_file()

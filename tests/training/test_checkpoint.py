@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from greenedge.data.layouts import ClassInfo
+from greenedge.errors import CheckpointError
+from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint, save_checkpoint
+from tests.training.helpers import Trap, full_disk, tiny_network
+
+CLASSES = (ClassInfo("n01", "goldfish, Carassius"), ClassInfo("n02", 'Ñandú "x"\n'), ClassInfo("n03", "n03"))
+CONFIG = "model:\n  backbone: resnet18  # ü\n"
+
+
+def refused(path: Path, sentence: str) -> None:
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_and_metadata_come_back(tmp_path: Path, layout: torch.memory_format) -> None:
+    path = tmp_path / "run" / "best.safetensors"
+    network = tiny_network(1).to(memory_format=layout)  # type: ignore[call-overload]
+    save_checkpoint(path, network, CONFIG, CLASSES, 12)
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.config, checkpoint.classes, checkpoint.epoch) == (CONFIG, CLASSES, 12)
+    other = tiny_network(2)
+    load_into(other, checkpoint, path)
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = torch.stack(tiny_network(1).eval()(images))
+        assert torch.equal(torch.stack(other.eval()(images)), expected)
+
+
+def test_the_file_is_a_plain_safetensors_file_with_the_networks_own_names(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    network = tiny_network()
+    save_checkpoint(path, network, CONFIG, CLASSES, 1)
+    tensors = safetensors.torch.load_file(path)
+    assert tensors.keys() == network.state_dict().keys()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    metadata = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
+    assert metadata["epoch"] == "1"
+    assert json.loads(metadata["classes"])[1] == {"id": "n02", "name": 'Ñandú "x"\n'}
+
+
+def test_a_missing_checkpoint_says_so(tmp_path: Path) -> None:
+    refused(tmp_path / "best.safetensors", r"no such checkpoint; `greenedge train` writes best\.safetensors$")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, tiny_network(), CONFIG, CLASSES, 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused(path, r"cannot be read; it is truncated or not a \.safetensors checkpoint \(.+\)$")
+
+
+def test_a_pickle_in_its_place_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "best.safetensors", tmp_path / "marker"
+    torch.save({"weight": Trap(marker)}, path)
+    refused(path, r"cannot be read; it is truncated or not a \.safetensors checkpoint \(.+\)$")
+    assert not marker.exists()
+    torch.load(path.rename(tmp_path / "best.pt"), weights_only=False)
+    assert marker.exists()  # the trap works
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "greenedge/0"}])
+def test_weights_of_another_origin_are_refused_with_the_way_to_use_them(
+    tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
+    refused(path, r"was not written by `greenedge train`, .*name the file as model\.weights in a recipe$")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"classes": "[{"}, {"classes": "[1]"}, {"classes": "5"}, {"classes": '[{"id": "a"}]'}, {"epoch": "one"}],
+)
+def test_damaged_metadata_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    path = tmp_path / "best.safetensors"
+    metadata = {"format": "greenedge/1", "config": CONFIG, "classes": "[]", "epoch": "1"}
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
+    assert read_checkpoint(path).epoch == 1
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata | change)
+    refused(path, r"its metadata are damaged \(.+\)$")
+
+
+@pytest.mark.parametrize("case", ["shape", "missing", "surplus"])
+def test_weights_of_another_network_are_refused(tmp_path: Path, case: str) -> None:
+    tensors = dict(tiny_network(width=4 if case == "shape" else 8).state_dict())
+    if case == "missing":
+        del tensors["heads.0.2.bias"]
+    if case == "surplus":
+        tensors["heads.1.2.bias"] = torch.zeros(3)
+    network = tiny_network(3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    first = "backbone.0.0.weight" if case == "shape" else "heads.0.2.bias" if case == "missing" else "heads.1.2.bias"
+    sentence = rf"a\.safetensors: belongs to another network: \d+ tensors do not fit, {first} first$"
+    with pytest.raises(CheckpointError, match=sentence):
+        load_into(network, Checkpoint(tensors, CONFIG, CLASSES, 1), Path("a.safetensors"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, tiny_network(), CONFIG, CLASSES, 1)
+    before = path.read_bytes()
+    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
+        save_checkpoint(path, tiny_network(width=64), CONFIG, CLASSES, 2)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from greenedge.training.interruption import StopSignals
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _own_handlers() -> Iterator[None]:
+    """Handlers that only these tests use, so that a failing test cannot end the run."""
+
+    def unexpected(number: int, _: object) -> None:
+        raise AssertionError(f"signal {number} was not handled")
+
+    before = {number: signal.signal(number, unexpected) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_only_raises_the_flag(number: signal.Signals) -> None:
+    with StopSignals() as stop:
+        assert not stop.requested()
+        os.kill(os.getpid(), number)
+        assert stop.requested()
+        assert stop.received is number
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+def test_an_interrupt_after_the_first_signal_is_an_interrupt(first: signal.Signals) -> None:
+    with StopSignals() as stop:
+        os.kill(os.getpid(), first)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested()
+
+
+def test_a_second_sigterm_changes_nothing() -> None:
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.received is signal.SIGTERM
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_handlers_before_are_put_back(failing: bool) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with StopSignals():
+            assert [signal.getsignal(number) for number in SIGNALS] != before
+            if failing:
+                raise KeyError
+    except KeyError:
+        assert failing
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_each_use_starts_without_a_signal() -> None:
+    with StopSignals():
+        os.kill(os.getpid(), signal.SIGINT)
+    with StopSignals() as again:
+        assert not again.requested()
+
+
+def test_outside_the_main_thread_it_stays_out_of_the_way() -> None:
+    seen: list[object] = []
+
+    def work() -> None:
+        with StopSignals() as stop:
+            seen.extend([stop.requested(), *(signal.getsignal(number) for number in SIGNALS)])
+
+    before = [signal.getsignal(number) for number in SIGNALS]
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, *before]

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from greenedge.errors import CheckpointError
+from greenedge.training.optimizers import adamw
+from greenedge.training.state import TrainingState, restore_state, save_state
+from tests.training.helpers import Trap, flat, full_disk, recipe, tiny_state, train, train_split
+
+
+def trained(prepared: Path) -> TrainingState:
+    """Stopped in the middle of its second epoch."""
+    state = tiny_state(optimizer=partial(adamw, lr=0.01), ema_decay=0.9)
+    train(state, train_split(prepared), recipe(epochs=2), stop_after=4)
+    return state
+
+
+def refused(path: Path, state: TrainingState, sentence: str) -> None:
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        restore_state(path, state)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_everything_comes_back(prepared: Path, tmp_path: Path) -> None:
+    state, other = trained(prepared), tiny_state(seed=1, optimizer=partial(adamw, lr=0.5), ema_decay=0.9)
+    save_state(tmp_path / "state.pt", state)
+    restore_state(tmp_path / "state.pt", other)
+    assert (other.epoch, other.step) == (1, 1)
+    assert torch.equal(other.tally, state.tally)
+    assert other.tally[1] == 10  # images of the one step
+    assert other.averaged is not None
+    assert state.averaged is not None
+    for ours, theirs in ((state.network, other.network), (state.averaged, other.averaged)):
+        assert torch.equal(flat(iter(ours.state_dict().values())), flat(iter(theirs.state_dict().values())))
+    moments = [
+        torch.stack([flat([values[name].sum()]) for values in each.optimizer.state.values() for name in values])
+        for each in (state, other)
+    ]
+    assert moments[0].any()
+    assert torch.equal(moments[0], moments[1])
+
+
+def test_the_average_is_the_exponential_one_and_is_what_is_evaluated() -> None:
+    state = tiny_state(ema_decay=0.8)
+    assert state.averaged is not None
+    assert state.evaluated is state.averaged.module
+    expected = None
+    for seed in range(4):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in state.network.parameters():
+                parameter.normal_()
+        state.averaged.update_parameters(state.network)
+        now = flat(state.network.parameters())
+        expected = now if expected is None else 0.8 * expected + 0.2 * now
+    assert expected is not None
+    torch.testing.assert_close(flat(state.evaluated.parameters()), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_an_average_the_network_itself_is_evaluated() -> None:
+    state = tiny_state()
+    assert state.evaluated is state.network
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    refused(tmp_path / "state.pt", tiny_state(), r"there is nothing to resume here; train without --resume$")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "state.pt"
+    save_state(path, tiny_state())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused(path, tiny_state(), r"is (truncated or )?not a checkpoint")
+
+
+def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, marker = tmp_path / "state.pt", tmp_path / "marker"
+    pickle.loads(pickle.dumps(Trap(marker)))
+    assert marker.exists()  # the trap works
+    marker.unlink()
+    torch.save({"network": Trap(marker)}, path)
+    refused(path, tiny_state(), r"holds more than tensors and numbers$")
+    assert not marker.exists()
+
+
+def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    save_state(path, tiny_state(width=4))
+    refused(path, tiny_state(width=8), r"belongs to another network or recipe \(.+\)$")
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    refused(path, tiny_state(), r"belongs to another network or recipe \(.+\)$")
+
+
+def test_an_average_that_was_not_kept_cannot_be_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    save_state(path, tiny_state())
+    refused(path, tiny_state(ema_decay=0.9), r"belongs to another network or recipe \(.+\)$")
+
+
+def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    save_state(path, tiny_state())
+    before = path.read_bytes()
+    large = tiny_state(width=64)
+    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
+        save_state(path, large)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    save_state(path, large)  # with space again
+    assert path.stat().st_size > len(before)
