@@ -31,13 +31,25 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bad"), KeyboardInterrupt(), Interruption()])
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), Interruption()])
 def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
     with pytest.raises(type(error)) as caught:
         write_atomically(path, half_written(error))
     assert caught.value is error
+    assert path.read_text() == "old"
+    assert entries(tmp_path) == ["result.json"]
+
+
+def test_a_system_error_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    error = OSError(28, "No space left on device", str(tmp_path / ".result.json.partial"))
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        write_atomically(path, half_written(error))
+    assert (caught.value.errno, caught.value.filename) == (28, str(path))
+    assert caught.value.strerror == "cannot be written (No space left on device)"
     assert path.read_text() == "old"
     assert entries(tmp_path) == ["result.json"]
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from greenedge.data.prepare import new_folder
-from greenedge.errors import DataError
+from greenedge.errors import DataError, UsageError
 
 _SIZE = 64
 _DRAWN = 2 * _SIZE  # drawn at twice the size, so that edges are smooth
@@ -78,13 +78,16 @@ def synthesize(out: Path, options: SynthOptions | None = None) -> None:
     """Writes a data set in TinyImageNet's official layout into the new folder `out`.
 
     Raises:
-        DataError: `out` exists or cannot be written, or the options are out of range.
+        DataError: `out` exists or cannot be written.
+        UsageError: the options are out of range.
     """
     options = options or SynthOptions()
     if not 2 <= options.classes <= len(SHAPES):
-        raise DataError(f"between 2 and {len(SHAPES)} classes can be generated, not {options.classes}")
+        raise UsageError(f"between 2 and {len(SHAPES)} classes can be generated, not {options.classes}")
     if options.per_class < 1 or options.val_per_class < 1:
-        raise DataError("each class needs at least one training and one validation image")
+        raise UsageError("each class needs at least one training and one validation image")
+    if options.seed < 0:
+        raise UsageError(f"a seed is a whole number of at least 0, not {options.seed}")
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
     shapes = list(SHAPES)[: options.classes]

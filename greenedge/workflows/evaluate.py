@@ -75,6 +75,8 @@ def run_once(
     """
     model = load_model(weights)
     config = model.config
+    if data is None and not Path(config.data.path).exists():
+        raise DataError(f"{config.data.path}: the data set that {weights} was trained on is not here; give --data")
     prepared = open_prepared(data or Path(config.data.path))
     check_same_classes(model, prepared, weights)
     split = open_named_split(prepared, split_name, config.data.calibration_per_class)
@@ -114,12 +116,7 @@ def evaluate(evaluated: Evaluated, criterion: str | None, threshold: float | Non
     rule = find_criterion(criterion)
     chosen = rule.never if threshold is None else threshold
     (point,) = sweep_thresholds(score_outputs(evaluated.outputs, rule), [chosen]).points()
-    accuracies = evaluated.outputs.exit_accuracies().tolist()
-    names = _exit_labels(evaluated)
-    exits = [
-        {"after": cost.after, "accuracy": accuracy, "gflops": cost.gflops, "alone_gflops": cost.alone_gflops}
-        for cost, accuracy in zip(evaluated.cost.exits, accuracies, strict=True)
-    ]
+    names, exits = _exit_labels(evaluated), _each_exit(evaluated)
     result = {
         "split": evaluated.split.name,
         "images": len(evaluated.split),
@@ -197,6 +194,7 @@ def sweep(
         "dominated_area": dominated_area(result.gflops, result.accuracy, reference),
         "reference_gflops": reference,
         "plain_gflops": evaluated.cost.plain_gflops,
+        "exits": _each_exit(evaluated),
     }
     folder, name = evaluated.folder, _sweep_name(evaluated)
     write_json(folder / f"{name}.json", report)
@@ -256,6 +254,15 @@ def _sweep_name(evaluated: Evaluated) -> str:
 def _heading(evaluated: Evaluated) -> str:
     model, split = evaluated.model, evaluated.split
     return f"{model_summary(model.config.model)}, epoch {model.epoch}; {split.name}: {len(split)} images"
+
+
+def _each_exit(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Accuracy and cost of each exit where every image is asked there."""
+    accuracies = evaluated.outputs.exit_accuracies().tolist()
+    return [
+        {"after": cost.after, "accuracy": accuracy, "gflops": cost.gflops, "alone_gflops": cost.alone_gflops}
+        for cost, accuracy in zip(evaluated.cost.exits, accuracies, strict=True)
+    ]
 
 
 def _exit_labels(evaluated: Evaluated) -> list[str]:

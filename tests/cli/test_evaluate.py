@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,42 @@ def test_sweep_writes_table_json_csv_and_picture(cli: Cli, weights: Path) -> Non
         assert min(picture.size) > 400
 
 
+def test_another_split_has_results_of_its_own_name(cli: Cli, weights: Path) -> None:
+    assert cli("sweep", "--weights", weights, "--split", "calibration").code == 0
+    assert {path.name for path in weights.parent.glob("sweep*")} == {
+        f"sweep-calibration.{x}" for x in ("json", "csv", "png")
+    }
+
+
+def test_another_criterion_gives_another_curve_and_an_unknown_one_a_sentence(cli: Cli, weights: Path) -> None:
+    margin = json.loads(cli("sweep", "--weights", weights, "--criterion", "margin", "--thresholds", "1", "--json").out)
+    assert (margin["criterion"], margin["points"][0]["exit_shares"]) == ("margin", [0, 0, 1])
+    wrong = cli("sweep", "--weights", weights, "--criterion", "magrin")
+    assert (wrong.code, wrong.sentence) == (2, "criterion: there is no 'magrin'; did you mean 'margin'?")
+
+
+def test_data_that_have_moved_are_asked_for(cli: Cli, recipe: Path, prepared: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(prepared, moved)
+    settings = ["--set", f"data.path={moved}", "--set", "train.epochs=1", "--set", "model.exits=[]"]
+    assert cli("train", "--config", recipe, "--out", tmp_path / "run", *settings).code == 0
+    shutil.rmtree(moved)
+    weights = tmp_path / "run" / "best.safetensors"
+    result = cli("eval", "--weights", weights)
+    assert (result.code, result.sentence) == (
+        1,
+        f"{moved}: the data set that {weights} was trained on is not here; give --data",
+    )
+    assert cli("eval", "--weights", weights, "--data", prepared).code == 0
+
+
 def test_sweep_of_all_starts_at_the_full_cost_and_ends_at_the_first_exit(cli: Cli, weights: Path) -> None:
     report = json.loads(cli("sweep", "--weights", weights, "--thresholds", "all", "--json").out)
     assert report["points"][0]["exit_shares"] == [0, 0, 1]
     assert report["points"][0]["gflops"] == pytest.approx(report["reference_gflops"])
     assert report["points"][-1]["exit_shares"] == [1, 0, 0]
+    evaluated = json.loads(cli("eval", "--weights", weights, "--json").out)
+    assert report["exits"] == evaluated["exits"]
 
 
 def test_kept_answers_are_used_until_the_weights_change(cli: Cli, weights: Path, trained: Path) -> None:

@@ -119,7 +119,10 @@ def test_a_recipe_without_early_exits_is_the_plain_network(cli: Cli, recipe: Pat
     ("arguments", "words"),
     [
         (["--config", "absent.yaml"], "absent.yaml: cannot be read"),
-        (["--config", RECIPE, "--set", "data.image_size=0"], "data.image_size: expected a number at least 1, found 0"),
+        (
+            ["--config", RECIPE, "--set", "data.image_size=0"],
+            "data.image_size: expected a number at least 8 and at most 2048, found 0",
+        ),
         (["--config", RECIPE, "--set", "model.exits.0.after=layer9"], "there is no block 'layer9'"),
     ],
 )

@@ -87,11 +87,15 @@ def test_a_signal_leaves_a_run_that_continues_to_the_same_weights(
     state = torch.load(out / "last.state.pt", weights_only=True)
     epochs = int(state["epoch"]) + 1
 
-    # As many epochs as that, broken and unbroken (in one process each, so with the same number of threads).
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    base = [sys.executable, "-m", "greenedge", "train", "--config", str(recipe), "--set", f"train.epochs={epochs}"]
-    subprocess.run([*base, "--out", str(out), "--resume"], check=True, capture_output=True, env=environment)
-    subprocess.run([*base, "--out", str(tmp_path / "unbroken")], check=True, capture_output=True, env=environment)
+    # As many epochs as that, broken and unbroken, on one thread like the stopped process.
+    base = ["train", "--config", recipe, "--set", f"train.epochs={epochs}"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert cli(*base, "--out", out, "--resume").code == 0
+        assert cli(*base, "--out", tmp_path / "unbroken").code == 0
+    finally:
+        torch.set_num_threads(threads)
     assert same(out, tmp_path / "unbroken")
 
 
@@ -154,6 +158,7 @@ def test_a_full_disk_while_training_loses_nothing(cli: Cli, recipe: Path, traine
         ("train.exit_weights=[1, 1]", "train.exit_weights: has 2 numbers and needs 3"),
         ("augment=[cutmax]", "there is no 'cutmax'; did you mean 'cutmix'?"),
         ("augment=[{horizontal_flip: {probability: 2}}]", "expected a number at least 0 and at most 1, found 2"),
+        ("sweep.criterion=entropie", "sweep.criterion: there is no 'entropie'; did you mean 'entropy'?"),
         ("train.optimizer={sgd: {momentum: 0}}", "nesterov needs a momentum above 0"),
     ],
 )

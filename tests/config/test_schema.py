@@ -107,7 +107,8 @@ def test_an_exit_without_a_place_is_missed_by_its_number_and_line() -> None:
 @pytest.mark.parametrize(
     ("override", "inside"),
     [
-        ("data.image_size=0", "data.image_size=1"),
+        ("data.image_size=7", "data.image_size=8"),
+        ("data.image_size=2049", "data.image_size=2048"),
         ("data.calibration_per_class=-1", "data.calibration_per_class=0"),
         ("data.mean=[0, 0]", "data.mean=[0, 0, 0]"),
         ("data.std=[1, 0, 1]", "data.std=[1, 1e-3, 1]"),
@@ -128,7 +129,7 @@ def test_an_exit_without_a_place_is_missed_by_its_number_and_line() -> None:
         ("train.device=gpu", "train.device=cuda"),
         ("train.seed=-1", "train.seed=0"),
         ("train.seed=1e3", "train.seed=1000"),
-        ("sweep.criterion=confidence", "sweep.criterion=margin"),
+        ("sweep.criterion=1", "sweep.criterion=margin"),
         ("sweep.thresholds=[-0.1]", "sweep.thresholds=[0]"),
         ("sweep.thresholds=[.inf]", "sweep.thresholds=[1e9]"),
         ("sweep.thresholds=some", "sweep.thresholds=all"),

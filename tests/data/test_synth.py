@@ -14,7 +14,7 @@ from PIL import Image
 from greenedge.data.prepare import prepare
 from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.synth import SynthOptions, synthesize
-from greenedge.errors import DataError
+from greenedge.errors import DataError, UsageError
 from tests.data.sources import assert_holds, is_one_sentence, pixels, read_official
 
 NAMES = ["triangle", "square", "hexagon", "disc", "bar"]
@@ -122,11 +122,12 @@ def order(root: Path) -> list[int]:
         (SynthOptions(classes=11), "between 2 and 10 classes can be generated, not 11"),
         (SynthOptions(classes=-3), "not -3"),
         (SynthOptions(per_class=0), "at least one training and one validation image"),
+        (SynthOptions(seed=-1), "a seed is a whole number of at least 0, not -1"),
         (SynthOptions(val_per_class=-1), "at least one training and one validation image"),
     ],
 )
 def test_options_out_of_range_are_refused(tmp_path: Path, options: SynthOptions, words: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UsageError) as caught:
         synthesize(tmp_path / "a", options)
     assert words in str(caught.value)
     assert is_one_sentence(str(caught.value))

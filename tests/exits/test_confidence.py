@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import math
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
-from greenedge.config import SweepConfig
-from greenedge.exits.confidence import CRITERIA, entropy, margin, max_probability
+from greenedge.errors import ConfigError
+from greenedge.exits.confidence import CRITERIA, entropy, find_criterion, margin, max_probability
 
 
 def test_entropy_is_in_nats_and_largest_for_equal_logits() -> None:
@@ -46,5 +45,8 @@ def test_a_surer_answer_has_a_smaller_uncertainty(name: str) -> None:
     assert sure < unsure
 
 
-def test_a_recipe_admits_exactly_the_criteria_of_the_table() -> None:
-    assert set(get_args(get_type_hints(SweepConfig)["criterion"])) == set(CRITERIA)
+def test_a_criterion_is_found_by_its_name_and_an_unknown_one_gets_the_nearest() -> None:
+    assert all(find_criterion(name) is CRITERIA[name] for name in CRITERIA)
+    with pytest.raises(ConfigError, match=r"'entropie'.* did you mean 'entropy'\?$") as caught:
+        find_criterion("entropie")
+    assert caught.value.key == "criterion"
