@@ -131,7 +131,7 @@ def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Im
 
     background = random.uniform(60, 190)
     hue = label / options.classes + difficulty * random.uniform(-0.5, 0.5)
-    contrast = 1 - 0.4 * difficulty
+    contrast = 1 - 0.55 * difficulty
     colour = np.array(colorsys.hsv_to_rgb(hue % 1, 0.9, 1.0)) * 255
     colour = background + contrast * (colour - background)
     image = Image.new("RGB", (_DRAWN, _DRAWN), (int(background),) * 3)
@@ -140,7 +140,7 @@ def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Im
         ends = random.uniform(0, _DRAWN, 4).tolist()
         stroke = tuple(int(v) for v in np.clip(background + random.normal(0, 60, 3), 0, 255))
         pen.line(ends, fill=stroke, width=int(random.integers(2, 6)))
-    radius = _DRAWN * (0.42 - 0.16 * difficulty)
+    radius = _DRAWN * (0.42 - 0.22 * difficulty)
     centre = random.uniform(radius, _DRAWN - radius, 2)
     turn = difficulty * random.uniform(-math.pi, math.pi)
     cos, sin = radius * math.cos(turn), radius * math.sin(turn)
@@ -150,5 +150,5 @@ def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Im
         fill=tuple(int(v) for v in np.clip(colour, 0, 255)),
     )
     pixels = np.asarray(image.resize((_SIZE, _SIZE), Image.Resampling.BOX), dtype=np.float64)
-    noisy = pixels + random.normal(0, 4 + 14 * difficulty, pixels.shape)
+    noisy = pixels + random.normal(0, 4 + 20 * difficulty, pixels.shape)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -32,17 +31,27 @@ def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> di
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def report(medians: Mapping[str, float], images: int | None, *, as_json: bool) -> None:
-    """Prints each median, the images a second where `images` are handled in a round, and all ratios of times."""
-    ratios = {name: {other: median / medians[other] for other in medians} for name, median in medians.items()}
+def report(*contests: Mapping[str, float], images: int | None = None, as_json: bool) -> None:
+    """Prints each median, the images a second where `images` are handled in a round, and all ratios of times.
+
+    Contenders are compared within their own contest only.
+    """
     if as_json:
-        result = {name: {"median_s": median, "ratio_to": ratios[name]} for name, median in medians.items()}
-        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        result = {
+            name: {"median_s": median, "ratio_to": {other: median / medians[other] for other in medians}}
+            for medians in contests
+            for name, median in medians.items()
+        }
+        print(json.dumps(result, indent=2))
         return
+    print("\n\n".join(_table(medians, images) for medians in contests))
+
+
+def _table(medians: Mapping[str, float], images: int | None) -> str:
     rates = {name: f"{images / median:.0f}" if images else "" for name, median in medians.items()}
     rows = [
-        [name, f"{median:.4f}", rates[name], *(f"{ratios[name][other]:.3f}" for other in medians)]
+        [name, f"{median:.4f}", rates[name], *(f"{median / other:.3f}" for other in medians.values())]
         for name, median in medians.items()
     ]
     headers = ["contender", "median (s)", "images/s", *(f"time over {other}" for other in medians)]
-    print(format_table(headers, rows))
+    return format_table(headers, rows)

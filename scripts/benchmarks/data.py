@@ -52,7 +52,7 @@ def main() -> None:
                 assert pixels.dtype == torch.float32
 
         medians = contest.alternate({"greenedge": greenedge, "imagefolder": imagefolder}, options.rounds)
-        contest.report(medians, len(images.prepared), as_json=options.json)
+        contest.report(medians, images=len(images.prepared), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,11 @@ def main() -> None:
     parser = contest.parser(__doc__, rounds=5)
     parser.add_argument("networks", nargs="*", default=["resnet18", "resnet50", "resnext50_32x4d", "efficientnet_b0"])
     options = parser.parse_args()
+    contests = []
     for name in options.networks:
         contenders = {f"{name}/float32": step(name, None), f"{name}/bf16": step(name, torch.bfloat16)}
-        contest.report(contest.alternate(contenders, options.rounds), BATCH, as_json=options.json)
+        contests.append(contest.alternate(contenders, options.rounds))
+    contest.report(*contests, images=BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
         "thresholds_only": lambda: list(sweep_thresholds(scores, thresholds).points()),
         "one_by_one": one_by_one,
     }
-    contest.report(contest.alternate(contenders, options.rounds), None, as_json=options.json)
+    contest.report(contest.alternate(contenders, options.rounds), as_json=options.json)
 
 
 if __name__ == "__main__":

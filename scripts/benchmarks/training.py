@@ -59,11 +59,13 @@ def bare(images: Images, autocast: torch.dtype | None) -> Callable[[], object]:
     network = torchvision.models.resnet18(num_classes=len(images.prepared.classes))
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    scale, shift = 1 / (std * 255), mean / std
 
     def epoch() -> None:
         for rows in torch.randperm(len(labels)).split(BATCH)[: len(labels) // BATCH]:
-            batch = pixels[rows].to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+            batch = pixels.index_select(0, rows).float().mul_(scale).sub_(shift)
+            batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", autocast, enabled=autocast is not None):
                 loss = F.cross_entropy(network(batch), labels[rows])
             optimizer.zero_grad()
@@ -113,7 +115,7 @@ def main() -> None:
             "imagefolder_float32": imagefolder_float32(images),
         }
         medians = contest.alternate(contenders, options.rounds)
-        contest.report(medians, len(images.prepared) // BATCH * BATCH, as_json=options.json)
+        contest.report(medians, images=len(images.prepared) // BATCH * BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":
