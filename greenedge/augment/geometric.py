@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Annotated
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from greenedge.config.convert import Count, Probability
+from greenedge.augment import operations
+from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
+from greenedge.config.convert import Count, NonNegative, Positive, Probability, Range
 from greenedge.data.loader import Batch
+
+Share = Annotated[float, Range(above=0, maximum=1)]
+AtLeastOne = Annotated[float, Range(minimum=1)]
 
 
 def horizontal_flip(batch: Batch, generator: Generator, *, probability: Probability = 0.5) -> Batch:
@@ -33,12 +40,103 @@ def pad_and_crop(batch: Batch, generator: Generator, *, padding: Count = 4) -> B
         padding: pixels a side.
     """
     count, _, height, width = batch.images.shape
-    shifts = torch.randint(0, 2 * padding + 1, (2, count), generator=generator).to(batch.images.device)
-    padded = F.pad(batch.images, [padding] * 4)
-    # A view of every possible crop: (B, 3, 2 * padding + 1, 2 * padding + 1, H, W); only the chosen ones are copied.
-    crops = padded.unfold(2, height, 1).unfold(3, width, 1)
-    each = torch.arange(count, device=padded.device)
-    return replace(batch, images=crops[each, :, shifts[0], shifts[1]])
+    shifts = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
+    return replace(batch, images=_crops(F.pad(batch.images, [padding] * 4), shifts[0], shifts[1], height, width))
+
+
+def rotate(batch: Batch, generator: Generator, *, degrees: NonNegative = 15.0, probability: Probability = 1.0) -> Batch:
+    """Turns each image about its centre by up to `degrees` either way; the corners are filled with black."""
+    return change_with_amounts(batch, generator, probability, operations.rotate, -degrees, degrees)
+
+
+def rotate_quarter(batch: Batch, generator: Generator, *, probability: Probability = 0.25) -> Batch:
+    """Turns each image by 90, 180 or 270 degrees, equally likely, with the given probability.
+
+    Raises:
+        ValueError: the images are not square.
+    """
+
+    def turn(images: Tensor) -> Tensor:
+        turns = torch.randint(1, 4, (len(images),), generator=generator)
+        return turn_quarters(images, turns)
+
+    return change_some(batch, generator, probability, turn)
+
+
+def scale(
+    batch: Batch, generator: Generator, *, low: Positive = 0.8, high: Positive = 1.2, probability: Probability = 1.0
+) -> Batch:
+    """Zooms each image about its centre by a factor between `low` and `high`; what comes in is black."""
+    return change_with_amounts(batch, generator, probability, operations.zoom, low, high)
+
+
+def translate(batch: Batch, generator: Generator, *, share: Probability = 0.1, probability: Probability = 1.0) -> Batch:
+    """Shifts each image by up to `share` of its width and of its height either way; what comes in is black."""
+    height, width = batch.images.shape[-2:]
+
+    def shift(images: Tensor) -> Tensor:
+        right = uniform(len(images), -share * width, share * width, generator)
+        down = uniform(len(images), -share * height, share * height, generator)
+        return operations.translate(images, right, down)
+
+    return change_some(batch, generator, probability, on_floats(shift))
+
+
+def shear(batch: Batch, generator: Generator, *, slope: NonNegative = 0.1, probability: Probability = 1.0) -> Batch:
+    """Shears each image sideways by up to `slope` (pixels a row) either way; what comes in is black."""
+    return change_with_amounts(batch, generator, probability, operations.shear_x, -slope, slope)
+
+
+def resize_and_crop(batch: Batch, generator: Generator, *, size: Count = 72, probability: Probability = 1.0) -> Batch:
+    """Enlarges each image (bicubic) to `size` pixels a side and takes a random crop of the old size.
+
+    Raises:
+        ValueError: `size` is smaller than the images.
+    """
+    height, width = batch.images.shape[-2:]
+    if size < max(height, width):
+        raise ValueError(f"size is {size} and must be at least the images' {max(height, width)} pixels")
+
+    def enlarge_and_crop(images: Tensor) -> Tensor:
+        large = F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+        tops = torch.randint(0, size - height + 1, (len(images),), generator=generator)
+        lefts = torch.randint(0, size - width + 1, (len(images),), generator=generator)
+        return _crops(large, tops, lefts, height, width)
+
+    return change_some(batch, generator, probability, on_floats(enlarge_and_crop))
+
+
+def random_resized_crop(
+    batch: Batch,
+    generator: Generator,
+    *,
+    min_area: Share = 0.25,
+    max_ratio: AtLeastOne = 4 / 3,
+    probability: Probability = 1.0,
+) -> Batch:
+    """Takes a part of each image and enlarges it (bilinear) to the whole (Szegedy et al. 2015, Inception).
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws the parts.
+        min_area: smallest part, as a share of the image's area; the largest is all of it.
+        max_ratio: longest side over shortest, of the part relative to the image.
+        probability: of an image being changed at all.
+    """
+    height, width = batch.images.shape[-2:]
+
+    def crop(images: Tensor) -> Tensor:
+        count = len(images)
+        area = uniform(count, min_area, 1, generator)
+        ratio = uniform(count, -math.log(max_ratio), math.log(max_ratio), generator).exp()
+        across, down = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+        x = (torch.rand(count, generator=generator) - 0.5) * (1 - across) * width
+        y = (torch.rand(count, generator=generator) - 0.5) * (1 - down) * height
+        none = torch.zeros_like(across)
+        matrices = torch.stack([across, none, x, none, down, y], dim=1).view(-1, 2, 3)
+        return operations.warp(images, matrices)
+
+    return change_some(batch, generator, probability, on_floats(crop))
 
 
 def _flip(batch: Batch, generator: Generator, probability: float, dim: int) -> Batch:
@@ -48,3 +146,24 @@ def _flip(batch: Batch, generator: Generator, probability: float, dim: int) -> B
     both = torch.cat([batch.images, batch.images.flip(dim)])
     rows = torch.arange(count) + count * chosen
     return replace(batch, images=both.index_select(0, rows.to(both.device)))
+
+
+def turn_quarters(images: Tensor, turns: Tensor) -> Tensor:
+    """Turns each square image (N, 3, S, S) by its number of quarters (N,), counter-clockwise.
+
+    Raises:
+        ValueError: the images are not square.
+    """
+    if images.shape[-1] != images.shape[-2]:
+        raise ValueError(f"quarter turns need square images, not {images.shape[-1]} x {images.shape[-2]} pixels")
+    count = len(images)
+    every = torch.cat([images.rot90(k, dims=(-2, -1)) for k in range(4)])
+    return every.index_select(0, (torch.arange(count) + count * turns).to(images.device))
+
+
+def _crops(images: Tensor, tops: Tensor, lefts: Tensor, height: int, width: int) -> Tensor:
+    """One crop of height x width an image."""
+    # A view of every possible crop: (N, 3, rows, columns, height, width); only the chosen ones are copied.
+    every = images.unfold(2, height, 1).unfold(3, width, 1)
+    each = torch.arange(len(images), device=images.device)
+    return every[each, :, tops.to(images.device), lefts.to(images.device)]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from greenedge import __version__
-from greenedge.cli import data, evaluate, flops, train
+from greenedge.cli import augment, data, evaluate, flops, train
 from greenedge.cli.output import say
 from greenedge.errors import GreenedgeError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(augment.app, name="augment")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Generator
 
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import (
     DataConfig,
     ModelConfig,
+    Part,
     RunConfig,
+    bind_part,
     config_from_text,
     load_config,
     resolve_part,
 )
 from greenedge.config.nodes import join_key
 from greenedge.data.layouts import ClassInfo
-from greenedge.data.loader import InputTransform
+from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration
 from greenedge.errors import CheckpointError, ConfigError
@@ -90,6 +93,30 @@ def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
 def build_transform(data: DataConfig, *, channels_last: bool) -> InputTransform:
     """How stored images are presented to the network."""
     return InputTransform(data.image_size, data.mean, data.std, channels_last)
+
+
+def build_augmentations(parts: Sequence[Part], split: PreparedSplit) -> tuple[Callable[[Batch, Generator], Batch], ...]:
+    """Augmentations with their options filled in, each tried on blank images of the split's size.
+
+    Raises:
+        ConfigError: an augmentation refuses its options, or images of that size.
+    """
+    blank = torch.zeros(2, *split.images.shape[1:], dtype=torch.uint8)
+    batch = Batch(blank, torch.zeros(2, dtype=torch.int64), len(split.classes))
+    for part in parts:
+        try:
+            batch = bind_part(applied_always(part), AUGMENTATIONS)(batch, Generator())
+        except ValueError as error:
+            key = join_key(part.key, part.name)
+            raise ConfigError(str(error), key=key, where=part.where or None) from None
+    return tuple(bind_part(part, AUGMENTATIONS) for part in parts)
+
+
+def applied_always(augmentation: Part) -> Part:
+    """The same augmentation, changing every image."""
+    options = resolve_part(augmentation, AUGMENTATIONS).options
+    surely = {"probability": 1.0} if "probability" in options else {}
+    return dataclasses.replace(augmentation, options={**augmentation.options, **surely})
 
 
 @dataclass(frozen=True)

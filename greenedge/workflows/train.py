@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from greenedge import __version__
-from greenedge.augment import AUGMENTATIONS
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
+from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import split_digest
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
@@ -33,6 +33,7 @@ from greenedge.training.schedules import SCHEDULES
 from greenedge.training.state import TrainingState, new_state, restore_state, save_state
 from greenedge.workflows.build import (
     Splits,
+    build_augmentations,
     build_model,
     build_transform,
     located,
@@ -100,7 +101,7 @@ def train(
         report = load_pretrained(network, config.model, config.model.weights)
         say(f"{config.model.weights}: {report.sentence()}")
     network = place(network, device, channels_last=config.train.channels_last)
-    recipe = _build_recipe(config, network, device)
+    recipe = _build_recipe(config, network, splits.train, device)
     make_repeatable(device, recipe.autocast)
     optimizer = build_part(config.train.optimizer, OPTIMIZERS, network)
     state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
@@ -183,7 +184,7 @@ def _line(entry: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _build_recipe(config: RunConfig, network: torch.nn.Module, device: torch.device) -> Recipe:
+def _build_recipe(config: RunConfig, network: torch.nn.Module, split: PreparedSplit, device: torch.device) -> Recipe:
     section = config.train
     exits = len(config.model.exits) + 1
     base_rate = float(section.optimizer.options["lr"])
@@ -192,7 +193,7 @@ def _build_recipe(config: RunConfig, network: torch.nn.Module, device: torch.dev
         epochs=section.epochs,
         batch_size=section.batch_size,
         seed=section.seed,
-        augment=tuple(bind_part(part, AUGMENTATIONS) for part in config.augment),
+        augment=build_augmentations(config.augment, split),
         transform=build_transform(config.data, channels_last=section.channels_last),
         loss=bind_part(section.loss, LOSSES),
         exit_weights=section.exit_weights or (1.0,) * exits,

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from greenedge.augment import horizontal_flip, pad_and_crop, vertical_flip
+from greenedge.augment.geometric import horizontal_flip, pad_and_crop, vertical_flip
 from greenedge.data.loader import InputTransform, iterate_batches
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from greenedge.augment import horizontal_flip, pad_and_crop
+from greenedge.augment.geometric import horizontal_flip, pad_and_crop
 from greenedge.config import ModelConfig
 from greenedge.data.loader import InputTransform
 from greenedge.models.multi_exit import build_network

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from greenedge.augment import horizontal_flip, pad_and_crop, vertical_flip
+from greenedge.augment.geometric import (
+    horizontal_flip,
+    pad_and_crop,
+    random_resized_crop,
+    resize_and_crop,
+    rotate,
+    rotate_quarter,
+    scale,
+    shear,
+    translate,
+    vertical_flip,
+)
 from greenedge.data.loader import Batch
 
 
@@ -77,3 +88,77 @@ def test_flips_turn_whole_images_with_the_given_probability(
         flipped += np.array_equal(new, turned)
     assert flipped / 4_000 == pytest.approx(probability, abs=0.03 if 0 < probability < 1 else 0)
     assert torch.equal(result.targets, batch.targets)
+
+
+def test_quarter_turns_are_whole_turns_of_whole_images_each_as_likely() -> None:
+    batch = some_batch(4_000, height=4, width=4)
+    result = rotate_quarter(batch, torch.Generator().manual_seed(6), probability=0.6)
+    turns = [0, 0, 0, 0]
+    for before, after in zip(batch.images.numpy(), result.images.numpy(), strict=True):
+        ways = [k for k in range(4) if np.array_equal(np.rot90(before, k, axes=(1, 2)), after)]
+        assert len(ways) == 1
+        turns[ways[0]] += 1
+    assert turns[0] / 4_000 == pytest.approx(0.4, abs=0.03)
+    assert all(count / 4_000 == pytest.approx(0.2, abs=0.03) for count in turns[1:])
+
+
+def test_quarter_turns_of_oblong_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="quarter turns need square images, not 5 x 6 pixels"):
+        rotate_quarter(some_batch(3), torch.Generator(), probability=1.0)
+
+
+def ramp(count: int, size: int = 32) -> Batch:
+    """Brightness rises with x in the first channel and with y in the second: a pixel tells where it was."""
+    place = (torch.arange(size) + 0.5) / size
+    image = torch.stack([place.expand(size, size), place.view(-1, 1).expand(size, size), torch.ones(size, size)])
+    return Batch(image.expand(count, -1, -1, -1).contiguous(), torch.arange(count), count)
+
+
+def test_a_resized_crop_shows_an_upright_part_of_the_asked_area_and_shape() -> None:
+    result = random_resized_crop(ramp(400), torch.Generator().manual_seed(7), min_area=0.2, max_ratio=1.5).images
+    middle = result[:, :, 15:17, 15:17]
+    across = (result[:, 0, 16, 24] - result[:, 0, 16, 8]) * 2  # share of the side that is seen
+    down = (result[:, 1, 24, 16] - result[:, 1, 8, 16]) * 2
+    area, ratio = across * down, across / down
+    assert area.min() > 0.18
+    assert area.min() < 0.3
+    assert 0.9 < area.max() < 1.01
+    assert ratio.max() < 1.52
+    assert ratio.min() > 0.65
+    assert ratio.max() > 1.2
+    assert ((middle[:, 0].mean(dim=(1, 2)) - across / 2) > -0.01).all()  # nothing from outside the image
+    assert ((middle[:, 1].mean(dim=(1, 2)) + down / 2) < 1.01).all()
+
+
+def test_resize_and_crop_shows_a_part_of_the_enlarged_image_at_any_place() -> None:
+    result = resize_and_crop(ramp(400), torch.Generator().manual_seed(8), size=40).images
+    across = result[:, 0, 16, 24] - result[:, 0, 16, 8]
+    torch.testing.assert_close(across, torch.full((400,), 16 / 40), rtol=0, atol=0.01)
+    lefts = (result[:, 0, 16, 16] * 40 - 16.5).round().long()
+    assert lefts.unique().tolist() == list(range(9))
+
+
+def test_translation_reaches_its_share_of_the_side_and_no_further() -> None:
+    batch = Batch(torch.ones(500, 3, 20, 10), torch.arange(500), 500)
+    result = translate(batch, torch.Generator().manual_seed(9), share=0.2).images
+    dark_columns = (result[:, 0, 10] == 0).sum(dim=1)
+    dark_rows = (result[:, 0, :, 5] == 0).sum(dim=1)
+    assert dark_columns.max() == 1  # of at most two pixels, the second is partly lit
+    assert dark_rows.max() == 3
+
+
+@pytest.mark.parametrize("change", [rotate, scale, shear, translate])
+def test_a_centre_stays_or_moves_little_and_each_image_has_an_amount_of_its_own(change: Callable[..., Batch]) -> None:
+    result = change(ramp(100), torch.Generator().manual_seed(10)).images
+    assert len({each.numpy().tobytes() for each in result}) == 100
+    assert ((result[:, :2, 15:17, 15:17].mean(dim=(2, 3)) - 0.5).abs() < 0.11).all()
+
+
+def test_a_range_the_wrong_way_round_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"nothing between 1\.5 and 1\.2; the first must not be above the second"):
+        scale(ramp(1), torch.Generator(), low=1.5)
+
+
+def test_a_smaller_size_than_the_images_cannot_be_cropped_from() -> None:
+    with pytest.raises(ValueError, match="size is 20 and must be at least the images' 32 pixels"):
+        resize_and_crop(ramp(1), torch.Generator(), size=20)

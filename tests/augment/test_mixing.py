@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from greenedge.augment import cutmix, mixup
+from greenedge.augment.mixing import cutmix, mixup
 from greenedge.data.loader import Batch
 
 

@@ -1,0 +1,130 @@
+"""Operations on images with one parameter an image; torchvision's own take one parameter for a whole batch.
+
+All take float images (N, 3, H, W) in [0, 1] and amounts (N,) on the CPU, and give new images of the same shape, which
+may leave [0, 1]. Where torchvision has the operation, the results are those of `torchvision.transforms.v2.functional`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as tv
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Counter-clockwise about the centre; what comes in from outside is black."""
+    angle = degrees * (math.pi / 180)
+    return warp(images, _matrices(angle.cos(), -angle.sin(), angle.sin(), angle.cos()))
+
+
+def zoom(images: Tensor, factor: Tensor) -> Tensor:
+    """About the centre; a factor above 1 enlarges."""
+    return warp(images, _matrices(1 / factor, 0 * factor, 0 * factor, 1 / factor))
+
+
+def shear_x(images: Tensor, slope: Tensor) -> Tensor:
+    """Moves each row sideways by `slope` times its distance from the centre row."""
+    one = torch.ones_like(slope)
+    return warp(images, _matrices(one, slope, 0 * slope, one))
+
+
+def shear_y(images: Tensor, slope: Tensor) -> Tensor:
+    """Moves each column up or down by `slope` times its distance from the centre column."""
+    one = torch.ones_like(slope)
+    return warp(images, _matrices(one, 0 * slope, slope, one))
+
+
+def translate_x(images: Tensor, pixels: Tensor) -> Tensor:
+    """To the right."""
+    return translate(images, pixels, 0 * pixels)
+
+
+def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
+    """Downwards."""
+    return translate(images, 0 * pixels, pixels)
+
+
+def translate(images: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """By pixels to the right and down."""
+    one, none = torch.ones_like(right), torch.zeros_like(right)
+    return warp(images, _matrices(one, none, none, one, -right, -down))
+
+
+def warp(images: Tensor, matrices: Tensor) -> Tensor:
+    """Bilinear sampling along one affine map an image; black outside.
+
+    Args:
+        images: (N, 3, H, W).
+        matrices: (N, 2, 3), from places in the result to places in the image, in pixels from the centre (x, y).
+    """
+    height, width = images.shape[-2:]
+    # affine_grid's places run from -1 to 1 along each side.
+    scale = torch.tensor([[1.0, height / width, 2 / width], [width / height, 1.0, 2 / height]])
+    grid = F.affine_grid((matrices * scale).to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Towards black (0) or away from it (above 1)."""
+    return _blend(images, torch.zeros_like(images[:, :1, :1, :1]), factor)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Towards the mean grey of the image (0) or away from it (above 1)."""
+    return _blend(images, tv.rgb_to_grayscale(images).mean(dim=(-3, -2, -1), keepdim=True), factor)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Towards the grey image (0) or away from it (above 1)."""
+    return _blend(images, tv.rgb_to_grayscale(images), factor)
+
+
+def sharpness(images: Tensor, factor: Tensor) -> Tensor:
+    """Towards a smoothed image (0) or away from it (above 1); the border stays."""
+    smooth = images.clone()
+    inner = smooth[..., 1:-1, 1:-1]
+    inner.mul_(4 / 13).add_(F.avg_pool2d(images, 3, stride=1), alpha=9 / 13)  # weights 1, and 5 in the middle
+    return _blend(images, smooth, factor)
+
+
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
+    """Keeps the highest `bits` of 8."""
+    step = (2 ** (8 - bits)).to(images).view(-1, 1, 1, 1)
+    return (images.mul(255).round() / step).floor() * step / 255
+
+
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
+    """Inverts what is at least as bright as the threshold, which lies in [0, 1]."""
+    return torch.where(images >= threshold.to(images).view(-1, 1, 1, 1), 1 - images, images)
+
+
+def autocontrast(images: Tensor, _: Tensor) -> Tensor:
+    """Spreads each channel over the whole range."""
+    spread: Tensor = tv.autocontrast(images)
+    return spread
+
+
+def equalize(images: Tensor, _: Tensor) -> Tensor:
+    """Makes all levels of each channel equally frequent."""
+    equal: Tensor = tv.equalize(images)
+    return equal
+
+
+def identity(images: Tensor, _: Tensor) -> Tensor:
+    """Nothing."""
+    return images
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(other.expand_as(images), images, factor.to(images).view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def _matrices(
+    xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor, x: Tensor | None = None, y: Tensor | None = None
+) -> Tensor:
+    none = torch.zeros_like(xx)
+    columns = [xx, xy, none if x is None else x, yx, yy, none if y is None else y]
+    return torch.stack(columns, dim=1).view(-1, 2, 3)

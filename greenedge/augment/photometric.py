@@ -1,0 +1,103 @@
+"""Augmentations that change colours and not places."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from greenedge.augment import operations
+from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
+from greenedge.config.convert import NonNegative, Positive, Probability
+from greenedge.data.loader import Batch
+
+
+def brightness(
+    batch: Batch, generator: Generator, *, strength: Probability = 0.3, probability: Probability = 1.0
+) -> Batch:
+    """Multiplies the pixels of each image by one factor between 1 - strength and 1 + strength."""
+    low, high = 1 - strength, 1 + strength
+    return change_with_amounts(batch, generator, probability, operations.brightness, low, high)
+
+
+def contrast(
+    batch: Batch, generator: Generator, *, strength: Probability = 0.3, probability: Probability = 1.0
+) -> Batch:
+    """Multiplies each image's distance from its mean grey by a factor between 1 - strength and 1 + strength."""
+    low, high = 1 - strength, 1 + strength
+    return change_with_amounts(batch, generator, probability, operations.contrast, low, high)
+
+
+def gaussian_noise(
+    batch: Batch, generator: Generator, *, std: NonNegative = 0.05, probability: Probability = 1.0
+) -> Batch:
+    """Adds independent normal noise to every number of each image.
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws the noise.
+        std: standard deviation, where pixels run from 0 to 1.
+        probability: of an image being changed at all.
+    """
+
+    def add(images: Tensor) -> Tensor:
+        return images + std * torch.randn(images.shape, generator=generator).to(images.device)
+
+    return change_some(batch, generator, probability, on_floats(add))
+
+
+def blur(
+    batch: Batch,
+    generator: Generator,
+    *,
+    min_sigma: Positive = 0.1,
+    max_sigma: Positive = 1.0,
+    probability: Probability = 1.0,
+) -> Batch:
+    """Blurs each image with a Gaussian of its own width.
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws the widths.
+        min_sigma: smallest standard deviation, in pixels.
+        max_sigma: largest, in pixels; the kernel reaches three times as far.
+        probability: of an image being changed at all.
+
+    Raises:
+        ValueError: the kernel reaches beyond the image.
+    """
+    reach = max(1, round(3 * max_sigma))
+    if reach >= min(batch.images.shape[-2:]):
+        raise ValueError(f"max_sigma is {max_sigma:g} pixels, too wide for images of {batch.images.shape[-1]} pixels")
+
+    def smooth(images: Tensor) -> Tensor:
+        sigma = uniform(len(images), min_sigma, max_sigma, generator).view(-1, 1)
+        place = torch.arange(-reach, reach + 1)
+        weights = torch.softmax(-(place**2) / (2 * sigma**2), dim=1).to(images)
+        for dim in (-2, -1):
+            images = _weighted_neighbours(images, weights, dim)
+        return images
+
+    return change_some(batch, generator, probability, on_floats(smooth))
+
+
+def channel_shuffle(batch: Batch, generator: Generator, *, probability: Probability = 0.25) -> Batch:
+    """Puts the three colour channels of each image into a random order, with the given probability."""
+
+    def shuffle(images: Tensor) -> Tensor:
+        order = torch.rand(len(images), 3, generator=generator).argsort(dim=1).to(images.device)
+        rows = 3 * torch.arange(len(images), device=images.device).view(-1, 1) + order
+        return images.flatten(0, 1).index_select(0, rows.flatten()).view(images.shape)
+
+    return change_some(batch, generator, probability, shuffle)
+
+
+def _weighted_neighbours(images: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """Sums neighbours along one side with weights (N, K) of each image's own; the border is mirrored."""
+    reach = weights.shape[1] // 2
+    padded = F.pad(images, [0, 0, reach, reach] if dim == -2 else [reach, reach, 0, 0], mode="reflect")
+    size = images.shape[dim]
+    total = torch.zeros_like(images)
+    for place in range(weights.shape[1]):
+        total.addcmul_(padded.narrow(dim, place, size), weights[:, place].view(-1, 1, 1, 1))
+    return total

@@ -1,0 +1,134 @@
+"""Automatic policies: operations drawn for each image from a fixed list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Generator, Tensor
+
+from greenedge.augment import operations
+from greenedge.augment.selection import change_some, on_floats, signs
+from greenedge.config.convert import Count, Probability, Range
+from greenedge.data.loader import Batch
+
+_LEVELS = 31  # strengths are whole numbers from 0 to 30, as in both papers
+Magnitude = Annotated[int, Range(minimum=0, maximum=_LEVELS - 1)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An operation of a policy, and what its strengths mean.
+
+    Attributes:
+        operation: (images, amounts) -> images.
+        base: the amount that changes nothing.
+        reach: what the greatest strength adds to it; for translations, a share of the image's side.
+        signed: whether it is added or taken away, equally likely.
+        of_side: whether `reach` counts in sides of the image.
+    """
+
+    operation: Callable[[Tensor, Tensor], Tensor]
+    base: float = 0.0
+    reach: float = 0.0
+    signed: bool = False
+    of_side: bool = False
+
+    def amounts(self, strength: Tensor, side: int, generator: Generator) -> Tensor:
+        """(n,): amounts for strengths (n,) from 0 to 30."""
+        change = strength / (_LEVELS - 1) * self.reach * (side if self.of_side else 1)
+        return self.base + (change * signs(len(strength), generator) if self.signed else change)
+
+
+def _posterize(images: Tensor, bits: Tensor) -> Tensor:
+    return operations.posterize(images, bits.round())
+
+
+# The wide list of TrivialAugment and the list of RandAugment, as torchvision has them.
+TRIVIAL_AUGMENT = (
+    Choice(operations.identity),
+    Choice(operations.shear_x, reach=0.99, signed=True),
+    Choice(operations.shear_y, reach=0.99, signed=True),
+    Choice(operations.translate_x, reach=0.5, signed=True, of_side=True),
+    Choice(operations.translate_y, reach=0.5, signed=True, of_side=True),
+    Choice(operations.rotate, reach=135, signed=True),
+    Choice(operations.brightness, base=1, reach=0.99, signed=True),
+    Choice(operations.saturation, base=1, reach=0.99, signed=True),
+    Choice(operations.contrast, base=1, reach=0.99, signed=True),
+    Choice(operations.sharpness, base=1, reach=0.99, signed=True),
+    Choice(_posterize, base=8, reach=-6),
+    Choice(operations.solarize, base=1, reach=-1),
+    Choice(operations.autocontrast),
+    Choice(operations.equalize),
+)
+RAND_AUGMENT = (
+    Choice(operations.identity),
+    Choice(operations.shear_x, reach=0.3, signed=True),
+    Choice(operations.shear_y, reach=0.3, signed=True),
+    Choice(operations.translate_x, reach=150 / 331, signed=True, of_side=True),
+    Choice(operations.translate_y, reach=150 / 331, signed=True, of_side=True),
+    Choice(operations.rotate, reach=30, signed=True),
+    Choice(operations.brightness, base=1, reach=0.9, signed=True),
+    Choice(operations.saturation, base=1, reach=0.9, signed=True),
+    Choice(operations.contrast, base=1, reach=0.9, signed=True),
+    Choice(operations.sharpness, base=1, reach=0.9, signed=True),
+    Choice(_posterize, base=8, reach=-4),
+    Choice(operations.solarize, base=1, reach=-1),
+    Choice(operations.autocontrast),
+    Choice(operations.equalize),
+)
+
+
+def trivial_augment(batch: Batch, generator: Generator, *, probability: Probability = 1.0) -> Batch:
+    """One operation of random strength on each image (Müller and Hutter 2021, TrivialAugment, wide list).
+
+    Translations reach half the image's side (torchvision's 32 pixels at 64); shears keep the centre in place.
+    """
+
+    def change(images: Tensor) -> Tensor:
+        strength = torch.randint(0, _LEVELS, (len(images),), generator=generator)
+        return _apply(images, TRIVIAL_AUGMENT, strength, generator)
+
+    return change_some(batch, generator, probability, on_floats(change))
+
+
+def rand_augment(
+    batch: Batch,
+    generator: Generator,
+    *,
+    count: Count = 2,
+    magnitude: Magnitude = 9,
+    probability: Probability = 1.0,
+) -> Batch:
+    """Some operations of one strength, one after the other, on each image (Cubuk et al. 2019, RandAugment).
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws the operations and their signs.
+        count: operations an image.
+        magnitude: their strength, from 0 to 30.
+        probability: of an image being changed at all.
+    """
+
+    def change(images: Tensor) -> Tensor:
+        for _ in range(count):
+            strength = torch.full((len(images),), magnitude)
+            images = _apply(images, RAND_AUGMENT, strength, generator)
+        return images
+
+    return change_some(batch, generator, probability, on_floats(change))
+
+
+def _apply(images: Tensor, choices: Sequence[Choice], strength: Tensor, generator: Generator) -> Tensor:
+    """One operation, drawn from `choices`, on each image; those that drew the same go together."""
+    drawn = torch.randint(0, len(choices), (len(images),), generator=generator)
+    changed = images.clone()
+    for index, choice in enumerate(choices):
+        rows = (drawn == index).nonzero().flatten()
+        if len(rows) > 0:
+            amounts = choice.amounts(strength[rows], images.shape[-1], generator)
+            there = rows.to(images.device)
+            changed[there] = choice.operation(images[there], amounts).clamp(0, 1)
+    return changed

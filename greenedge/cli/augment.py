@@ -1,0 +1,35 @@
+"""`greenedge augment preview`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenedge.cli.options import Overrides
+from greenedge.cli.output import say
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See what augmentations do.")
+
+
+@app.callback()
+def main() -> None:
+    """See what augmentations do."""
+
+
+@app.command()
+def preview(
+    config: Annotated[Path, typer.Option(help="The recipe, a YAML file.")],
+    out: Annotated[Path, typer.Option(help="The picture to write, a PNG.")],
+    overrides: Overrides = None,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Images a row.")] = 8,
+    every: Annotated[
+        bool, typer.Option("--every", help="Show all augmentations there are, in place of the recipe's.")
+    ] = False,
+) -> None:
+    """Draw training images before and after each augmentation of a recipe."""
+    from greenedge.workflows.augment import preview as run_preview
+
+    for line in run_preview(config, overrides or [], out, columns=columns, every=every):
+        say(line)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import torch
+
+from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, Choice, rand_augment, trivial_augment
+from greenedge.data.loader import Batch
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count: int, size: int = 16) -> Batch:
+    images = torch.randint(0, 256, (count, 3, size, size), generator=seeded(1), dtype=torch.uint8)
+    return Batch(images, torch.arange(count), count)
+
+
+def test_trivial_augment_gives_each_image_the_result_of_one_operation_of_its_list() -> None:
+    made = batch(60)
+    result = trivial_augment(made, seeded(2)).images
+    pixels = made.images.float() / 255
+    strengths = torch.arange(31)
+    explained = torch.zeros(60, dtype=torch.bool)
+    for choice in TRIVIAL_AUGMENT:
+        for signed in (choice, Choice(choice.operation, choice.base, -choice.reach, of_side=choice.of_side)):
+            plain = Choice(signed.operation, signed.base, signed.reach, of_side=signed.of_side)
+            for amount in plain.amounts(strengths, 16, seeded()):
+                one = plain.operation(pixels, amount.expand(60)).clamp(0, 1)
+                same = ((one * 255).round() - result.float()).abs().amax(dim=(1, 2, 3)) <= 1
+                explained |= same
+    assert explained.all()
+
+
+def test_every_operation_is_drawn_equally_often() -> None:
+    pure = tuple(Choice(lambda x, _, level=level: torch.full_like(x, level / 14)) for level in range(14))
+    from greenedge.augment.policies import _apply
+
+    images = torch.zeros(7_000, 3, 2, 2)
+    drawn = (_apply(images, pure, torch.zeros(7_000), seeded(3))[:, 0, 0, 0] * 14).round().long()
+    counts = drawn.bincount(minlength=14)
+    assert counts.min() > 400
+    assert counts.max() < 600
+
+
+def test_amounts_run_from_no_change_to_the_published_extremes() -> None:
+    greatest = torch.full((200,), 30)
+    for choices, rotation in ((TRIVIAL_AUGMENT, 135), (RAND_AUGMENT, 30)):
+        by_name = {choice.operation.__name__: choice for choice in choices}
+        degrees = by_name["rotate"].amounts(greatest, 64, seeded())
+        assert set(degrees.tolist()) == {-rotation, rotation}
+        assert by_name["solarize"].amounts(torch.tensor([0, 30]), 64, seeded()).tolist() == [1, 0]
+    wide = {choice.operation.__name__: choice for choice in TRIVIAL_AUGMENT}
+    assert set(wide["translate_x"].amounts(greatest, 64, seeded()).tolist()) == {-32, 32}
+    assert wide["_posterize"].amounts(torch.tensor([0, 30]), 64, seeded()).tolist() == [8, 2]
+
+
+def test_rand_augment_of_no_strength_changes_only_by_what_has_none() -> None:
+    """At magnitude 0 all but autocontrast and equalize leave an image as it is, to a level of rounding."""
+    made = batch(300)
+    result = rand_augment(made, seeded(4), count=1, magnitude=0).images
+    unchanged = ((result.float() - made.images.float()).abs().amax(dim=(1, 2, 3)) <= 1).float().mean().item()
+    assert unchanged > 0.8
+    assert unchanged < 1
+
+
+def test_more_operations_change_more() -> None:
+    made = batch(300)
+
+    def distance(count: int) -> float:
+        result = rand_augment(made, seeded(5), count=count, magnitude=9).images
+        return (result.float() - made.images.float()).abs().mean().item()
+
+    assert distance(1) < distance(3)
