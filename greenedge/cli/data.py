@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get images 
 def prepare(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folders or zip files with train/ and val/, which together hold one data set."),
+        typer.Argument(help="Folders or zip files with train/ and val/, or pickles, which together hold one data set."),
     ],
     out: Out,
     size: Annotated[int, typer.Option(min=1, help="Pixels a side of the stored images.")] = 64,
@@ -26,16 +26,20 @@ def prepare(
     per_class: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N training images of each class.")
     ] = None,
+    labels_map: Annotated[
+        Path | None, typer.Option(help="For pickles: a pickled dict from their labels to class indices.")
+    ] = None,
 ) -> None:
     """Decode images once into memory-mapped arrays.
 
-    Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt) and any tree with one
-    folder a class (train/CLASS/*, val/CLASS/*).
+    Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
+    folder a class (train/CLASS/*, val/CLASS/*), and pickles train*.pkl and val*.pkl of a dict with "images" and
+    "labels"; nothing in a pickle is run.
     """
     from greenedge.data.prepare import PrepareOptions
     from greenedge.workflows.data import prepare_data
 
-    for line in prepare_data(sources, out, PrepareOptions(size, classes, per_class)):
+    for line in prepare_data(sources, out, PrepareOptions(size, classes, per_class, labels_map)):
         say(line)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from greenedge import __version__
-from greenedge.cli import augment, data, evaluate, flops, train
+from greenedge.cli import augment, data, evaluate, flops, labels, train
 from greenedge.cli.output import say
 from greenedge.errors import GreenedgeError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(augment.app, name="augment")
+app.add_typer(labels.app, name="labels")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)

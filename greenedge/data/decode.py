@@ -57,9 +57,35 @@ def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
         raise DataError(f"{name}: is too large an image to decode safely; scale it down first") from None
     except _DECODING_ERRORS as error:
         raise DataError(f"{name}: cannot be decoded ({error}); replace or remove it") from None
-    if pixels.size != (size, size):
-        pixels = _fit(pixels, size)
-    return np.asarray(pixels).transpose(2, 0, 1)
+    return _stored(pixels, size)
+
+
+def convert_pixels(pixels: np.ndarray, name: str, size: int) -> np.ndarray:
+    """As `decode_image`, for an image that is an array already.
+
+    Args:
+        pixels: uint8 (H, W), (H, W, 1) or (H, W, 3).
+        name: for messages.
+        size: pixels a side.
+
+    Returns:
+        uint8 (3, size, size).
+
+    Raises:
+        DataError: an array of another type or shape.
+    """
+    grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
+    if pixels.dtype != np.uint8 or pixels.size == 0 or not (grey or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise DataError(f"{name}: is {pixels.dtype} {pixels.shape}, not an image: uint8 (H, W, 3), or (H, W) for grey")
+    if grey:
+        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
+    return _stored(Image.fromarray(pixels), size)
+
+
+def _stored(image: Image.Image, size: int) -> np.ndarray:
+    if image.size != (size, size):
+        image = _fit(image, size)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _check_format(image: Image.Image, name: str) -> None:

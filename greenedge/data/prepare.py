@@ -19,10 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from greenedge import __version__
-from greenedge.data.decode import decode_image
-from greenedge.data.layouts import Listing, Record, read_listing
+from greenedge.data.layouts import Listing, Record
 from greenedge.data.prepared import FORMAT, MANIFEST, array_paths
-from greenedge.data.tree import Tree
+from greenedge.data.sources import Source, open_source
 from greenedge.errors import DataError
 from greenedge.files import write_json
 
@@ -37,18 +36,20 @@ class PrepareOptions:
         size: pixels a side of the stored images.
         classes: how many classes, the first in sorted order; None: all.
         per_class: how many training images a class, the first in sorted order; None: all.
+        labels_map: for pickled data sets, a file from their labels to class indices; None: their labels, sorted.
     """
 
     size: int = 64
     classes: int | None = None
     per_class: int | None = None
+    labels_map: Path | None = None
 
 
 def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None = None) -> dict[str, Any]:
     """Decodes the images of `sources` into the folder `out`, which appears only when all is done.
 
     Args:
-        sources: folders or zip files which together hold one data set.
+        sources: folders or zip files, or pickles, which together hold one data set.
         out: the folder to make; it must not exist.
         options: size and subset.
 
@@ -61,14 +62,14 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
     options = options or PrepareOptions()
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
-    with Tree(sources) as tree:
-        listing = read_listing(tree).subset(options.classes, options.per_class)
-        manifest = _manifest(tree, listing, options)
+    with open_source(sources, options.labels_map) as source:
+        listing = source.listing.subset(options.classes, options.per_class)
+        manifest = _manifest(source, listing, options)
         with new_folder(out) as partial, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # here: filters belong to all threads
             for split, records in listing.splits.items():
                 if records:
-                    _write_split(tree, partial, split, records, options.size)
+                    _write_split(source, partial, split, records, options.size)
             write_json(partial / MANIFEST, manifest)
     return manifest
 
@@ -108,7 +109,7 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
             raise DataError(f"{self.out}: cannot be written: {error.strerror}; nothing was kept") from None
 
 
-def _write_split(tree: Tree, folder: Path, split: str, records: Sequence[Record], size: int) -> None:
+def _write_split(source: Source, folder: Path, split: str, records: Sequence[Record], size: int) -> None:
     images_path, labels_path = array_paths(folder, split)
     np.save(labels_path, np.array([record.label for record in records], dtype=np.int64))
     with images_path.open("wb") as file:
@@ -119,7 +120,7 @@ def _write_split(tree: Tree, folder: Path, split: str, records: Sequence[Record]
 
         def write(first: int) -> int:
             chunk = records[first : first + _CHUNK]
-            pixels = np.stack([decode_image(tree.read(r.path), tree.locate(r.path), size) for r in chunk])
+            pixels = np.stack([source.pixels(record, size) for record in chunk])
             # Plain writes, not a writable memory map: on a full disk a map kills the process (SIGBUS).
             _write_all(file.fileno(), pixels.tobytes(), start + first * image_bytes)
             return len(chunk)
@@ -141,13 +142,13 @@ def _write_all(descriptor: int, content: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _manifest(tree: Tree, listing: Listing, options: PrepareOptions) -> dict[str, Any]:
+def _manifest(source: Source, listing: Listing, options: PrepareOptions) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "image_size": options.size,
         "classes": [asdict(info) for info in listing.classes],
         "splits": {name: {"images": len(records)} for name, records in listing.splits.items()},
         "subset": {"classes": options.classes, "per_class": options.per_class},
-        "sources": tree.digests(),
+        "sources": source.digests(),
         "versions": {"greenedge": __version__, "numpy": np.__version__, "pillow": PIL.__version__},
     }

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from greenedge.data import prepare as module
+from greenedge.data import sources as reading
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import DataError
@@ -163,7 +163,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(official: Path, tmp_path: Path,
 def test_an_interrupt_leaves_nothing_that_opens(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, unfinished = module.decode_image, []
+    decode, unfinished = reading.decode_image, []
 
     def interrupt(content: bytes, name: str, size: int) -> np.ndarray:
         if name.endswith("val_7.JPEG"):
@@ -175,7 +175,7 @@ def test_an_interrupt_leaves_nothing_that_opens(
         return decode(content, name, size)
 
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(module, "decode_image", interrupt)
+    monkeypatch.setattr(reading, "decode_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare([official], tmp_path / "out")
     assert len(unfinished) == 1
