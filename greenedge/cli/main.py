@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from greenedge import __version__
-from greenedge.cli import augment, data, evaluate, flops, labels, train
+from greenedge.cli import augment, data, evaluate, flops, import_weights, labels, train
 from greenedge.cli.output import say
 from greenedge.errors import GreenedgeError
 
@@ -29,6 +29,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
 app.command("flops")(flops.flops)
+app.command("import-weights")(import_weights.import_weights)
 
 
 @app.callback()

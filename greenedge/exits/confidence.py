@@ -11,6 +11,7 @@ from torch import Tensor
 
 from greenedge.config.convert import suggestion
 from greenedge.errors import ConfigError
+from greenedge.models.entropy import entropy
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,6 @@ class Criterion:
     def limit(self, threshold: float) -> float:
         """The threshold on `uncertainty`: leave where it is strictly below."""
         return threshold if self.leaves_below else -threshold
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Shannon entropy of the softmax, in nats: 0 to ln C."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1).clamp_max(0)
 
 
 def max_probability(logits: Tensor) -> Tensor:

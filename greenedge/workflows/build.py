@@ -43,13 +43,18 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: it says something that a recipe may not say.
     """
-    config = _resolve(load_config(path, overrides))
+    config = resolve_recipe(load_config(path, overrides))
     with located(config, "sweep"):
         find_criterion(config.sweep.criterion)
     return config
 
 
-def _resolve(config: RunConfig) -> RunConfig:
+def resolve_recipe(config: RunConfig) -> RunConfig:
+    """The recipe with the options of all its parts spelled out.
+
+    Raises:
+        ConfigError: an unknown part or option.
+    """
     exits = tuple(dataclasses.replace(exit, head=resolve_part(exit.head, EXIT_HEADS)) for exit in config.model.exits)
     train = dataclasses.replace(
         config.train,

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from greenedge.errors import ConfigError
-from greenedge.exits.confidence import CRITERIA, entropy, find_criterion, margin, max_probability
+from greenedge.exits.confidence import CRITERIA, find_criterion, margin, max_probability
+from greenedge.models.entropy import entropy
 
 
 def test_entropy_is_in_nats_and_largest_for_equal_logits() -> None:
