@@ -60,6 +60,19 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class FreezeConfig:
+    """Blocks that are not trained at first; several of these unfreeze a network in stages.
+
+    Attributes:
+        until: the last of them, a block or a stage; all before it are frozen too.
+        epochs: first epochs in which they stay as they are, batch norms included.
+    """
+
+    until: str
+    epochs: Count
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How the weights are found.
 
@@ -70,6 +83,9 @@ class TrainConfig:
         schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
         loss: a name in `LOSSES`, with its options; applied to each exit.
         exit_weights: factor of each exit's loss, early exits in order, then the final one; null: all 1.
+        trunk_lr: factor of the learning rate for the backbone's blocks; heads and classifier have 1.
+        trunk_only_epochs: first epochs in which only the final exit's loss counts; then all exits are trained.
+        freeze: blocks that are not trained in the first epochs.
         gradient_clip_norm: largest norm of the whole gradient; null: unlimited.
         ema_decay: a step, of the averaged weights that are evaluated and kept as best; null: no averaging.
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
@@ -85,6 +101,9 @@ class TrainConfig:
     schedule: Part = Part("constant")
     loss: Part = Part("cross_entropy")
     exit_weights: tuple[NonNegative, ...] | None = None
+    trunk_lr: NonNegative = 1.0
+    trunk_only_epochs: CountOrZero = 0
+    freeze: tuple[FreezeConfig, ...] = ()
     gradient_clip_norm: Positive | None = None
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"

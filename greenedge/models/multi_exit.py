@@ -46,6 +46,7 @@ class MultiExitNetwork(nn.Module):
     Attributes:
         backbone: the torchvision network; its state-dict names are kept below `backbone.`.
         heads: the early exits' heads, in order.
+        blocks: (name, module) of every block, in order.
         segments: E of them.
     """
 
@@ -56,7 +57,8 @@ class MultiExitNetwork(nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleList(head for _, head in exits)
         self._family = family
-        # A plain list: the blocks are the backbone's own modules and must not be registered twice.
+        # Plain lists: the blocks are the backbone's own modules and must not be registered twice.
+        self.blocks = list(blocks)
         self.segments: list[Segment] = []
         start = 0
         for position in [*(position for position, _ in exits), len(blocks) - 1]:
@@ -68,6 +70,17 @@ class MultiExitNetwork(nn.Module):
     def num_exits(self) -> int:
         """E: early exits and the final one."""
         return len(self.segments)
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """Parameters of all blocks: neither the heads' nor the classifier's."""
+        return [parameter for _, block in self.blocks for parameter in block.parameters()]
+
+    def freeze(self, count: int) -> None:
+        """Keeps the first `count` blocks as they are in training too, their batch norms included; frees the others."""
+        for position, (_, block) in enumerate(self.blocks):
+            block.requires_grad_(position >= count)
+            if position < count:
+                block.eval()
 
     def advance(self, exit_index: int, features: Tensor) -> Tensor:
         """Runs one segment: from the features of the exit before (or images, for the first) to this exit's."""
@@ -120,11 +133,7 @@ def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[i
     positions: list[int] = []
     for index, exit in enumerate(exits):
         key = f"exits.{index}.after"
-        inside = [p for p, name in enumerate(names) if name == exit.after or name.startswith(f"{exit.after}.")]
-        if not inside:
-            hint = suggestion(exit.after, [*names, *_stages(names)]) or f"the blocks are {', '.join(names)}"
-            raise ConfigError(f"there is no block {exit.after!r}; {hint}", key=key)
-        position = inside[-1]
+        position = block_position(exit.after, names, key)
         if position in positions:
             raise ConfigError(f"there is already an exit after {names[position]!r}; name each block once", key=key)
         if position < max(positions, default=-1):
@@ -136,6 +145,19 @@ def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[i
             )
         positions.append(position)
     return positions
+
+
+def block_position(after: str, names: Sequence[str], key: str) -> int:
+    """Where a block, or the last block of a stage, stands among `names`.
+
+    Raises:
+        ConfigError: there is none; `key` says which of the recipe's keys named it.
+    """
+    inside = [p for p, name in enumerate(names) if name == after or name.startswith(f"{after}.")]
+    if not inside:
+        hint = suggestion(after, [*names, *_stages(names)]) or f"the blocks are {', '.join(names)}"
+        raise ConfigError(f"there is no block {after!r}; {hint}", key=key)
+    return inside[-1]
 
 
 def _stages(names: Iterable[str]) -> list[str]:

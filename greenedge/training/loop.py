@@ -16,6 +16,7 @@ from tqdm import tqdm
 from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
+from greenedge.training.optimizers import set_rate
 from greenedge.training.state import TrainingState
 
 _REPORT_EVERY = 10  # steps between two readings of the running sums, each of which waits for a GPU
@@ -37,6 +38,8 @@ class Recipe:
         gradient_clip_norm: largest norm of the whole gradient, or None.
         autocast: the type of cheap operations, or None for float32.
         compile: run the network through `torch.compile`.
+        trunk_only_epochs: first epochs in which the final exit's loss alone counts.
+        frozen: (blocks, epochs): that many first blocks stay as they are for the first epochs.
     """
 
     epochs: int
@@ -50,6 +53,17 @@ class Recipe:
     gradient_clip_norm: float | None = None
     autocast: torch.dtype | None = None
     compile: bool = False
+    trunk_only_epochs: int = 0
+    frozen: tuple[tuple[int, int], ...] = ()
+
+    def frozen_blocks(self, epoch: int) -> int:
+        """How many first blocks stay as they are in an epoch, counted from 0."""
+        return max((blocks for blocks, epochs in self.frozen if epoch < epochs), default=0)
+
+    def weights(self, epoch: int) -> tuple[float, ...]:
+        """The factor of each exit's loss in an epoch, counted from 0."""
+        early = 0.0 if epoch < self.trunk_only_epochs else 1.0
+        return (*(early * weight for weight in self.exit_weights[:-1]), self.exit_weights[-1])
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,7 @@ def fit(
             order = _epoch_order(len(split), recipe.seed, state.epoch)
             order = order[state.step * recipe.batch_size : images_an_epoch]
             state.network.train()
+            state.network.freeze(recipe.frozen_blocks(state.epoch))
             mixed, rate, started = False, 0.0, time.perf_counter()
             for batch in iterate_batches(split, recipe.batch_size, order, device):
                 if stop_requested():
@@ -143,13 +158,12 @@ def _step(
     for augment in recipe.augment:
         batch = augment(batch, generator)
     images, targets = recipe.transform(batch.images), batch.targets
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(state.optimizer, rate)
 
     with torch.autocast(images.device.type, recipe.autocast, enabled=recipe.autocast is not None):
         logits = network(images)
         losses = [recipe.loss(exit_logits, targets) for exit_logits in logits]
-        loss = torch.stack([w * each for w, each in zip(recipe.exit_weights, losses, strict=True)]).sum()
+        loss = torch.stack([w * each for w, each in zip(recipe.weights(state.epoch), losses, strict=True)]).sum()
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     if recipe.gradient_clip_norm is not None:

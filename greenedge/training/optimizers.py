@@ -1,4 +1,7 @@
-"""Optimizers: torch's own, with norms and biases kept free of weight decay."""
+"""Optimizers: torch's own, with norms and biases kept free of weight decay.
+
+Each takes the network and the factor of the learning rate for its trunk; options follow `*`.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,26 @@ from typing import Any
 from torch import nn, optim
 
 from greenedge.config.convert import Fraction, NonNegative, Positive
+from greenedge.models.multi_exit import MultiExitNetwork
 
 
-def adam(network: nn.Module, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.0) -> optim.Optimizer:
+def adam(
+    network: nn.Module, trunk_lr: float = 1.0, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.0
+) -> optim.Optimizer:
     """Adam (Kingma and Ba 2015); the decay is an L2 term of the loss."""
-    return optim.Adam(_groups(network, weight_decay), lr=lr, fused=True)
+    return optim.Adam(_groups(network, weight_decay, trunk_lr), lr=lr, fused=True)
 
 
-def adamw(network: nn.Module, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.05) -> optim.Optimizer:
+def adamw(
+    network: nn.Module, trunk_lr: float = 1.0, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.05
+) -> optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019); the decay is apart from the gradient."""
-    return optim.AdamW(_groups(network, weight_decay), lr=lr, fused=True)
+    return optim.AdamW(_groups(network, weight_decay, trunk_lr), lr=lr, fused=True)
 
 
 def sgd(
     network: nn.Module,
+    trunk_lr: float = 1.0,
     *,
     lr: Positive = 0.1,
     momentum: Fraction = 0.9,
@@ -31,16 +40,30 @@ def sgd(
     """Stochastic gradient descent with momentum (0 for none; then `nesterov` must be false)."""
     if nesterov and momentum == 0:
         raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
-    return optim.SGD(_groups(network, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+    groups = _groups(network, weight_decay, trunk_lr)
+    # Not fused: torch's fused SGD fails when some parameters take their first step later than others.
+    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, foreach=True)
 
 
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate, of the trunk times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_factor"]
+
+
+def _groups(network: nn.Module, weight_decay: float, trunk_lr: float) -> list[dict[str, Any]]:
     """Matrices and kernels decay; vectors (biases, norms) do not, as in timm."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    slow: set[int] = set()
+    if trunk_lr != 1 and isinstance(network, MultiExitNetwork):
+        slow = {id(parameter) for parameter in network.trunk_parameters()}
+    parts = [(1.0, [p for p in trained if id(p) not in slow]), (trunk_lr, [p for p in trained if id(p) in slow])]
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in part if (p.ndim > 1) == decays], "weight_decay": decay, "lr_factor": factor}
+        for factor, part in parts
+        if part
+        for decays, decay in ((True, weight_decay), (False, 0.0))
     ]

@@ -20,6 +20,7 @@ from greenedge.data.splits import split_digest
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
 from greenedge.inference.collect import collect_logits
+from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.training_plot import draw_history
 from greenedge.training.checkpoint import save_checkpoint
@@ -103,7 +104,7 @@ def train(
     network = place(network, device, channels_last=config.train.channels_last)
     recipe = _build_recipe(config, network, splits.train, device)
     make_repeatable(device, recipe.autocast)
-    optimizer = build_part(config.train.optimizer, OPTIMIZERS, network)
+    optimizer = build_part(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
     state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
     if resume:
         restore_state(out / "last.state.pt", state)
@@ -184,9 +185,15 @@ def _line(entry: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _build_recipe(config: RunConfig, network: torch.nn.Module, split: PreparedSplit, device: torch.device) -> Recipe:
+def _build_recipe(config: RunConfig, network: MultiExitNetwork, split: PreparedSplit, device: torch.device) -> Recipe:
     section = config.train
     exits = len(config.model.exits) + 1
+    names = [name for name, _ in network.blocks]
+    with located(config, "train"):
+        frozen = tuple(
+            (block_position(each.until, names, f"freeze.{index}.until") + 1, each.epochs)
+            for index, each in enumerate(section.freeze)
+        )
     base_rate = float(section.optimizer.options["lr"])
     schedule = bind_part(section.schedule, SCHEDULES)
     return Recipe(
@@ -201,6 +208,8 @@ def _build_recipe(config: RunConfig, network: torch.nn.Module, split: PreparedSp
         gradient_clip_norm=section.gradient_clip_norm,
         autocast=choose_autocast(section.precision, network, device),
         compile=section.compile,
+        trunk_only_epochs=section.trunk_only_epochs,
+        frozen=frozen,
     )
 
 

@@ -56,7 +56,7 @@ def refusal(text: str, *overrides: str) -> str:
 
 
 def test_the_smallest_recipe_gets_the_documented_defaults() -> None:
-    train = TrainConfig(3, 256, Part("adam"), Part("constant"), Part("cross_entropy"), None, None, None)
+    train = TrainConfig(3, 256, Part("adam"), Part("constant"), Part("cross_entropy"), None, 1.0, 0, (), None, None)
     machine = {"precision": "auto", "channels_last": True, "compile": False, "device": "auto", "seed": 0}
     train = dataclasses.replace(train, **machine)
     data = DataConfig("pets", 64, 25, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

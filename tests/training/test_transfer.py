@@ -1,0 +1,103 @@
+"""Freezing, staged unfreezing, a slower trunk, and the trunk first."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from greenedge.training.optimizers import OPTIMIZERS, adamw, set_rate, sgd
+from greenedge.training.state import restore_state, save_state
+from tests.training.helpers import differing, recipe, tiny_network, tiny_state, train, train_split
+
+
+def values(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state_dict.items()}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_frozen_blocks_stay_to_the_last_bit_until_their_epochs_are_over(prepared: Path) -> None:
+    state = tiny_state(optimizer=partial(adamw, lr=0.01))
+    split = train_split(prepared)
+    setting = partial(recipe, frozen=((2, 1), (1, 2)))  # both blocks in the first epoch, the first in the second too
+    start = values(state.network.state_dict())
+    train(state, split, setting(epochs=1))
+    first = values(state.network.state_dict())
+    moved = changed(start, first)
+    assert not any(name.startswith(("backbone.0.", "backbone.1.")) for name in moved)  # batch norms included
+    assert {"backbone.2.weight", "heads.0.2.weight"} <= moved
+    train(state, split, setting(epochs=2))
+    second = values(state.network.state_dict())
+    assert not any(name.startswith("backbone.0.") for name in changed(first, second))
+    assert {"backbone.1.0.weight", "backbone.1.1.running_mean"} <= changed(first, second)
+    train(state, split, setting(epochs=3))
+    assert {"backbone.0.0.weight", "backbone.0.1.running_mean"} <= changed(second, state.network.state_dict())
+
+
+def test_a_training_broken_while_blocks_are_frozen_equals_an_unbroken_one(prepared: Path, tmp_path: Path) -> None:
+    split = train_split(prepared)
+    setting = recipe(epochs=3, frozen=((2, 1), (1, 2)), trunk_only_epochs=2)
+    slow = partial(sgd, trunk_lr=0.1)
+    unbroken, first, second = tiny_state(optimizer=slow), tiny_state(optimizer=slow), tiny_state(seed=9, optimizer=slow)
+    train(unbroken, split, setting)
+    train(first, split, setting, stop_after=4)
+    save_state(tmp_path / "state.pt", first)
+    restore_state(tmp_path / "state.pt", second)
+    train(second, split, setting)
+    assert differing(unbroken, second) == []
+
+
+def test_early_exits_learn_nothing_while_the_trunk_comes_first(prepared: Path) -> None:
+    state = tiny_state()  # plain SGD without decay on biases; heads get no gradient
+    weights = lambda: state.network.heads[0][2].bias.detach().clone()  # type: ignore[index] # noqa: E731
+    before = weights()
+    train(state, train_split(prepared), recipe(epochs=2, trunk_only_epochs=2))
+    assert torch.equal(weights(), before)
+    train(state, train_split(prepared), recipe(epochs=3, trunk_only_epochs=2))
+    assert not torch.equal(weights(), before)
+
+
+def test_the_trunk_alone_trains_as_a_network_whose_early_exits_weigh_nothing(prepared: Path) -> None:
+    one, other = tiny_state(), tiny_state()
+    train(one, train_split(prepared), recipe(trunk_only_epochs=1, exit_weights=(1.0, 0.5)))
+    train(other, train_split(prepared), recipe(exit_weights=(0.0, 0.5)))
+    assert differing(one, other) == []
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1, 1.0, 2.0])
+def test_the_first_step_of_the_trunk_is_its_factor_of_a_full_one(factor: float) -> None:
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def step(trunk_lr: float) -> dict[str, Tensor]:
+        network = tiny_network(dropout=0.0)
+        start = values(network.state_dict())
+        optimizer = sgd(network, trunk_lr, momentum=0.0, nesterov=False, weight_decay=0.0)
+        set_rate(optimizer, 0.5)
+        sum(logits.square().sum() for logits in network(images)).backward()  # type: ignore[union-attr]
+        optimizer.step()
+        return {name: p.detach() - start[name] for name, p in network.named_parameters()}
+
+    full, slowed = step(1.0), step(factor)
+    trunk = {name for name in full if name.startswith(("backbone.0.", "backbone.1."))}
+    assert trunk
+    for name in full:
+        expected = full[name] * (factor if name in trunk else 1)
+        torch.testing.assert_close(slowed[name], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_parameter_is_in_one_group_with_its_own_factor(name: str) -> None:
+    network = tiny_network()
+    optimizer = OPTIMIZERS[name](network, 0.2, weight_decay=0.3)
+    found = {id(p): (g["lr_factor"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(found)
+    assert found == {
+        id(p): (0.2 if n.startswith(("backbone.0.", "backbone.1.")) else 1.0, 0.3 if p.ndim > 1 else 0.0)
+        for n, p in network.named_parameters()
+    }
