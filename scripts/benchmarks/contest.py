@@ -20,10 +20,14 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each contender; all take turns, and a first round is not counted."""
+    """The median seconds of each contender; all take turns, and a first round is not counted.
+
+    Every other round goes backwards, so that none always follows the same other, whose traces it would feel.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
-        for name, run in contenders.items():
+        turns = list(contenders.items())
+        for name, run in turns if number % 2 else reversed(turns):
             started = time.perf_counter()
             run()
             if number > 0:
