@@ -47,16 +47,19 @@ class ModelConfig:
     """The network: a backbone and its early exits.
 
     Attributes:
-        backbone: a name in `BACKBONES`.
-        weights: null (random), `imagenet` (torchvision's), or the path of a `.pth` or `.safetensors` file.
+        backbone: a name in `BACKBONES`, or `timm/NAME` with the extra `timm`.
+        weights: null (random), `imagenet` (torchvision's or timm's), or the path of a `.pth` or `.safetensors` file.
         stem: `imagenet` (as published), or `small`: 3x3, stride 1, no pooling (ResNet family).
         exits: the early exits, first to last; the backbone's own classifier is the final one.
+        classifier: `new` (random where the number of classes differs), or `imagenet`: the rows of a pre-trained
+            1,000-class one that belong to the data set's classes, by wnid (with the extra `timm`).
     """
 
     backbone: str
     weights: str | None = None
     stem: Literal["imagenet", "small"] = "imagenet"
     exits: tuple[ExitConfig, ...] = ()
+    classifier: Literal["new", "imagenet"] = "new"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,11 @@
-"""Known networks, all torchvision's own, cut into named blocks.
+"""Known networks, torchvision's and timm's own, cut into named blocks.
 
 A cut is a list of (name, module) in the order of execution, without the classifier. Blocks refer to the modules of
-the original network and hold nothing of their own, so state-dict names and results stay torchvision's.
+the original network and hold nothing of their own, so state-dict names and results stay the library's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,25 +14,8 @@ from torch import Tensor, nn
 
 from greenedge.config.convert import suggestion
 from greenedge.errors import ConfigError
-
-Blocks = list[tuple[str, nn.Module]]
-
-
-@dataclass(frozen=True)
-class Family:
-    """Networks that are cut in the same way.
-
-    Attributes:
-        blocks: from a torchvision network to its named blocks.
-        classifier: from a torchvision network and the last block's output to logits (N, C).
-        classifier_name: the state-dict name of the last linear layer.
-        small_stem: replaces the stem by a 3x3 stride-1 convolution without pooling, where that is supported.
-    """
-
-    blocks: Callable[[nn.Module], Blocks]
-    classifier: Callable[[nn.Module, Tensor], Tensor]
-    classifier_name: str
-    small_stem: Callable[[nn.Module], None] | None = None
+from greenedge.models.family import Blocks, Family
+from greenedge.models.timm_backbones import TIMM, create_timm, find_timm_family
 
 
 def _resnet_blocks(net: nn.Module) -> Blocks:
@@ -118,22 +99,24 @@ BACKBONES: dict[str, Family] = {
 
 
 def find_family(backbone: str) -> Family:
-    """The family of a backbone.
+    """The family of a backbone: a name in `BACKBONES`, or `timm/` and one of timm's.
 
     Raises:
         ConfigError: there is no such backbone.
     """
+    if backbone.startswith(TIMM):
+        return find_timm_family(backbone)
     if backbone not in BACKBONES:
-        hint = suggestion(backbone, BACKBONES) or f"known are {', '.join(BACKBONES)}"
+        hint = suggestion(backbone, BACKBONES) or f"known are {', '.join(BACKBONES)}, and timm/NAME"
         raise ConfigError(f"there is no {backbone!r}; {hint}", key="backbone")
     return BACKBONES[backbone]
 
 
 def build_backbone(backbone: str, num_classes: int, stem: str = "imagenet") -> nn.Module:
-    """The torchvision network, randomly initialised as torchvision does.
+    """The torchvision or timm network, randomly initialised as they do.
 
     Args:
-        backbone: a name in `BACKBONES`.
+        backbone: a name in `BACKBONES`, or `timm/` and one of timm's.
         num_classes: outputs of the classifier.
         stem: `imagenet`, or `small` for a 3x3 stride-1 convolution without pooling (ResNet family).
 
@@ -141,7 +124,11 @@ def build_backbone(backbone: str, num_classes: int, stem: str = "imagenet") -> n
         ConfigError: there is no such backbone, or it has no small stem.
     """
     family = find_family(backbone)
-    net: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=num_classes)
+    net: nn.Module
+    if backbone.startswith(TIMM):
+        net = create_timm(backbone, num_classes)
+    else:
+        net = torchvision.models.get_model(backbone, weights=None, num_classes=num_classes)
     if stem == "small":
         if family.small_stem is None:
             raise ConfigError(f"{backbone} has no small stem; only the ResNet family has", key="stem")

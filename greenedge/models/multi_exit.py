@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from greenedge.config import ExitConfig, ModelConfig, build_part
 from greenedge.config.convert import suggestion
 from greenedge.errors import ConfigError
-from greenedge.models.backbones import Blocks, Family, build_backbone, find_family
+from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.models.family import Blocks, Family
 from greenedge.models.modes import evaluation_mode
 
 
@@ -31,14 +32,14 @@ class Segment:
 
 
 class MultiExitNetwork(nn.Module):
-    """A torchvision network that also answers early.
+    """A torchvision or timm network that also answers early.
 
     Exit `e` of E answers after segment `e`; exit E-1 is the backbone's own classifier. The network knows nothing of
     thresholds: it gives the logits of all exits (`forward`), or one segment and one exit at a time (`advance` and
     `classify`), so that whoever decides can stop asking.
 
     Args:
-        backbone: a torchvision network.
+        backbone: a torchvision or timm network.
         family: how it is cut.
         blocks: its named blocks, in order.
         exits: (position of the block, head), by rising position.

@@ -99,7 +99,9 @@ def train(
     with located(config, ""):
         device = choose_device(config.train.device)
     if config.model.weights is not None and not resume:
-        report = load_pretrained(network, config.model, config.model.weights)
+        ids = [info.id for info in splits.classes]
+        with located(config, "model"):
+            report = load_pretrained(network, config.model, config.model.weights, ids)
         say(f"{config.model.weights}: {report.sentence()}")
     network = place(network, device, channels_last=config.train.channels_last)
     recipe = _build_recipe(config, network, splits.train, device)

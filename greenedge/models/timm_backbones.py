@@ -1,0 +1,101 @@
+"""Networks of timm, an optional extra, cut into named blocks: its ResNet and EfficientNet families."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from greenedge.config.convert import suggestion
+from greenedge.errors import CheckpointError, ConfigError
+from greenedge.models.family import Blocks, Family
+
+TIMM = "timm/"
+
+
+def _resnet_blocks(net: nn.Module) -> Blocks:
+    stem = nn.Sequential(*(net.get_submodule(name) for name in ("conv1", "bn1", "act1", "maxpool")))
+    stages = [(name, net.get_submodule(name)) for name in ("layer1", "layer2", "layer3", "layer4")]
+    blocks = [(f"{name}.{number}", block) for name, stage in stages for number, block in stage.named_children()]
+    return [("stem", stem), *blocks]
+
+
+def _efficientnet_blocks(net: nn.Module) -> Blocks:
+    stem = nn.Sequential(net.get_submodule("conv_stem"), net.get_submodule("bn1"))
+    head = nn.Sequential(net.get_submodule("conv_head"), net.get_submodule("bn2"))
+    stages = net.get_submodule("blocks").named_children()
+    blocks = [(f"blocks.{stage}.{name}", block) for stage, parts in stages for name, block in parts.named_children()]
+    return [("stem", stem), *blocks, ("head", head)]
+
+
+def _classifier(net: nn.Module, features: Tensor) -> Tensor:
+    return cast(Tensor, cast(Any, net).forward_head(features))
+
+
+# By timm's own modules.
+TIMM_FAMILIES: dict[str, Family] = {
+    "resnet": Family(_resnet_blocks, _classifier, "fc"),
+    "efficientnet": Family(_efficientnet_blocks, _classifier, "classifier"),
+}
+
+
+def find_timm_family(backbone: str) -> Family:
+    """The family of `timm/NAME`.
+
+    Raises:
+        ConfigError: timm is not installed, has no such network, or one of a family that is not cut.
+    """
+    timm, name = _timm(), backbone.removeprefix(TIMM)
+    if not timm.is_model(name):
+        hint = suggestion(name, timm.list_models()) or "timm.list_models() has them all"
+        raise ConfigError(f"timm has no {name!r}; {hint}", key="backbone")
+    for module, family in TIMM_FAMILIES.items():
+        if timm.models.is_model_in_modules(name, [module]):
+            return family
+    raise ConfigError(f"{name!r} is of none of timm's families {', '.join(TIMM_FAMILIES)}", key="backbone")
+
+
+def create_timm(backbone: str, num_classes: int) -> nn.Module:
+    """Timm's network, randomly initialised."""
+    network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=False, num_classes=num_classes)
+    return network
+
+
+def pretrained_timm(backbone: str) -> dict[str, Tensor]:
+    """The state dict of timm's pre-trained network, from its cache or the hub.
+
+    Raises:
+        CheckpointError: it cannot be had.
+    """
+    try:
+        network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"timm's weights of {backbone} could not be had ({reason}); fetch them elsewhere and name the file as "
+            "model.weights"
+        ) from None
+    return dict(network.state_dict())
+
+
+def imagenet_rows(class_ids: list[str]) -> torch.Tensor:
+    """int64 (N,): where each class, a wnid, stands among the 1,000 of ImageNet-1k.
+
+    Raises:
+        ConfigError: timm, which knows the order, is not installed, or a class is none of them.
+    """
+    wnids = _timm().data.ImageNetInfo("imagenet-1k").label_names()
+    order = {wnid: row for row, wnid in enumerate(wnids)}
+    foreign = [wnid for wnid in class_ids if wnid not in order]
+    if foreign:
+        raise ConfigError(f"the class {foreign[0]!r} is none of ImageNet-1k's; use new", key="classifier")
+    return torch.tensor([order[wnid] for wnid in class_ids])
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError("needs timm, which is not installed; pip install 'greenedge[timm]'", key="backbone") from None
+    return timm
