@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from greenedge.data.prepare import prepare
+
+# A slow machine is no failure.
+settings.register_profile("greenedge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("greenedge")
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_IMAGES = REPOSITORY.parent / "shared" / "data" / "tiny-imagenet-200"

@@ -12,7 +12,13 @@ from greenedge import __version__
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 
-COMMANDS = ["train", "eval", "sweep", "flops", "data prepare", "data download", "data synth"]
+GROUPS = {
+    "data": {"prepare", "download", "synth"},
+    "augment": {"preview"},
+    "labels": {"show", "check", "build"},
+}
+SINGLE = ["train", "eval", "sweep", "flops", "import-weights"]
+COMMANDS = [*SINGLE, *(f"{group} {command}" for group, commands in GROUPS.items() for command in commands)]
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +31,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("command", ["", "data", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *GROUPS, *sorted(COMMANDS)])
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:
     result = cli(*command.split(), "--help")
     assert (result.code, result.err) == (0, "")
@@ -39,8 +45,9 @@ def test_the_list_of_commands_is_complete(cli: Cli) -> None:
         lines = cli(*arguments, "--help").out.partition("Commands:\n")[2].splitlines()
         return {line.split()[0] for line in lines if re.match("  [a-z]", line)}
 
-    assert listed() == {command.split()[0] for command in COMMANDS}
-    assert listed("data") == {command.split()[1] for command in COMMANDS if command.startswith("data ")}
+    assert listed() == {*SINGLE, *GROUPS}
+    for group, commands in GROUPS.items():
+        assert listed(group) == commands
 
 
 def test_the_version_is_printed(cli: Cli) -> None:
