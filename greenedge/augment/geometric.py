@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
@@ -12,11 +11,8 @@ from torch.nn import functional as F
 
 from greenedge.augment import operations
 from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
-from greenedge.config.convert import Count, NonNegative, Positive, Probability, Range
+from greenedge.config.convert import AtLeastOne, Count, NonNegative, Positive, Probability, Share
 from greenedge.data.loader import Batch
-
-Share = Annotated[float, Range(above=0, maximum=1)]
-AtLeastOne = Annotated[float, Range(minimum=1)]
 
 
 def horizontal_flip(batch: Batch, generator: Generator, *, probability: Probability = 0.5) -> Batch:

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from greenedge.augment.selection import runs
 from greenedge.config.convert import Positive, Probability
 from greenedge.data.loader import Batch
 
@@ -46,20 +47,12 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
     count, _, height, width = batch.images.shape
     cut = (1 - _shares(count, alpha, probability, generator)).sqrt()
     partner = torch.randperm(count, generator=generator).to(batch.images.device)
-    rows = _interval(cut, height, generator)
-    columns = _interval(cut, width, generator)
+    rows = runs(cut * height, height, generator)
+    columns = runs(cut * width, width, generator)
     pasted = (rows[:, None, :, None] & columns[:, None, None, :]).to(batch.images.device)
     keep = 1 - pasted.float().mean(dim=(1, 2, 3))
     images = torch.where(pasted, batch.images[partner], batch.images)
     return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)
-
-
-def _interval(share: Tensor, size: int, generator: Generator) -> Tensor:
-    """Bool (B, size): a run of `share` of the pixels around a uniform centre, cut off at the border."""
-    half = (share * size / 2).view(-1, 1)
-    centre = torch.rand(len(share), 1, generator=generator) * size
-    pixel = torch.arange(size) + 0.5
-    return (pixel - centre).abs() < half
 
 
 def _shares(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:

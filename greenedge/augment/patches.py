@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from greenedge.augment.geometric import Share, turn_quarters
-from greenedge.augment.selection import change_some, uniform
-from greenedge.config.convert import Count, Probability
+from greenedge.augment.geometric import turn_quarters
+from greenedge.augment.selection import change_some, runs, uniform
+from greenedge.config.convert import Count, Probability, Share
 from greenedge.data.loader import Batch
 
 
@@ -24,7 +24,7 @@ def cutout(batch: Batch, generator: Generator, *, size: Count = 16, probability:
     def erase(images: Tensor) -> Tensor:
         count, _, height, width = images.shape
         side = torch.full((count,), float(size))
-        return _blacken(images, _runs(side, height, generator), _runs(side, width, generator))
+        return _blacken(images, runs(side, height, generator), runs(side, width, generator))
 
     return change_some(batch, generator, probability, erase)
 
@@ -51,8 +51,8 @@ def random_erasing(
         count, _, height, width = images.shape
         area = uniform(count, min_area, max_area, generator)
         ratio = uniform(count, -1.2, 1.2, generator).exp()  # of the sides: from 0.3 to 3.3, as in the paper
-        rows = _runs((area * ratio).sqrt().clamp(max=1) * height, height, generator)
-        columns = _runs((area / ratio).sqrt().clamp(max=1) * width, width, generator)
+        rows = runs((area * ratio).sqrt().clamp(max=1) * height, height, generator)
+        columns = runs((area / ratio).sqrt().clamp(max=1) * width, width, generator)
         return _blacken(images, rows, columns)
 
     return change_some(batch, generator, probability, erase)
@@ -104,12 +104,6 @@ def local_augment(
         return changed
 
     return change_some(batch, generator, probability, change)
-
-
-def _runs(length: Tensor, size: int, generator: Generator) -> Tensor:
-    """Bool (N, size): `length` pixels around a uniform centre, cut off at the border."""
-    centre = torch.rand(len(length), 1, generator=generator) * size
-    return (torch.arange(size) + 0.5 - centre).abs() < length.view(-1, 1) / 2
 
 
 def _blacken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

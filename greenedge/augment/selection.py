@@ -22,6 +22,12 @@ def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
+def runs(length: Tensor, size: int, generator: Generator) -> Tensor:
+    """Bool (N, size): for each length in pixels (N,), that many around a uniform centre, cut off at the border."""
+    centre = torch.rand(len(length), 1, generator=generator) * size
+    return (torch.arange(size) + 0.5 - centre).abs() < length.view(-1, 1) / 2
+
+
 def signs(count: int, generator: Generator) -> Tensor:
     """float32 (count,): -1 or 1, equally likely."""
     return torch.randint(0, 2, (count,), generator=generator) * 2.0 - 1

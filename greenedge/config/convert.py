@@ -39,6 +39,8 @@ class Range:
 Probability = Annotated[float, Range(minimum=0, maximum=1)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(minimum=0)]
+Share = Annotated[float, Range(above=0, maximum=1)]
+AtLeastOne = Annotated[float, Range(minimum=1)]
 Fraction = Annotated[float, Range(minimum=0, below=1)]
 Count = Annotated[int, Range(minimum=1)]
 CountOrZero = Annotated[int, Range(minimum=0)]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
 
-from greenedge.config.convert import Fraction, Positive, Range
-
-AtLeastOne = Annotated[float, Range(minimum=1)]
+from greenedge.config.convert import AtLeastOne, Fraction, Positive
 
 
 def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature

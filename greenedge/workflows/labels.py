@@ -39,15 +39,15 @@ def check_labels(path: Path, data: Path) -> list[str]:
         DataError: the map has missing, repeated or out-of-range entries, or does not fit the data set.
     """
     found = {str(label): index for label, index in read_labels_map(path).items()}
-    for index, info in enumerate(open_prepared(data).classes):
+    classes = open_prepared(data).classes
+    for index, info in enumerate(classes):
         if info.id not in found:
             raise DataError(f"{path}: lacks the label {info.id!r} of {data}")
         if found[info.id] != index:
             raise DataError(f"{path}: gives {info.id!r} the class {found[info.id]}, in {data} it is {index}")
-    classes = len(open_prepared(data).classes)
-    if len(found) > classes:
-        raise DataError(f"{path}: has {len(found)} labels, {data} has only {classes} classes")
-    return [f"{path}: fits the {classes} classes of {data}"]
+    if len(found) > len(classes):
+        raise DataError(f"{path}: has {len(found)} labels, {data} has only {len(classes)} classes")
+    return [f"{path}: fits the {len(classes)} classes of {data}"]
 
 
 def build_labels(classes: Path, out: Path) -> list[str]:

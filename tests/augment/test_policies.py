@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, Choice, rand_augment, trivial_augment
+from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, Choice, _apply, rand_augment, trivial_augment
 from greenedge.data.loader import Batch
 
 
@@ -33,8 +33,6 @@ def test_trivial_augment_gives_each_image_the_result_of_one_operation_of_its_lis
 
 def test_every_operation_is_drawn_equally_often() -> None:
     pure = tuple(Choice(lambda x, _, level=level: torch.full_like(x, level / 14)) for level in range(14))
-    from greenedge.augment.policies import _apply
-
     images = torch.zeros(7_000, 3, 2, 2)
     drawn = (_apply(images, pure, torch.zeros(7_000), seeded(3))[:, 0, 0, 0] * 14).round().long()
     counts = drawn.bincount(minlength=14)
