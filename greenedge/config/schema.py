@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from greenedge.config.convert import Count, CountOrZero, NonNegative, Positive, Range, RuleError
+from greenedge.config.convert import Count, CountOrZero, NonNegative, Positive, Range, RuleError, Share
 from greenedge.config.parts import Part
 
 
@@ -18,6 +18,8 @@ class DataConfig:
         path: folder of a prepared data set (`greenedge data prepare`).
         image_size: pixels a side; other sizes are reached by bicubic resizing on the batch.
         calibration_per_class: training images a class set aside to choose weights and thresholds on.
+        train_fraction: share of the other training images of each class that is used, in (0, 1]; the same draw every
+            time, and larger shares contain the smaller ones.
         mean: of each channel (R, G, B), pixels in [0, 1]; ImageNet's by default.
         std: of each channel, likewise.
     """
@@ -25,6 +27,7 @@ class DataConfig:
     path: str
     image_size: Annotated[int, Range(minimum=8, maximum=2048)] = 64
     calibration_per_class: CountOrZero = 25
+    train_fraction: Share = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
 

@@ -7,9 +7,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import DataError
+
+IntArray = npt.NDArray[np.int64]
 
 # One fixed draw, whatever the training seed, so that runs of several seeds can be compared.
 _SEED = 20_240_601
@@ -38,10 +41,23 @@ def carve_calibration(train: PreparedSplit, per_class: int) -> tuple[PreparedSpl
             f"calibration_per_class is {per_class}, and class {scarce!r} has {counts.min()} training images; "
             "choose a smaller one"
         )
-    shuffled = train.rows[np.random.default_rng(_SEED).permutation(len(train.rows))]
-    by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
+    rows, position = _drawn(train)
+    training, calibration = rows[position >= per_class], rows[position < per_class]
+    return replace(train, rows=np.sort(training)), replace(train, name="calibration", rows=np.sort(calibration))
+
+
+def take_fraction(train: PreparedSplit, fraction: float) -> PreparedSplit:
+    """A share in (0, 1] of the images of each class, rounded up; larger shares contain the smaller ones."""
+    rows, position = _drawn(train)
+    counts = np.bincount(train.labels[train.rows], minlength=len(train.classes))
+    wanted = np.ceil(fraction * counts - 1e-9).astype(np.int64)
+    return replace(train, rows=np.sort(rows[position < wanted[train.labels[rows]]]))
+
+
+def _drawn(split: PreparedSplit) -> tuple[IntArray, IntArray]:
+    """The rows of a split in a fixed random order, class by class, and the position of each within its class."""
+    shuffled = split.rows[np.random.default_rng(_SEED).permutation(len(split.rows))]
+    by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
+    counts = np.bincount(split.labels[split.rows], minlength=len(split.classes))
     starts = np.cumsum(counts) - counts
-    position = np.arange(len(by_class)) - np.repeat(starts, counts)
-    calibration = np.sort(by_class[position < per_class])
-    training = np.sort(by_class[position >= per_class])
-    return replace(train, rows=training), replace(train, name="calibration", rows=calibration)
+    return by_class, np.arange(len(by_class)) - np.repeat(starts, counts)

@@ -26,13 +26,14 @@ from greenedge.config.nodes import join_key
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
-from greenedge.data.splits import carve_calibration
+from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.errors import CheckpointError, ConfigError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.training.checkpoint import load_into, read_checkpoint
 from greenedge.training.losses import LOSSES
+from greenedge.training.memory import keep_freed_memory
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
 
@@ -148,21 +149,22 @@ def open_splits(config: RunConfig) -> Splits:
         DataError: the data set is missing, broken, or too small for the split.
     """
     data = open_prepared(Path(config.data.path))
-    train, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
+    rest, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
+    train = take_fraction(rest, config.data.train_fraction)
     honest = len(calibration) > 0
     return Splits(data.classes, train, calibration if honest else data.split("val"), honest)
 
 
-def open_named_split(data: PreparedData, name: str, calibration_per_class: int) -> PreparedSplit:
-    """`val`, `calibration`, or `train` (without the calibration images).
+def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
+    """`val`, `calibration`, or `train` (the images trained on).
 
     Raises:
         DataError: there is none.
     """
     if name == "val":
         return data.split("val")
-    train, calibration = carve_calibration(data.split("train"), calibration_per_class)
-    return train if name == "train" else calibration
+    rest, calibration = carve_calibration(data.split("train"), config.calibration_per_class)
+    return take_fraction(rest, config.train_fraction) if name == "train" else calibration
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,9 @@ def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -
 
 
 def place(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
-    """Moves the network to its device and memory layout."""
+    """Moves the network to its device and memory layout; on a CPU, memory is kept from step to step from here on."""
+    if device.type == "cpu":
+        keep_freed_memory()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moved: MultiExitNetwork = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return moved

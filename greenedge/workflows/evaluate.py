@@ -79,7 +79,7 @@ def run_once(
         raise DataError(f"{config.data.path}: the data set that {weights} was trained on is not here; give --data")
     prepared = open_prepared(data or Path(config.data.path))
     check_same_classes(model, prepared, weights)
-    split = open_named_split(prepared, split_name, config.data.calibration_per_class)
+    split = open_named_split(prepared, split_name, config.data)
     if len(split) == 0:
         raise DataError(
             f"the {split_name} split is empty: the recipe set data.calibration_per_class = "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepared import PreparedSplit, open_prepared
-from greenedge.data.splits import carve_calibration
+from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.errors import DataError
 
 CLASSES = tuple(ClassInfo(f"c{n}", f"class {n}") for n in range(4))
@@ -78,3 +79,16 @@ def test_one_image_a_class_may_be_all_that_is_left_to_train_on(uneven: PreparedS
     scarce = np.concatenate([np.flatnonzero(uneven.labels == label)[:6] for label in range(4)])
     train, _ = carve_calibration(replace(uneven, rows=np.sort(scarce)), 5)
     assert sorted(uneven.labels[train.rows].tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.25, 1.0])
+def test_a_fraction_takes_its_share_of_each_class_rounded_up(uneven: PreparedSplit, fraction: float) -> None:
+    counts = np.bincount(uneven.labels[uneven.rows], minlength=4)
+    taken = take_fraction(uneven, fraction)
+    assert np.bincount(uneven.labels[taken.rows], minlength=4).tolist() == [math.ceil(fraction * n) for n in counts]
+    assert set(taken.rows.tolist()) <= set(uneven.rows.tolist())
+
+
+def test_a_larger_fraction_contains_the_smaller_one(uneven: PreparedSplit) -> None:
+    small, large = (set(take_fraction(uneven, fraction).rows.tolist()) for fraction in (0.3, 0.6))
+    assert small < large
