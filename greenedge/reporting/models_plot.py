@@ -1,0 +1,45 @@
+"""Several networks in one picture: what a shared threshold does to accuracy and energy (the report's Figures 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from greenedge.exits.sweep import Sweep
+from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+
+
+def draw_models(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title: str, unit: str, path: Path) -> None:
+    """Draws accuracy against T, mean GFLOPs against T, and accuracy against mean GFLOPs.
+
+    Args:
+        curves: name -> many thresholds, drawn as a line.
+        points: name -> the thresholds to mark; a name that is not there has none.
+        title: above the picture.
+        unit: of the thresholds.
+        path: the PNG to write.
+    """
+    figure = new_figure(13, 4.5)
+    by_accuracy, by_energy, both = figure.subplots(1, 3)
+    for index, (name, curve) in enumerate(curves.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        for sweep, style in ((curve, "-"), (points.get(name), "o")):
+            if sweep is None:
+                continue
+            label = name if sweep is curve else None
+            by_accuracy.plot(sweep.thresholds, 100 * sweep.accuracy, style, color=colour)
+            by_energy.plot(sweep.thresholds, sweep.gflops, style, color=colour)
+            both.plot(sweep.gflops, 100 * sweep.accuracy, style, color=colour, label=label)
+    by_accuracy.set(xlabel=f"threshold T ({unit})", ylabel="accuracy (%)")
+    by_energy.set(xlabel=f"threshold T ({unit})", ylabel="mean GFLOPs an image")
+    both.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)")
+    dearest = max(float(np.max(curve.gflops)) for curve in curves.values())
+    by_energy.set_ylim(0, 1.05 * dearest)
+    both.set_xlim(0, 1.05 * dearest)
+    for axes in (by_accuracy, by_energy, both):
+        axes.grid(alpha=0.3)
+    both.legend(fontsize="small", loc="lower right")
+    figure.suptitle(title)
+    save_figure(figure, path)
