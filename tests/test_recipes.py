@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,16 @@ def test_a_shipped_recipe_trains_a_few_steps(path: Path, prepared: Path, tmp_pat
     settings = [
         f"data.path={prepared}",
         "data.calibration_per_class=2",
-        "data.image_size=32",
+        f"data.image_size={64 if 'alexnet' in path.name else 32}",  # AlexNet's pooling leaves nothing of 32 px
+        "model.weights=null",
+        "model.classifier=new",
         "train.epochs=1",
         "train.batch_size=10",
     ]
     outcome = train(path, settings, tmp_path / "run", resume=False, say=lambda _: None)
     assert len(outcome.history) == 1
     assert (outcome.out / "best.safetensors").exists()
+    shutil.rmtree(outcome.out)  # a VGG leaves 2 GB
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=names)
@@ -47,7 +51,10 @@ def test_early_exits_of_a_shipped_recipe_cost_less_than_the_plain_network(path: 
     recipe = read_recipe(path)
     torch.manual_seed(0)
     cost = count_costs(build_model(recipe, 200), recipe.data.image_size)
-    assert cost.exits[0].gflops < cost.plain_gflops
+    if recipe.model.exits:
+        assert cost.exits[0].gflops < cost.plain_gflops
+    else:
+        assert [exit.gflops for exit in cost.exits] == [cost.plain_gflops]
 
 
 def readme_commands() -> list[str]:

@@ -1,0 +1,194 @@
+"""Trains the report's networks again, row by row, and prints a table: report / here. `scripts/reproduce_paper` runs it.
+
+Rows that share a network train it once. What is done already is not done again, and what was interrupted is continued.
+A row that cannot be run (no pre-trained weights without a connection, say) is named at the end, and the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rows import ROWS, SUBMITTED, TRAINING_FIGURES, Row
+
+from greenedge.cli.output import say
+from greenedge.errors import GreenedgeError, UsageError
+from greenedge.exits.areas import dominated_area, trapezoid_area
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_thresholds
+from greenedge.files import write_json
+from greenedge.reporting.models_plot import draw_models
+from greenedge.reporting.tables import format_table, write_csv
+from greenedge.reporting.training_plot import draw_history
+from greenedge.training.history import read_history
+from greenedge.workflows.build import open_splits
+from greenedge.workflows.evaluate import run_once
+from greenedge.workflows.train import train
+
+RECIPES = Path(__file__).parents[2] / "configs" / "paper"
+ENTROPY = CRITERIA["entropy"]
+MAXIMUM_ENTROPY = math.log(200)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network that was trained here.
+
+    Attributes:
+        name: of its recipe.
+        scores: of its exits on the validation images.
+        epochs: of training behind it.
+        images: that it was trained on.
+        folder: its run directory.
+    """
+
+    name: str
+    scores: ExitScores
+    epochs: int
+    images: int
+    folder: Path
+
+
+def main() -> int:
+    options = _arguments()
+    if options.list:
+        rows = [[name, row.source, row.recipe, row.threshold] for name, row in ROWS.items()]
+        print(format_table(["row", "source", "recipe", "T"], rows))
+        return 0
+    try:
+        rows = _chosen(options.rows)
+    except UsageError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    settings = [f"data.path={options.data}", *options.set]
+    settings += [f"train.epochs={options.epochs}"] if options.epochs is not None else []
+    settings += [f"data.train_fraction={options.fraction}"] if options.fraction is not None else []
+    networks: dict[str, Trained] = {}
+    refused: dict[str, str] = {}
+    for recipe in dict.fromkeys(row.recipe for row in rows.values()):
+        say(f"--- {recipe}")
+        try:
+            stopped_by = _train(recipe, settings, options.out / recipe)
+            if stopped_by is not None:
+                say(f"stopped by {stopped_by}; the same command continues")
+                return 128 + signal.Signals[stopped_by]
+            networks[recipe] = _evaluated(recipe, options.out / recipe)
+        except GreenedgeError as error:
+            say(f"error: {error}")
+            refused[recipe] = str(error)
+    _report(rows, networks, options.out)
+    for recipe, sentence in refused.items():
+        say(f"not run: {recipe}: {sentence}")
+    return 1 if refused else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/reproduce_paper", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="names that --list shows, or all")
+    parser.add_argument("--list", action="store_true", help="show the rows and stop")
+    parser.add_argument("--epochs", type=int, help="passes over the training images; the recipes' by default")
+    parser.add_argument("--fraction", type=float, help="share of the training images of each class, in (0, 1]")
+    parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
+    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="where the runs and pictures go")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all recipes")
+    return parser.parse_args()
+
+
+def _chosen(names: Sequence[str]) -> dict[str, Row]:
+    if not names:
+        raise UsageError("name rows that --list shows, or all")
+    unknown = [name for name in names if name not in ROWS and name != "all"]
+    if unknown:
+        raise UsageError(f"there is no row {unknown[0]!r}; --list shows them")
+    return ROWS if "all" in names else {name: ROWS[name] for name in names}
+
+
+def _train(recipe: str, settings: Sequence[str], out: Path) -> str | None:
+    """Trains, continues, or finds done; the name of the signal that stopped it, if one did."""
+    resume = (out / "last.state.pt").is_file()
+    return train(RECIPES / f"{recipe}.yaml", settings, out, resume=resume, say=say).stopped_by
+
+
+def _evaluated(recipe: str, folder: Path) -> Trained:
+    evaluated = run_once(folder / "best.safetensors", None, "val", None, say)
+    images = len(open_splits(evaluated.model.config).train)
+    return Trained(recipe, score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
+
+
+def _report(rows: Mapping[str, Row], networks: Mapping[str, Trained], out: Path) -> None:
+    """Prints the table and writes it beside the pictures."""
+    if not networks:
+        return
+    records = [_record(name, row, networks[row.recipe]) for name, row in rows.items() if row.recipe in networks]
+    print(format_table(list(records[0]), [[_cell(value) for value in record.values()] for record in records]))
+    write_json(out / "report.json", records)
+    write_csv(out / "report.csv", list(records[0]), [list(record.values()) for record in records])
+    pictures = _draw(networks, out)
+    say(f"table and pictures: {out / 'report.csv'}" + "".join(f", {path.name}" for path in pictures))
+
+
+def _record(name: str, row: Row, network: Trained) -> dict[str, object]:
+    (point,) = sweep_thresholds(network.scores, [row.threshold]).points()
+    return {
+        "row": name,
+        "source": row.source,
+        "T": row.threshold,
+        "report (%)": row.accuracy,
+        "here (%)": round(100 * point.accuracy, 2),
+        "report (GFLOPs)": row.gflops,
+        "here (GFLOPs)": round(point.gflops, 4),
+        "epochs": network.epochs,
+        "images": network.images,
+    }
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else value
+
+
+def _draw(networks: Mapping[str, Trained], out: Path) -> list[Path]:
+    """Figures 1 to 5 of the report, of those networks that are here."""
+    drawn = []
+    with_exits = {name: network for name, network in networks.items() if len(network.scores.gflops) > 1}
+    if with_exits:
+        drawn.append(out / "figure1.png")
+        _draw_thresholds(with_exits, "Figure 1: a threshold shared by both early exits", drawn[-1])
+    submitted = {name: network for name, network in with_exits.items() if name in SUBMITTED}
+    if submitted:
+        points = [sweep_thresholds(network.scores, SUBMITTED[name]) for name, network in submitted.items()]
+        gflops, accuracy = (np.concatenate([getattr(each, key) for each in points]) for key in ("gflops", "accuracy"))
+        dearest = float(max(network.scores.gflops[-1] for network in submitted.values()))
+        area, dominated = trapezoid_area(gflops, accuracy), dominated_area(gflops, accuracy, dearest)
+        title = (
+            f"Figure 2: the submitted set, {len(gflops)} points; area under the points {area:.2f} % x GFLOPs, "
+            f"dominated up to {dearest:.2f} GFLOPs {dominated:.2f}"
+        )
+        drawn.append(out / "figure2.png")
+        _draw_thresholds(submitted, title, drawn[-1])
+    for number, name in TRAINING_FIGURES.items():
+        if name in networks:
+            drawn.append(out / f"figure{number}.png")
+            draw_history(read_history(networks[name].folder / "history.jsonl"), drawn[-1])
+    return drawn
+
+
+def _draw_thresholds(networks: Mapping[str, Trained], title: str, path: Path) -> None:
+    grid = np.linspace(0, MAXIMUM_ENTROPY, 200)
+    curves: dict[str, Sweep] = {}
+    points: dict[str, Sweep] = {}
+    for name, network in networks.items():
+        label = f"{name}, {network.epochs} epochs of {network.images} images"
+        curves[label] = sweep_thresholds(network.scores, grid)
+        if name in SUBMITTED:
+            points[label] = sweep_thresholds(network.scores, SUBMITTED[name])
+    draw_models(curves, points, title, ENTROPY.unit, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
