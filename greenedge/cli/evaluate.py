@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Data, Json, Weights
+from greenedge.cli.options import Criterion, Data, Json, LabelsMap, Weights, parse_threshold
 from greenedge.cli.output import say, show, show_json
 from greenedge.errors import UsageError
 
-Criterion = Annotated[
-    str | None,
-    typer.Option(
-        help="What thresholds are compared with: entropy, max_probability or margin; the recipe's by default."
-    ),
-]
 Split = Annotated[Literal["val", "calibration", "train"], typer.Option(help="Which images.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; the checkpoint's by default.")]
 
@@ -28,6 +21,7 @@ def evaluate(
     split: Split = "val",
     threshold: Annotated[str | None, typer.Option(help="Leave early by this threshold; never by default.")] = None,
     criterion: Criterion = None,
+    labels_map: LabelsMap = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -35,8 +29,8 @@ def evaluate(
     from greenedge.workflows.evaluate import evaluate as run_evaluation
     from greenedge.workflows.evaluate import run_once
 
-    chosen = None if threshold is None else _number(threshold)
-    report = run_evaluation(run_once(weights, data, split, out, say), criterion, chosen)
+    chosen = None if threshold is None else parse_threshold(threshold)
+    report = run_evaluation(run_once(weights, data, split, out, say), criterion, chosen, labels_map)
     show_json(report.json) if as_json else show(report.text)
 
 
@@ -69,14 +63,4 @@ def _numbers(text: str) -> list[float] | Literal["all"]:
         return "all"
     if not text.strip():
         raise UsageError("--thresholds is empty; give numbers such as 0,0.63,1.26, or all")
-    return [_number(item) for item in text.split(",")]
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise UsageError(f"threshold {text.strip()!r} is not a number") from None
-    if not math.isfinite(number) or number < 0:
-        raise UsageError(f"threshold {text.strip()} is not a finite number of at least 0")
-    return number
+    return [parse_threshold(item) for item in text.split(",")]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from greenedge import __version__
-from greenedge.cli import augment, data, evaluate, flops, import_weights, labels, train
+from greenedge.cli import augment, data, evaluate, flops, import_weights, labels, predict, train
 from greenedge.cli.output import say
 from greenedge.errors import GreenedgeError
 
@@ -28,6 +28,7 @@ app.add_typer(labels.app, name="labels")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
+app.command("predict")(predict.predict)
 app.command("flops")(flops.flops)
 app.command("import-weights")(import_weights.import_weights)
 

@@ -35,6 +35,11 @@ class Criterion:
         scores: np.ndarray = self.score(torch.from_numpy(logits)).numpy()
         return scores if self.leaves_below else -scores
 
+    def surer(self, logits: Tensor, threshold: float) -> Tensor:
+        """Bool (...): which logits (..., C) are sure enough to leave."""
+        scores = self.score(logits).double()  # as the sweep compares them
+        return scores < threshold if self.leaves_below else scores > threshold
+
     def limit(self, threshold: float) -> float:
         """The threshold on `uncertainty`: leave where it is strictly below."""
         return threshold if self.leaves_below else -threshold

@@ -77,6 +77,11 @@ class ExitScores:
     correct: np.ndarray
     gflops: np.ndarray
 
+    def exits_taken(self, threshold: float) -> np.ndarray:
+        """int64 (N,): where each image leaves at a shared threshold, counted from 0."""
+        taken: np.ndarray = (self.minima >= self.criterion.limit(threshold)).sum(axis=0)
+        return taken
+
 
 def score_outputs(outputs: ExitOutputs, criterion: Criterion) -> ExitScores:
     """Computes each early exit's uncertainty and each exit's correctness."""

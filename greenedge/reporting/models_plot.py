@@ -1,4 +1,4 @@
-"""Several networks in one picture: what a shared threshold does to accuracy and energy (the report's Figures 1 and 2)."""
+"""Several networks in one picture: accuracy and energy against a shared threshold (the report's Figures 1, 2)."""
 
 from __future__ import annotations
 

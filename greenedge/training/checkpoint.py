@@ -27,16 +27,34 @@ class Checkpoint:
         config: the resolved recipe, as YAML.
         classes: in the order of the logits.
         epoch: epochs of training behind them.
+        stored_size: pixels a side of the prepared images they were trained on, before any resizing on the batch; None
+            where that is unknown.
     """
 
     tensors: dict[str, Tensor]
     config: str
     classes: tuple[ClassInfo, ...]
     epoch: int
+    stored_size: int | None = None
 
 
-def save_checkpoint(path: Path, network: nn.Module, config: str, classes: Sequence[ClassInfo], epoch: int) -> None:
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    config: str,
+    classes: Sequence[ClassInfo],
+    epoch: int,
+    stored_size: int | None = None,
+) -> None:
     """Writes weights and metadata, atomically.
+
+    Args:
+        path: a .safetensors file.
+        network: whose state dict is written.
+        config: the resolved recipe, as YAML.
+        classes: in the order of the logits.
+        epoch: epochs of training behind the weights.
+        stored_size: pixels a side of the prepared images, where known.
 
     Raises:
         CheckpointError: the disk is full or refuses; the file that was there before is unharmed.
@@ -46,7 +64,7 @@ def save_checkpoint(path: Path, network: nn.Module, config: str, classes: Sequen
         "config": config,
         "classes": json.dumps([asdict(info) for info in classes]),
         "epoch": str(epoch),
-    }
+    } | ({} if stored_size is None else {"stored_size": str(stored_size)})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     try:
         write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
@@ -79,7 +97,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         classes = tuple(ClassInfo(entry["id"], entry["name"]) for entry in json.loads(metadata["classes"]))
-        return Checkpoint(tensors, metadata["config"], classes, int(metadata["epoch"]))
+        stored_size = int(metadata["stored_size"]) if "stored_size" in metadata else None
+        return Checkpoint(tensors, metadata["config"], classes, int(metadata["epoch"]), stored_size)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata are damaged ({error!r})") from None
 

@@ -176,12 +176,14 @@ class TrainedModel:
         config: its recipe.
         classes: in the order of its logits.
         epoch: epochs of training behind it.
+        stored_size: pixels a side of the prepared images it was trained on; the recipe's image size where unknown.
     """
 
     network: MultiExitNetwork
     config: RunConfig
     classes: tuple[ClassInfo, ...]
     epoch: int
+    stored_size: int
 
 
 def load_model(path: Path) -> TrainedModel:
@@ -197,7 +199,8 @@ def load_model(path: Path) -> TrainedModel:
     except ConfigError as error:
         raise CheckpointError(f"{path}: its recipe does not fit this version of greenedge ({error})") from None
     load_into(network, checkpoint, path)
-    return TrainedModel(network.eval(), config, checkpoint.classes, checkpoint.epoch)
+    stored_size = checkpoint.stored_size or config.data.image_size
+    return TrainedModel(network.eval(), config, checkpoint.classes, checkpoint.epoch, stored_size)
 
 
 def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -> None:

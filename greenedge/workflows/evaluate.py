@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from greenedge.cost.flops import NetworkCost, count_costs
+from greenedge.data.label_maps import Label
 from greenedge.data.prepared import MANIFEST, PreparedSplit, open_prepared
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
@@ -33,6 +34,7 @@ from greenedge.workflows.build import (
     open_named_split,
     place,
 )
+from greenedge.workflows.labels import class_labels
 from greenedge.workflows.report import Report
 
 Thresholds = Sequence[float] | Literal["all"]
@@ -104,18 +106,26 @@ def run_once(
     return Evaluated(model, split, outputs, cost, folder)
 
 
-def evaluate(evaluated: Evaluated, criterion: str | None, threshold: float | None) -> Report:
+def evaluate(
+    evaluated: Evaluated, criterion: str | None, threshold: float | None, labels_map: Path | None = None
+) -> Report:
     """Accuracy and cost of each exit, and of all of them together at one threshold.
 
     Args:
         evaluated: a network's answers.
         criterion: a name in `CRITERIA`; None: the recipe's.
         threshold: in the criterion's unit; None: nothing leaves early.
+        labels_map: a map from class indices to the labels of `predictions-<split>.csv`; None: the data set's own.
+
+    Raises:
+        DataError: the map cannot be used.
     """
+    labels = class_labels(evaluated.model.classes, labels_map)
     criterion = criterion or evaluated.model.config.sweep.criterion
     rule = find_criterion(criterion)
     chosen = rule.never if threshold is None else threshold
-    (point,) = sweep_thresholds(score_outputs(evaluated.outputs, rule), [chosen]).points()
+    scores = score_outputs(evaluated.outputs, rule)
+    (point,) = sweep_thresholds(scores, [chosen]).points()
     names, exits = _exit_labels(evaluated), _each_exit(evaluated)
     result = {
         "split": evaluated.split.name,
@@ -150,6 +160,7 @@ def evaluate(evaluated: Evaluated, criterion: str | None, threshold: float | Non
         csv_rows,
     )
     write_json(evaluated.folder / f"eval-{evaluated.split.name}.json", result)
+    _write_predictions(evaluated, scores.exits_taken(chosen), labels)
     text = "\n".join(
         [
             _heading(evaluated),
@@ -159,6 +170,20 @@ def evaluate(evaluated: Evaluated, criterion: str | None, threshold: float | Non
         ]
     )
     return Report(text, result)
+
+
+def _write_predictions(evaluated: Evaluated, exits: np.ndarray, labels: Mapping[int, Label]) -> None:
+    """`predictions-<split>.csv`: each image's label, the one predicted where it left, and that exit, from 1."""
+    outputs = evaluated.outputs
+    predicted = outputs.logits.argmax(axis=2)[exits, np.arange(len(exits))]
+    rows = [
+        [row, labels[label], labels[prediction], exit_index + 1]
+        for row, label, prediction, exit_index in zip(
+            evaluated.split.rows.tolist(), outputs.labels.tolist(), predicted.tolist(), exits.tolist(), strict=True
+        )
+    ]
+    path = evaluated.folder / f"predictions-{evaluated.split.name}.csv"
+    write_csv(path, ["row", "label", "prediction", "exit"], rows)
 
 
 def sweep(

@@ -42,13 +42,14 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
         published = translate_published(state)
     except CheckpointError as error:
         raise CheckpointError(f"{weights}: {error}") from None
-    classes = open_prepared(data).classes
+    prepared = open_prepared(data)
+    classes, stored_size = prepared.classes, prepared.split("val").images.shape[-1]
     text = _RECIPE.format(data="placeholder", image_size=published.image_size, backbone=published.backbone)
     config = resolve_recipe(config_from_text(text, str(weights), [f"data.path={data}"]))
     if len(classes) != PUBLISHED_CLASSES:
         raise CheckpointError(f"{weights}: has {PUBLISHED_CLASSES} classes, {data} has {len(classes)}")
     network = build_model(config, PUBLISHED_CLASSES)
     load_into(network, Checkpoint(published.tensors, text, classes, 0), weights)
-    save_checkpoint(out, network, config_to_text(config), classes, epoch=0)
+    save_checkpoint(out, network, config_to_text(config), classes, epoch=0, stored_size=stored_size)
     network_name = f"{model_summary(config.model)} for {published.image_size} px"
     return [f"{out}: {network_name}; next: greenedge sweep --weights {out}"]

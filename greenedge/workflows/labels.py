@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from greenedge.data.label_maps import (
@@ -10,8 +11,10 @@ from greenedge.data.label_maps import (
     Label,
     build_label_maps,
     read_labels_map,
+    read_reverse_map,
     write_label_map,
 )
+from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepared import open_prepared
 from greenedge.data.safe_pickle import read_pickle
 from greenedge.errors import DataError, UsageError
@@ -69,6 +72,20 @@ def build_labels(classes: Path, out: Path) -> list[str]:
     write_label_map(paths[0], labels_map)
     write_label_map(paths[1], reverse_map)
     return [f"{path}: written" for path in paths]
+
+
+def class_labels(classes: Sequence[ClassInfo], labels_map: Path | None) -> Mapping[int, Label]:
+    """Class index -> the label to answer in: the data set's own, or those of a map.
+
+    Raises:
+        DataError: the map is none, or is not for that many classes.
+    """
+    if labels_map is None:
+        return {index: info.id for index, info in enumerate(classes)}
+    labels = read_reverse_map(labels_map)
+    if len(labels) != len(classes):
+        raise DataError(f"{labels_map}: has labels for {len(labels)} classes, the network has {len(classes)}")
+    return labels
 
 
 def _class_list(path: Path) -> list[Label]:

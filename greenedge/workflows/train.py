@@ -140,13 +140,15 @@ def _run(
     """Trains to the end or to a signal; whatever happens, the last checkpoint on disk can be resumed."""
     text = config_to_text(config)
     history = read_history(out / "history.jsonl")
+    stored_size = splits.train.images.shape[-1]
     with StopSignals() as stop:
         for record in fit(state, splits.train, recipe, stop.requested):
             accuracy = _accuracies(state, splits, recipe)
             entry = _entry(record, splits, accuracy)
-            save_checkpoint(out / "last.safetensors", state.evaluated, text, splits.classes, state.epoch)
-            if not splits.honest or _mean(accuracy) >= _best(history, before=record.epoch):
-                save_checkpoint(out / "best.safetensors", state.evaluated, text, splits.classes, state.epoch)
+            chosen = not splits.honest or _mean(accuracy) >= _best(history, before=record.epoch)
+            for name in ("last", "best") if chosen else ("last",):
+                path = out / f"{name}.safetensors"
+                save_checkpoint(path, state.evaluated, text, splits.classes, state.epoch, stored_size)
             history = append_history(out / "history.jsonl", entry)
             save_state(out / "last.state.pt", state)
             draw_history(history, out / "training.png")
