@@ -13,9 +13,9 @@ _NEVER_TRIM = -1
 def keep_freed_memory() -> bool:
     """Tells glibc to keep the memory of freed tensors for the next ones, in this process from here on.
 
-    By default glibc maps each large block anew and unmaps it when it is freed. PyTorch has no cache of its own on a
-    CPU, so every activation of every step is paid for again, page by page, by the kernel: a training step takes 1.3 to
-    2.6 times as long (docs/results.md). Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    By default glibc maps each block above 32 MiB anew and unmaps it when it is freed. PyTorch has no cache of its own
+    on a CPU, so every large activation of every step is paid for again, page by page, by the kernel: a training step
+    takes up to 1.3 times as long (docs/results.md). Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
 
     Returns:
         whether it was done: False where the C library is not glibc.

@@ -19,15 +19,26 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     return made
 
 
-def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def alternate(
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    before: Mapping[str, Callable[[], object]] | None = None,
+) -> dict[str, float]:
     """The median seconds of each contender; all take turns, and a first round is not counted.
 
     Every other round goes backwards, so that none always follows the same other, whose traces it would feel.
+
+    Args:
+        contenders: name -> what is timed.
+        rounds: that are counted.
+        before: name -> what is done, untimed, before each turn of that contender.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         turns = list(contenders.items())
         for name, run in turns if number % 2 else reversed(turns):
+            if before is not None:
+                before[name]()
             started = time.perf_counter()
             run()
             if number > 0:
