@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from greenedge.exits.sweep import Sweep
-from greenedge.reporting import sweep_plot, training_plot
+from greenedge.reporting import models_plot, sweep_plot, training_plot
 from greenedge.reporting.figures import exit_name, new_figure, save_figure
+from greenedge.reporting.models_plot import draw_models
 from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
 from greenedge.reporting.training_plot import draw_history
 
@@ -49,6 +50,8 @@ DRAWINGS: list[Callable[[Path], None]] = [
     lambda path: draw_history(history(2, exits=11), path),
     lambda path: draw_sweep(CURVE, CHOSEN, MARKS, "a network", path),
     lambda path: draw_sweep(CURVE, None, MARKS, "a network", path),
+    lambda path: draw_models({"a": CURVE, "b": CHOSEN}, {"a": CHOSEN}, "two networks", "nats", path),
+    lambda path: draw_models({"a": CURVE}, {}, "one network", "nats", path),
     lambda path: draw_sweep(sweep([0], [0.5], [0.3]), None, ReferenceMarks((0.3,), (0.5,), 0.3), "plain", path),
 ]
 
@@ -68,7 +71,7 @@ def points(axes: Axes, label: str) -> list[tuple[float, float]]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that would have been written."""
     figures: list[Figure] = []
-    for module in (training_plot, sweep_plot):
+    for module in (training_plot, sweep_plot, models_plot):
         monkeypatch.setattr(module, "save_figure", lambda figure, _: figures.append(figure))
     return figures
 
@@ -135,6 +138,23 @@ def test_each_exit_alone_and_the_plain_network_are_marked(drawn: list[Figure]) -
 def test_the_last_exit_is_called_final() -> None:
     assert [exit_name(index, 3) for index in range(3)] == ["exit 1", "exit 2", "final exit"]
     assert exit_name(0, 1) == "final exit"
+
+
+def test_several_networks_are_shown_against_the_threshold_and_against_each_other(drawn: list[Figure]) -> None:
+    draw_models({"one": CURVE, "other": CHOSEN}, {"one": CHOSEN}, "title", "nats", Path("unused.png"))
+    by_accuracy, by_energy, both = drawn[0].axes
+    for axes, x, y in [
+        (by_accuracy, "thresholds", "accuracy"),
+        (by_energy, "thresholds", "gflops"),
+        (both, "gflops", "accuracy"),
+    ]:
+        lines = axes.get_lines()
+        assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
+        for line, what in zip(lines, (CURVE, CHOSEN, CHOSEN), strict=True):
+            expected = [getattr(what, name) * (100 if name == "accuracy" else 1) for name in (x, y)]
+            np.testing.assert_allclose(line.get_xydata(), np.column_stack(expected))
+        assert "nats" in axes.get_xlabel() or "GFLOPs" in axes.get_xlabel()
+    assert legend(both) == ["one", "other"]
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
