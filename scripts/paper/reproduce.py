@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rows import ROWS, SUBMITTED, TRAINING_FIGURES, Row
@@ -126,30 +127,34 @@ def _report(rows: Mapping[str, Row], networks: Mapping[str, Trained], out: Path)
     if not networks:
         return
     records = [_record(name, row, networks[row.recipe]) for name, row in rows.items() if row.recipe in networks]
-    print(format_table(list(records[0]), [[_cell(value) for value in record.values()] for record in records]))
+    headers = ["row", "source", "T", "report (%)", "here (%)", "report (GFLOPs)", "here (GFLOPs)", "epochs", "images"]
+    print(format_table(headers, [_cells(record) for record in records]))
     write_json(out / "report.json", records)
     write_csv(out / "report.csv", list(records[0]), [list(record.values()) for record in records])
     pictures = _draw(networks, out)
     say(f"table and pictures: {out / 'report.csv'}" + "".join(f", {path.name}" for path in pictures))
 
 
-def _record(name: str, row: Row, network: Trained) -> dict[str, object]:
+def _record(name: str, row: Row, network: Trained) -> dict[str, Any]:
+    """A row as programs read it: accuracy in [0, 1], None where the report is silent."""
     (point,) = sweep_thresholds(network.scores, [row.threshold]).points()
     return {
         "row": name,
         "source": row.source,
-        "T": row.threshold,
-        "report (%)": row.accuracy,
-        "here (%)": round(100 * point.accuracy, 2),
-        "report (GFLOPs)": row.gflops,
-        "here (GFLOPs)": round(point.gflops, 4),
+        "threshold": row.threshold,
+        "report_accuracy": None if row.accuracy is None else row.accuracy / 100,
+        "accuracy": point.accuracy,
+        "report_gflops": row.gflops,
+        "gflops": point.gflops,
         "epochs": network.epochs,
         "images": network.images,
     }
 
 
-def _cell(value: object) -> object:
-    return "" if value is None else value
+def _cells(record: Mapping[str, Any]) -> list[object]:
+    forms = {"report_accuracy": "{:.1%}", "accuracy": "{:.2%}", "report_gflops": "{:.2f}", "gflops": "{:.4f}"}
+    texts = {key: "" if value is None else forms.get(key, "{}").format(value) for key, value in record.items()}
+    return [text.removesuffix("%") for text in texts.values()]
 
 
 def _draw(networks: Mapping[str, Trained], out: Path) -> list[Path]:
