@@ -17,7 +17,7 @@ GROUPS = {
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
 }
-SINGLE = ["train", "eval", "sweep", "flops", "import-weights"]
+SINGLE = ["train", "eval", "sweep", "flops", "import-weights", "predict"]
 COMMANDS = [*SINGLE, *(f"{group} {command}" for group, commands in GROUPS.items() for command in commands)]
 
 
