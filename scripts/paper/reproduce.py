@@ -42,14 +42,12 @@ class Trained:
     """A network that was trained here.
 
     Attributes:
-        name: of its recipe.
         scores: of its exits on the validation images.
         epochs: of training behind it.
         images: that it was trained on.
         folder: its run directory.
     """
 
-    name: str
     scores: ExitScores
     epochs: int
     images: int
@@ -79,7 +77,7 @@ def main() -> int:
             if stopped_by is not None:
                 say(f"stopped by {stopped_by}; the same command continues")
                 return 128 + signal.Signals[stopped_by]
-            networks[recipe] = _evaluated(recipe, options.out / recipe)
+            networks[recipe] = _evaluated(options.out / recipe)
         except GreenedgeError as error:
             say(f"error: {error}")
             refused[recipe] = str(error)
@@ -116,10 +114,10 @@ def _train(recipe: str, settings: Sequence[str], out: Path) -> str | None:
     return train(RECIPES / f"{recipe}.yaml", settings, out, resume=resume, say=say).stopped_by
 
 
-def _evaluated(recipe: str, folder: Path) -> Trained:
+def _evaluated(folder: Path) -> Trained:
     evaluated = run_once(folder / "best.safetensors", None, "val", None, say)
     images = len(open_splits(evaluated.model.config).train)
-    return Trained(recipe, score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
+    return Trained(score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
 
 
 def _report(rows: Mapping[str, Row], networks: Mapping[str, Trained], out: Path) -> None:
