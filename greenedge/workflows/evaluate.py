@@ -139,25 +139,19 @@ def evaluate(
         "plain_gflops": evaluated.cost.plain_gflops,
         "epoch": evaluated.model.epoch,
     }
-    rows = [
-        [
-            name,
-            f"{100 * e['accuracy']:.2f}",
-            f"{e['gflops']:.4f}",
-            f"{e['alone_gflops']:.4f}",
-            f"{100 * share:.1f}",
-        ]
-        for name, e, share in zip(names, exits, point.exit_shares, strict=True)
-    ]
-    headers = ["exit", "accuracy (%)", "GFLOPs", "GFLOPs alone", "leave here (%)"]
-    csv_rows = [
+    each_exit = [
         [name, e["accuracy"], e["gflops"], e["alone_gflops"], share]
         for name, e, share in zip(names, exits, point.exit_shares, strict=True)
     ]
+    rows = [
+        [name, f"{100 * accuracy:.2f}", f"{gflops:.4f}", f"{alone:.4f}", f"{100 * share:.1f}"]
+        for name, accuracy, gflops, alone, share in each_exit
+    ]
+    headers = ["exit", "accuracy (%)", "GFLOPs", "GFLOPs alone", "leave here (%)"]
     write_csv(
         evaluated.folder / f"eval-{evaluated.split.name}.csv",
         ["exit", "accuracy", "gflops", "alone_gflops", "share"],
-        csv_rows,
+        each_exit,
     )
     write_json(evaluated.folder / f"eval-{evaluated.split.name}.json", result)
     _write_predictions(evaluated, scores.exits_taken(chosen), labels)
