@@ -50,7 +50,7 @@ def test_a_shipped_recipe_trains_a_few_steps(path: Path, prepared: Path, tmp_pat
 def test_early_exits_of_a_shipped_recipe_cost_less_than_the_plain_network(path: Path) -> None:
     recipe = read_recipe(path)
     torch.manual_seed(0)
-    cost = count_costs(build_model(recipe, 200), recipe.data.image_size)
+    cost = count_costs(build_model(recipe, 200))
     if recipe.model.exits:
         assert cost.exits[0].gflops < cost.plain_gflops
     else:

@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from greenedge import __version__
-from greenedge.cli import augment, data, evaluate, flops, import_weights, labels, predict, train
+from greenedge.cli import (
+    augment,
+    bench,
+    compare,
+    data,
+    diagnose,
+    evaluate,
+    export,
+    flops,
+    import_weights,
+    labels,
+    predict,
+    train,
+    tune,
+)
 from greenedge.cli.output import say
 from greenedge.errors import GreenedgeError
 
@@ -28,7 +42,12 @@ app.add_typer(labels.app, name="labels")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
+app.command("tune")(tune.tune)
+app.command("compare")(compare.compare)
+app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
+app.command("bench")(bench.bench)
+app.command("export")(export.export)
 app.command("flops")(flops.flops)
 app.command("import-weights")(import_weights.import_weights)
 

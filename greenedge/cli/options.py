@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from greenedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from greenedge.workflows.policies import PolicyOptions
 
 Overrides = Annotated[
     list[str] | None,
@@ -24,9 +27,58 @@ LabelsMap = Annotated[
 Criterion = Annotated[
     str | None,
     typer.Option(
-        help="What thresholds are compared with: entropy, max_probability or margin; the recipe's by default."
+        help="What thresholds are compared with: entropy, normalised_entropy, max_probability, margin or patience; "
+        "the recipe's by default."
     ),
 ]
+Split = Annotated[Literal["val", "calibration", "train"], typer.Option(help="Which images.")]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder for the results; the checkpoint's by default.")
+]
+Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        "--thresholds",
+        help="Leave early by this threshold, or by one for each early exit: 1.2,0.9; never by default.",
+    ),
+]
+
+
+def policy_options(policy: Path | None, threshold: str | None, criterion: str | None) -> PolicyOptions:
+    """What the three options of `Policy`, `Threshold` and `Criterion` say together.
+
+    Raises:
+        UsageError: a threshold that is none.
+    """
+    from greenedge.workflows.policies import PolicyOptions
+
+    thresholds = None if threshold is None else parse_thresholds(threshold)
+    return PolicyOptions(policy, thresholds, criterion)
+
+
+def parse_thresholds(text: str) -> tuple[float, ...]:
+    """Thresholds from the command line, parted by commas.
+
+    Raises:
+        UsageError: none, or one that is not a finite number of at least 0.
+    """
+    if not text.strip():
+        raise UsageError("no threshold was given; give numbers such as 0,0.63,1.26")
+    return tuple(parse_threshold(item) for item in text.split(","))
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 1 from the command line, parted by commas.
+
+    Raises:
+        UsageError: none, or something else.
+    """
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isdecimal() and int(item) > 0 for item in items):
+        raise UsageError(f"{text!r} is no list of whole numbers above 0; give some such as 1,8,64")
+    return tuple(map(int, items))
 
 
 def parse_threshold(text: str) -> float:

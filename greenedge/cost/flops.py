@@ -58,18 +58,18 @@ class NetworkCost:
     uncounted: dict[str, int]
 
 
-def count_costs(network: MultiExitNetwork, image_size: int, operators: Collection[str] | None = None) -> NetworkCost:
+def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = None) -> NetworkCost:
     """Counts every segment and head of a network on one blank image.
 
     Args:
         network: left in the mode it is in.
-        image_size: pixels a side.
         operators: count only these, by fvcore's names (`conv`, `linear`, `batch_norm`, ...); None: all it knows.
 
     Raises:
         MeasurementError: fvcore cannot trace the network.
     """
-    image = torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device)
+    side = network.image_size
+    image = torch.zeros(1, 3, side, side, device=next(network.parameters()).device)
     uncounted: Counter[str] = Counter()
     trunks, heads = [], []
     with evaluation_mode(network), torch.no_grad():

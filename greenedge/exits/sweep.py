@@ -7,6 +7,7 @@ functions of T, one an exit, and sorting each m_e once gives all thresholds at o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,27 +68,63 @@ class ExitScores:
 
     Attributes:
         criterion: what is compared with the threshold.
+        uncertainty: float64 (E-1, N), of each early exit; smaller is surer.
         minima: float64 (E-1, N), the smallest uncertainty up to each early exit.
         correct: bool (E, N), whether each exit is right.
         gflops: float64 (E,), cost of one image that leaves at each exit.
     """
 
     criterion: Criterion
+    uncertainty: np.ndarray
     minima: np.ndarray
     correct: np.ndarray
     gflops: np.ndarray
 
-    def exits_taken(self, threshold: float) -> np.ndarray:
-        """int64 (N,): where each image leaves at a shared threshold, counted from 0."""
-        taken: np.ndarray = (self.minima >= self.criterion.limit(threshold)).sum(axis=0)
+    @property
+    def num_exits(self) -> int:
+        """E."""
+        return len(self.correct)
+
+    def exits_taken(self, thresholds: Sequence[float]) -> np.ndarray:
+        """int64 (N,): where each image leaves, counted from 0, with a threshold for each early exit."""
+        taken = np.full(self.correct.shape[1], self.num_exits - 1)
+        for index in reversed(range(self.num_exits - 1)):
+            taken[self.uncertainty[index] < self.criterion.limit(thresholds[index])] = index
         return taken
 
+    def operating_point(self, thresholds: Sequence[float]) -> OperatingPoint:
+        """What the network does with a threshold for each early exit."""
+        taken = self.exits_taken(thresholds)
+        shares = np.bincount(taken, minlength=self.num_exits) / len(taken)
+        accuracy = float(self.correct[taken, np.arange(len(taken))].mean())
+        return OperatingPoint(tuple(thresholds), accuracy, tuple(shares.tolist()), float(shares @ self.gflops))
 
-def score_outputs(outputs: ExitOutputs, criterion: Criterion) -> ExitScores:
-    """Computes each early exit's uncertainty and each exit's correctness."""
-    uncertainty = criterion.uncertainty(outputs.logits[:-1]).astype(np.float64)
+    def subset(self, rows: np.ndarray) -> ExitScores:
+        """Of some of the images."""
+        return dataclasses.replace(
+            self,
+            uncertainty=self.uncertainty[:, rows],
+            minima=self.minima[:, rows],
+            correct=self.correct[:, rows],
+        )
+
+
+def score_outputs(
+    outputs: ExitOutputs, criterion: Criterion, temperatures: Sequence[float] | None = None
+) -> ExitScores:
+    """Computes each early exit's uncertainty and each exit's correctness.
+
+    Args:
+        outputs: of E exits on N images.
+        criterion: what makes an answer sure.
+        temperatures: of each exit, the final one included; None: all 1.
+    """
+    logits = outputs.logits[:-1]
+    if temperatures is not None:
+        logits = logits / np.asarray(temperatures[:-1], dtype=np.float32)[:, None, None]
+    uncertainty = criterion.uncertainty(logits).astype(np.float64)
     minima = np.minimum.accumulate(uncertainty, axis=0)
-    return ExitScores(criterion, minima, outputs.correct(), outputs.gflops)
+    return ExitScores(criterion, uncertainty, minima, outputs.correct(), outputs.gflops)
 
 
 def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarray) -> Sweep:

@@ -43,8 +43,10 @@ class MultiExitNetwork(nn.Module):
         family: how it is cut.
         blocks: its named blocks, in order.
         exits: (position of the block, head), by rising position.
+        image_size: pixels a side of the images that the heads were made for.
 
     Attributes:
+        image_size: likewise.
         backbone: the torchvision network; its state-dict names are kept below `backbone.`.
         heads: the early exits' heads, in order.
         blocks: (name, module) of every block, in order.
@@ -52,9 +54,15 @@ class MultiExitNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, family: Family, blocks: Blocks, exits: Sequence[tuple[int, nn.Module]]
+        self,
+        backbone: nn.Module,
+        family: Family,
+        blocks: Blocks,
+        exits: Sequence[tuple[int, nn.Module]],
+        image_size: int,
     ) -> None:
         super().__init__()
+        self.image_size = image_size
         self.backbone = backbone
         self.heads = nn.ModuleList(head for _, head in exits)
         self._family = family
@@ -127,7 +135,7 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
         build_part(exit.head, EXIT_HEADS, shapes[p], num_classes)
         for p, exit in zip(positions, config.exits, strict=True)
     ]
-    return MultiExitNetwork(backbone, family, blocks, list(zip(positions, heads, strict=True)))
+    return MultiExitNetwork(backbone, family, blocks, list(zip(positions, heads, strict=True)), image_size)
 
 
 def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[int]:

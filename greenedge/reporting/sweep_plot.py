@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from greenedge.exits.baselines import fixed_mix
 from greenedge.exits.sweep import Sweep
 from greenedge.reporting.figures import COLOURS, exit_name, new_figure, save_figure
 
@@ -19,11 +20,13 @@ class ReferenceMarks:
         gflops: (E,), of each exit used alone: the blocks before it and its head.
         accuracy: (E,), of each exit, in [0, 1].
         plain_gflops: of the network without early exits.
+        oracle: (mean GFLOPs, accuracy) of leaving at the first right exit.
     """
 
     gflops: tuple[float, ...]
     accuracy: tuple[float, ...]
     plain_gflops: float
+    oracle: tuple[float, float]
 
 
 def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title: str, path: Path) -> None:
@@ -32,7 +35,7 @@ def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title:
     Args:
         curve: all operating points, drawn as a line.
         chosen: the points that were asked for, drawn as dots with their thresholds; None for none.
-        marks: each exit alone and the plain network.
+        marks: each exit alone, the plain network and the oracle.
         title: above the picture.
         path: the PNG to write.
     """
@@ -68,6 +71,16 @@ def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title:
         markersize=13,
         label="plain network: final exit alone, no other head",
     )
+    mix = np.linspace(min(marks.gflops), max(float(np.max(curve.gflops)), marks.plain_gflops), 200)
+    axes.plot(
+        mix,
+        100 * fixed_mix(mix, np.array(marks.gflops), np.array(marks.accuracy)),
+        color="grey",
+        linestyle="--",
+        linewidth=1,
+        label="fixed exits, by lot",
+    )
+    axes.plot(marks.oracle[0], 100 * marks.oracle[1], "D", color=COLOURS[7], label="oracle: the first right exit")
     axes.axvline(marks.plain_gflops, color=COLOURS[5], linestyle=":", linewidth=1)
     axes.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)", title=title)
     low = min(0.0, float(np.min(curve.gflops)))

@@ -27,13 +27,13 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration, take_fraction
+from greenedge.device.memory import keep_freed_memory
 from greenedge.errors import CheckpointError, ConfigError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.training.checkpoint import load_into, read_checkpoint
 from greenedge.training.losses import LOSSES
-from greenedge.training.memory import keep_freed_memory
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
 

@@ -33,7 +33,7 @@ def count_recipe(config_path: Path, overrides: Sequence[str], num_classes: int |
     if num_classes is None:
         path = Path(config.data.path)
         num_classes = len(open_prepared(path).classes) if (path / MANIFEST).is_file() else _DEFAULT_CLASSES
-    cost = count_costs(build_model(config, num_classes), config.data.image_size)
+    cost = count_costs(build_model(config, num_classes))
     heads = [*(exit.head.name for exit in config.model.exits), "final"]
     exits = [
         {"after": each.after, "head": head, **dataclasses.asdict(each)}

@@ -17,6 +17,7 @@ from greenedge import __version__
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import split_digest
+from greenedge.device.precision import choose_autocast, choose_device, make_repeatable
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
 from greenedge.inference.collect import collect_logits
@@ -29,7 +30,6 @@ from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import EpochRecord, Recipe, fit
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
-from greenedge.training.precision import choose_autocast, choose_device, make_repeatable
 from greenedge.training.schedules import SCHEDULES
 from greenedge.training.state import TrainingState, new_state, restore_state, save_state
 from greenedge.workflows.build import (

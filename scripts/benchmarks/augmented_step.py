@@ -15,10 +15,10 @@ from greenedge.augment.geometric import horizontal_flip, vertical_flip
 from greenedge.augment.mixing import cutmix
 from greenedge.config import ModelConfig
 from greenedge.data.loader import Batch, InputTransform
+from greenedge.device.memory import keep_freed_memory
+from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
-from greenedge.training.memory import keep_freed_memory
 from greenedge.training.optimizers import adam
-from greenedge.training.precision import choose_autocast
 
 BATCH, CLASSES, PIXELS = 256, 200, 64
 REPORT = (partial(horizontal_flip, probability=0.25), partial(vertical_flip, probability=0.25), cutmix)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Mapping
 
+from greenedge.cost import latency
 from greenedge.reporting.tables import format_table
 
 
@@ -24,26 +24,9 @@ def alternate(
     rounds: int,
     before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, float]:
-    """The median seconds of each contender; all take turns, and a first round is not counted.
-
-    Every other round goes backwards, so that none always follows the same other, whose traces it would feel.
-
-    Args:
-        contenders: name -> what is timed.
-        rounds: that are counted.
-        before: name -> what is done, untimed, before each turn of that contender.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        turns = list(contenders.items())
-        for name, run in turns if number % 2 else reversed(turns):
-            if before is not None:
-                before[name]()
-            started = time.perf_counter()
-            run()
-            if number > 0:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    """The median seconds of each contender, by `greenedge.cost.latency.alternate`."""
+    timings = latency.alternate(contenders, rounds, before)
+    return {name: statistics.median(values) for name, values in timings.items()}
 
 
 def report(*contests: Mapping[str, float], images: int | None = None, as_json: bool) -> None:

@@ -15,10 +15,10 @@ from allocation import return_freed_memory
 from torch.nn import functional as F
 
 from greenedge.config import ExitConfig, ModelConfig
+from greenedge.device.memory import keep_freed_memory
+from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
-from greenedge.training.memory import keep_freed_memory
 from greenedge.training.optimizers import adam
-from greenedge.training.precision import choose_autocast
 
 STEPS, BATCH, CLASSES = 2, 256, 200
 NETWORKS = {

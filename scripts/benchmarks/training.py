@@ -27,12 +27,12 @@ from torchvision.datasets import ImageFolder
 from greenedge.augment.geometric import horizontal_flip, pad_and_crop
 from greenedge.config import ModelConfig
 from greenedge.data.loader import InputTransform
+from greenedge.device.memory import keep_freed_memory
+from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
 from greenedge.training.loop import Recipe, fit
 from greenedge.training.losses import cross_entropy
-from greenedge.training.memory import keep_freed_memory
 from greenedge.training.optimizers import adam
-from greenedge.training.precision import choose_autocast
 from greenedge.training.state import new_state
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

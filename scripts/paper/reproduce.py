@@ -29,7 +29,7 @@ from greenedge.reporting.tables import format_table, write_csv
 from greenedge.reporting.training_plot import draw_history
 from greenedge.training.history import read_history
 from greenedge.workflows.build import open_splits
-from greenedge.workflows.evaluate import run_once
+from greenedge.workflows.outputs import run_once
 from greenedge.workflows.train import train
 
 RECIPES = Path(__file__).parents[2] / "configs" / "paper"

@@ -14,8 +14,10 @@ from PIL import Image
 
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
+from greenedge.exits.bootstrap import resample_shares
 from greenedge.workflows.build import load_model
 from tests.cli.conftest import Cli
+from tests.cli.helpers import all_points, kept_outputs, point_of, with_other_answers, without_exits
 from tests.conftest import write_official_layout
 
 
@@ -38,6 +40,8 @@ def test_eval_reports_what_a_plain_loop_finds(cli: Cli, weights: Path, prepared:
     assert report["images"] == 15
     assert report["accuracy"] == report["exits"][-1]["accuracy"]  # nothing leaves early by default
     assert report["exit_shares"] == [0, 0, 1]
+    assert (report["criterion"], report["thresholds"], report["temperatures"]) == ("entropy", [0, 0], None)
+    assert "threshold" not in report
     stored = np.load(weights.parent / "outputs-val.npz")
     np.testing.assert_allclose(stored["logits"], torch.stack(logits).numpy(), rtol=1e-3, atol=1e-4)
     assert stored["gflops"].tolist() == [each["gflops"] for each in report["exits"]]
@@ -48,8 +52,86 @@ def test_eval_at_a_threshold_agrees_with_the_sweep(cli: Cli, weights: Path) -> N
     swept = json.loads(cli("sweep", "--weights", weights, "--thresholds", "0.5", "--json").out)
     (point,) = swept["points"]
     assert point["thresholds"] == [0.5, 0.5]
+    assert evaluated["thresholds"] == [0.5, 0.5]
     for key in ("accuracy", "gflops", "exit_shares"):
         assert point[key] == evaluated[key]
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "margin", "patience"])
+def test_a_threshold_for_each_exit_routes_as_by_hand(cli: Cli, weights: Path, criterion: str) -> None:
+    assert cli("eval", "--weights", weights).code == 0
+    outputs = kept_outputs(weights.parent, "val")
+    by_hand = [point for point in all_points(outputs, criterion) if len(set(point.exits)) == 3]
+    if criterion == "patience":
+        by_hand = [point_of(outputs, criterion, thresholds) for thresholds in [(0.0, 1.0), (1.0, 1.0), (1.0, 0.0)]]
+    for option, point in zip(
+        ("--threshold", "--thresholds", "--threshold"), by_hand[:: len(by_hand) // 3], strict=False
+    ):
+        text = ",".join(map(repr, point.thresholds))
+        report = json.loads(cli("eval", "--weights", weights, option, text, "--criterion", criterion, "--json").out)
+        assert (report["criterion"], report["thresholds"]) == (criterion, list(point.thresholds))
+        assert report["accuracy"] == pytest.approx(point.accuracy)
+        assert report["gflops"] == pytest.approx(point.gflops)
+        assert report["exit_shares"] == pytest.approx([point.exits.count(e) / 15 for e in range(3)])
+        with (weights.parent / "predictions-val.csv").open() as file:
+            assert [int(row["exit"]) - 1 for row in csv.DictReader(file)] == point.exits
+
+
+def test_intervals_are_those_of_resampled_images_and_hold_the_point(cli: Cli, weights: Path) -> None:
+    assert cli("eval", "--weights", weights).code == 0
+    outputs = kept_outputs(weights.parent, "val")
+    point = next(point for point in all_points(outputs, "entropy") if len(set(point.exits)) == 3)
+    text = ",".join(map(repr, point.thresholds))
+    report = json.loads(cli("eval", "--weights", weights, "--threshold", text, "--json").out)
+    right = outputs.correct()[point.exits, np.arange(15)]
+    for key, values in (("accuracy", right), ("gflops", outputs.gflops[point.exits])):
+        low, high = report[f"{key}_interval"]
+        assert low < report[key] < high
+        resampled = [float((share * values).sum()) for share in resample_shares(15)]
+        assert [low, high] == pytest.approx(list(np.quantile(resampled, [0.025, 0.975])), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [["--budget", 0.025], ["--budget", 0.03, "--shared", "--criterion", "margin"]])
+def test_a_tuned_policy_gives_exactly_what_tuning_said(cli: Cli, weights: Path, options: list[object]) -> None:
+    tuned = json.loads(cli("tune", "--weights", weights, "--json", *options).out)
+    policy = tuned["policies"][tuned["chosen"]]
+    for split, where in (("val", "val"), ("calibration", "chosen_on")):
+        arguments = ["--weights", weights, "--policy", weights.parent / "policy.json", "--split", split, "--json"]
+        report = json.loads(cli("eval", *arguments).out)
+        for key in ("criterion", "thresholds", "temperatures"):
+            assert report[key] == policy[key]
+        for key in ("accuracy", "gflops", "exit_shares"):
+            assert report[key] == policy[where][key]
+
+
+def test_a_policy_that_is_not_for_this_network_is_refused(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    assert cli("tune", "--weights", weights, "--budget", 1, "--out", policy).code == 0
+    other = with_other_answers(weights, tmp_path / "other" / "best.safetensors")
+    plain = without_exits(weights, tmp_path / "plain" / "best.safetensors")
+    content = json.loads(policy.read_text())
+    damaged, short, renamed = (tmp_path / f"{name}.json" for name in ("damaged", "short", "renamed"))
+    damaged.write_text(policy.read_text()[:40])
+    short.write_text(json.dumps({**content, "thresholds": [0.5], "temperatures": None}))
+    renamed.write_text(json.dumps({**content, "exits": ["layer1.1", "layer2.1", "layer4.1"]}))
+    for path, arguments, words in [
+        (other, ["--policy", policy], f"{policy}: was chosen for other weights of this network; tune again"),
+        (plain, ["--policy", policy], f"{policy}: has 2 thresholds, the network has 0 early exits; tune again"),
+        (weights, ["--policy", short], f"{short}: has 1 thresholds, the network has 2 early exits; tune again"),
+        (weights, ["--policy", renamed], f"{renamed}: is for a network with exits after layer1.1, layer2.1, layer4.1"),
+        (weights, ["--policy", damaged], f"{damaged}: is no policy"),
+        (weights, ["--policy", tmp_path / "no.json"], f"{tmp_path / 'no.json'}: no such policy"),
+        (weights, ["--policy", policy, "--threshold", "1"], "--policy says criterion and thresholds itself; leave out"),
+        (weights, ["--policy", policy, "--criterion", "margin"], "--policy says criterion and thresholds itself"),
+        (weights, ["--threshold", "1,2,3"], "3 thresholds were given; the network has 2 early exits"),
+        (weights, ["--threshold", "1,-2"], "threshold -2 is not a finite number of at least 0"),
+        (weights, ["--threshold", ""], "no threshold was given"),
+    ]:
+        result = cli("eval", "--weights", path, *arguments)
+        assert (result.code, result.out) == (2, "")
+        assert result.sentence.startswith(words)
+        assert not (path.parent / "eval-val.json").exists()
+        assert not (path.parent / "predictions-val.csv").exists()
 
 
 def test_sweep_writes_table_json_csv_and_picture(cli: Cli, weights: Path) -> None:
@@ -101,6 +183,34 @@ def test_sweep_of_all_starts_at_the_full_cost_and_ends_at_the_first_exit(cli: Cl
     assert report["points"][-1]["exit_shares"] == [1, 0, 0]
     evaluated = json.loads(cli("eval", "--weights", weights, "--json").out)
     assert report["exits"] == evaluated["exits"]
+    for key in ("area", "dominated_area"):
+        low, high = report[f"{key}_interval"]
+        assert low < report[key] < high
+
+
+def test_sweep_compares_with_an_oracle_and_with_fixed_exits(cli: Cli, weights: Path) -> None:
+    result = cli("sweep", "--weights", weights, "--thresholds", "all")
+    report = json.loads((weights.parent / "sweep.json").read_text())
+    outputs = kept_outputs(weights.parent, "val")
+    right = outputs.correct()
+    first_right = [next((e for e in range(3) if right[e, image]), 2) for image in range(15)]
+    assert report["oracle"]["accuracy"] == pytest.approx(right.any(axis=0).mean())
+    assert report["oracle"]["gflops"] == pytest.approx(outputs.gflops[first_right].mean())
+    assert "an oracle that leaves at the first right exit" in result.out
+
+    fixed = [(each["alone_gflops"], each["accuracy"]) for each in report["exits"]]
+
+    def best_by_lot(gflops: float) -> float:
+        within = [accuracy for cost, accuracy in fixed if cost <= gflops * (1 + 1e-9)]
+        mixed = [
+            a + (gflops - low) / (high - low) * (b - a) for low, a in fixed for high, b in fixed if low <= gflops < high
+        ]
+        return max([*within, *mixed])
+
+    gains = [(point["accuracy"] - best_by_lot(point["gflops"]), point["gflops"]) for point in report["points"]]
+    assert report["advantage"]["accuracy"] == pytest.approx(max(gains)[0])
+    best = [gflops for gain, gflops in gains if gain == pytest.approx(max(gains)[0])]
+    assert any(report["advantage"]["gflops"] == pytest.approx(gflops) for gflops in best)
 
 
 def test_kept_answers_are_used_until_the_weights_change(cli: Cli, weights: Path, trained: Path) -> None:
@@ -128,7 +238,8 @@ def test_the_calibration_split_is_apart_from_the_training_images(cli: Cli, weigh
         ("-1", "threshold -1 is not a finite number of at least 0"),
         ("nan", "threshold nan is not a finite number"),
         ("inf", "threshold inf is not a finite number"),
-        ("", "--thresholds is empty"),
+        ("", "no threshold was given; give numbers such as 0,0.63,1.26"),
+        (" ", "no threshold was given; give numbers such as 0,0.63,1.26"),
     ],
 )
 def test_thresholds_that_are_none_are_refused(cli: Cli, weights: Path, thresholds: str, words: str) -> None:

@@ -17,7 +17,19 @@ GROUPS = {
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
 }
-SINGLE = ["train", "eval", "sweep", "flops", "import-weights", "predict"]
+SINGLE = [
+    "train",
+    "eval",
+    "sweep",
+    "tune",
+    "compare",
+    "diagnose",
+    "predict",
+    "bench",
+    "export",
+    "flops",
+    "import-weights",
+]
 COMMANDS = [*SINGLE, *(f"{group} {command}" for group, commands in GROUPS.items() for command in commands)]
 
 

@@ -18,7 +18,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted((root / "val" / "images").iterdir())
 
 
-@pytest.mark.parametrize("threshold", ["0", "1.05", "9"])
+@pytest.mark.parametrize("threshold", ["0", "1.05", "9", "1.05,9", "0,1.05"])
 def test_files_get_the_answers_that_eval_gives_the_same_images(
     cli: Cli, weights: Path, pictures: list[Path], threshold: str
 ) -> None:
@@ -31,6 +31,45 @@ def test_files_get_the_answers_that_eval_gives_the_same_images(
     assert result["gflops"] == pytest.approx(json.loads(evaluated.out)["gflops"])
     right = sum(row["label"] == row["prediction"] for row in rows)
     assert right / len(rows) == pytest.approx(json.loads(evaluated.out)["accuracy"])
+    for key in ("criterion", "thresholds", "temperatures"):
+        assert result[key] == json.loads(evaluated.out)[key]
+    spent = [each["gflops"] for each in json.loads(evaluated.out)["exits"]]
+    assert [each["gflops"] for each in result["predictions"]] == [spent[int(row["exit"]) - 1] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--budget", "0.025", "--no-temperatures"],
+        ["--budget", "0.03", "--criterion", "margin"],
+        ["--min-accuracy", "0.3", "--shared", "--criterion", "max_probability", "--no-temperatures"],
+    ],
+)
+def test_a_tuned_policy_sends_files_where_eval_sends_the_same_images(
+    cli: Cli, weights: Path, pictures: list[Path], options: list[str]
+) -> None:
+    assert cli("tune", "--weights", weights, *options).code == 0
+    policy = weights.parent / "policy.json"
+    evaluated = json.loads(cli("eval", "--weights", weights, "--policy", policy, "--json").out)
+    with (weights.parent / "predictions-val.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    result = json.loads(cli("predict", "--weights", weights, "--policy", policy, "--json", *pictures).out)
+    assert [str(each["exit"]) for each in result["predictions"]] == [row["exit"] for row in rows]
+    assert [each["label"] for each in result["predictions"]] == [row["prediction"] for row in rows]
+    assert result["gflops"] == pytest.approx(evaluated["gflops"])
+    for key in ("criterion", "thresholds", "temperatures"):
+        assert result[key] == json.loads(policy.read_text())[key] == evaluated[key]
+
+
+def test_images_that_thresholds_were_chosen_on_leave_where_tuning_sent_them(
+    cli: Cli, weights: Path, pictures: list[Path]
+) -> None:
+    options = ["--budget", "0.03", "--choose-on", "val", "--criterion", "margin", "--no-temperatures"]
+    tuned = json.loads(cli("tune", "--weights", weights, "--json", *options).out)
+    arguments = ["--weights", weights, "--policy", weights.parent / "policy.json", "--json"]
+    predicted = json.loads(cli("predict", *arguments, *pictures).out)["predictions"]
+    exits = [each["exit"] for each in predicted]
+    assert [exits.count(e) / 15 for e in (1, 2, 3)] == tuned["policies"]["per-exit"]["val"]["exit_shares"]
 
 
 def test_answers_come_in_the_labels_of_a_map(cli: Cli, weights: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -78,6 +117,22 @@ def test_bad_input_is_one_sentence(cli: Cli, weights: Path, pictures: list[Path]
             f"{wrong_map}: has labels for 2 classes, the network has 3",
         ),
         ([pictures[0], "--threshold", "x"], 2, "threshold 'x' is not a number"),
+        ([pictures[0], "--threshold", ""], 2, "no threshold was given; give numbers such as 0,0.63,1.26"),
+        (
+            [pictures[0], "--thresholds", "1,2,3"],
+            2,
+            "3 thresholds were given; the network has 2 early exits, so give one for all, or one for each",
+        ),
+        (
+            [pictures[0], "--policy", tmp_path / "no.json"],
+            2,
+            f"{tmp_path / 'no.json'}: no such policy; `greenedge tune` writes one",
+        ),
+        (
+            [pictures[0], "--policy", tmp_path / "no.json", "--threshold", "1"],
+            2,
+            "--policy says criterion and thresholds itself; leave out --threshold(s) and --criterion",
+        ),
     ]:
         result = cli("predict", "--weights", weights, *arguments)
         assert (result.code, result.sentence) == (code, sentence)

@@ -31,13 +31,13 @@ def network(backbone: str, image_size: int, head: str, *after: str) -> MultiExit
 def test_the_published_networks_cost_what_the_reference_says(
     backbone: str, image_size: int, exits: tuple[float, ...], plain: float
 ) -> None:
-    cost = count_costs(network(backbone, image_size, "paper", "layer1", "layer3"), image_size)
+    cost = count_costs(network(backbone, image_size, "paper", "layer1", "layer3"))
     assert tuple(round(each.gflops, 4) for each in cost.exits) == exits
     assert round(cost.plain_gflops, 4) == plain
 
 
 def test_a_head_costs_what_its_layers_say_by_hand() -> None:
-    cost = count_costs(network("resnet18", 64, "paper", "layer1"), 64).exits[0]
+    cost = count_costs(network("resnet18", 64, "paper", "layer1")).exits[0]
     convs = 64 * 64 * 9 * 16 * 16 + 64 * 64 * 9 * 8 * 8
     linear = 64 * 8 * 8 * 200
     norms = 2 * (64 * 16 * 16 + 64 * 8 * 8)  # fvcore: scale and shift
@@ -45,7 +45,7 @@ def test_a_head_costs_what_its_layers_say_by_hand() -> None:
 
 
 def test_columns_add_up() -> None:
-    cost = count_costs(network("vgg11_bn", 64, "light", "features.6", "features.13"), 64)
+    cost = count_costs(network("vgg11_bn", 64, "light", "features.6", "features.13"))
     for before, this in zip(cost.exits, cost.exits[1:], strict=False):
         assert this.gflops == pytest.approx(before.gflops + this.trunk_gflops + this.head_gflops)
     assert cost.exits[0].alone_gflops == cost.exits[0].gflops
@@ -54,7 +54,7 @@ def test_columns_add_up() -> None:
 
 def test_parameters_are_all_counted_once() -> None:
     model = network("resnet18", 64, "light", "layer1", "layer3")
-    cost = count_costs(model, 64)
+    cost = count_costs(model)
     assert cost.exits[-1].parameters == sum(p.numel() for p in model.parameters())
     assert cost.plain_parameters == sum(p.numel() for p in model.backbone.parameters())
     assert cost.exits[0].parameters == sum(
@@ -65,7 +65,7 @@ def test_parameters_are_all_counted_once() -> None:
 
 
 def test_operators_without_a_count_are_named() -> None:
-    cost = count_costs(network("efficientnet_b0", 64, "linear"), 64)
+    cost = count_costs(network("efficientnet_b0", 64, "linear"))
     assert cost.uncounted["aten::silu_"] > 0
     assert "aten::_convolution" not in cost.uncounted
 
@@ -74,7 +74,7 @@ def test_counting_changes_neither_mode_nor_statistics() -> None:
     model = network("resnet18", 64, "light", "layer1").train()
     model.heads.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    count_costs(model, 64)
+    count_costs(model)
     assert model.training
     assert not model.heads[0].training
     for name, tensor in model.state_dict().items():
@@ -89,7 +89,7 @@ def test_a_routed_batch_really_executes_what_the_table_says(backbone: str, head:
     for index, head_module in enumerate(model.heads):
         head_module[-1].weight.data *= 5 * 4**index  # an untrained head is never sure
     criterion = CRITERIA["entropy"]
-    table = count_costs(model, 64, operators={"conv", "linear"})
+    table = count_costs(model, operators={"conv", "linear"})
     with torch.inference_mode():
         logits = torch.stack(model(images)).numpy()
         outputs = ExitOutputs(logits, np.zeros(12, np.int64), np.array([each.gflops for each in table.exits]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -30,11 +32,22 @@ small_outputs = st.builds(
 
 
 def route(outputs: ExitOutputs, criterion: Criterion, threshold: float) -> list[int]:
-    """The exit that each image takes, one image and one exit at a time."""
-    scores = criterion.uncertainty(outputs.logits).astype(np.float64)
-    limit = criterion.limit(threshold)
+    """The exit that each image takes at a threshold that all early exits share."""
+    return routes(outputs, criterion, [[threshold] * (outputs.num_exits - 1)])[0]
+
+
+def routes(outputs: ExitOutputs, criterion: Criterion, thresholds: Iterable[Sequence[float]]) -> list[list[int]]:
+    """For each set of thresholds, one an early exit, what each image takes: one image and one exit at a time."""
+    scores = criterion.uncertainty(outputs.logits).astype(np.float64).T.tolist()
     taken = []
-    for image in range(len(outputs.labels)):
-        early = [e for e in range(outputs.num_exits - 1) if scores[e, image] < limit]
-        taken.append(early[0] if early else outputs.num_exits - 1)
+    for chosen in thresholds:
+        limits = [criterion.limit(float(threshold)) for threshold in chosen]
+        taken.append([_first_below(image[:-1], limits) for image in scores])
     return taken
+
+
+def _first_below(scores: Sequence[float], limits: Sequence[float]) -> int:
+    for index, (score, limit) in enumerate(zip(scores, limits, strict=True)):
+        if score < limit:
+            return index
+    return len(limits)

@@ -5,10 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenedge.errors import ConfigError
-from greenedge.exits.confidence import CRITERIA, find_criterion, margin, max_probability
+from greenedge.exits.confidence import CRITERIA, find_criterion, margin, max_probability, normalised_entropy
+from greenedge.exits.outputs import ExitOutputs
 from greenedge.models.entropy import entropy
+from tests.exits.helpers import routes, small_outputs
+
+criteria = st.sampled_from(sorted(CRITERIA))
 
 
 def test_entropy_is_in_nats_and_largest_for_equal_logits() -> None:
@@ -36,13 +42,13 @@ def test_max_probability_and_margin_of_known_probabilities() -> None:
 @pytest.mark.parametrize("name", CRITERIA)
 def test_nothing_leaves_at_the_threshold_called_never(name: str) -> None:
     criterion = CRITERIA[name]
-    logits = np.random.default_rng(0).normal(scale=30, size=(1000, 5)).astype(np.float32)
+    logits = np.random.default_rng(0).normal(scale=30, size=(4, 1000, 5)).astype(np.float32)
     assert not (criterion.uncertainty(logits) < criterion.limit(criterion.never)).any()
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"patience"}))
 def test_a_surer_answer_has_a_smaller_uncertainty(name: str) -> None:
-    sure, unsure = CRITERIA[name].uncertainty(np.array([[9.0, 0, 0], [1.0, 0.5, 0]], dtype=np.float32))
+    sure, unsure = CRITERIA[name].uncertainty(np.array([[[9.0, 0, 0], [1.0, 0.5, 0]]], dtype=np.float32))[0]
     assert sure < unsure
 
 
@@ -51,3 +57,99 @@ def test_a_criterion_is_found_by_its_name_and_an_unknown_one_gets_the_nearest() 
     with pytest.raises(ConfigError, match=r"'entropie'.* did you mean 'entropy'\?$") as caught:
         find_criterion("entropie")
     assert caught.value.key == "criterion"
+
+
+@pytest.mark.parametrize("classes", [2, 10, 200])
+def test_normalised_entropy_is_one_for_equal_logits_whatever_the_number_of_classes(classes: int) -> None:
+    assert normalised_entropy(torch.full((1, classes), 3.0)).item() == pytest.approx(1, rel=1e-6)
+
+
+def test_normalised_entropy_is_the_sum_written_out_in_logarithms_to_the_base_of_the_classes() -> None:
+    p = np.array([0.7, 0.2, 0.1])
+    found = normalised_entropy(torch.tensor(np.log(p))).item()
+    assert found == pytest.approx(-sum(x * math.log(x, 3) for x in p), rel=1e-6)
+
+
+def pabee_exit(answers: list[int], patience: int) -> int:
+    """PABEE's counter as its authors' code has it, for one image; the last place where it never fills."""
+    previous, counter = None, 0
+    for place, answer in enumerate(answers):
+        if previous is not None and answer == previous:
+            counter += 1
+        else:
+            counter = 0
+        previous = answer
+        if counter == patience:
+            return place
+    return len(answers) - 1
+
+
+answers_of_images = st.integers(1, 7).flatmap(
+    lambda exits: st.lists(st.lists(st.integers(0, 2), min_size=exits, max_size=exits), min_size=1, max_size=6)
+)
+
+
+@given(answers_of_images, st.integers(1, 5))
+def test_a_patience_leaves_where_the_counter_of_pabee_does(answers: list[list[int]], patience: int) -> None:
+    logits = np.eye(3, dtype=np.float32)[np.array(answers).T]
+    outputs = ExitOutputs(logits, np.zeros(len(answers), dtype=np.int64), np.arange(len(logits), dtype=np.float64))
+    found = routes(outputs, CRITERIA["patience"], [[patience] * (len(logits) - 1)])[0]
+    assert found == [pabee_exit(image, patience) for image in answers]
+
+
+def test_patience_counts_exits_in_a_row_that_give_the_same_answer_by_hand() -> None:
+    logits = np.eye(3, dtype=np.float32)[[[2, 0], [2, 1], [2, 0], [1, 0], [1, 0]]]
+    counts = -CRITERIA["patience"].uncertainty(logits)
+    assert counts.T.tolist() == [[1, 2, 3, 1, 2], [1, 1, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_score_equal_to_the_threshold_stays_and_its_neighbours_tell_apart(name: str) -> None:
+    criterion = CRITERIA[name]
+    scores, _ = criterion.step(torch.randn(1, 6, generator=torch.Generator().manual_seed(0)), None)
+    exactly = float(scores.double())
+    sure_side = math.inf if criterion.leaves_below else -math.inf
+    assert not criterion.leaves(scores, exactly).item()
+    # The neighbour in float64: a comparison in float32 would call the two equal.
+    assert criterion.leaves(scores, math.nextafter(exactly, sure_side)).item()
+    assert not criterion.leaves(scores, math.nextafter(exactly, -sure_side)).item()
+
+
+@given(small_outputs, criteria, st.integers(0, 2**31))
+def test_step_by_step_with_images_dropping_out_each_leaves_where_the_kept_outputs_say(
+    outputs: ExitOutputs, name: str, seed: int
+) -> None:
+    criterion = CRITERIA[name]
+    random = np.random.default_rng(seed)
+    # Half-way between scores, so that rounding by batch size decides nothing.
+    thresholds = []
+    for row in criterion.uncertainty(outputs.logits).astype(np.float64)[:-1]:
+        values = np.unique(row)
+        middles = (values[1:] + values[:-1])[np.diff(values) > 1e-4] / 2
+        middles = np.append(middles, [values[0] - 1, values[-1] + 1])
+        middle = float(random.choice(middles))
+        thresholds.append(middle if criterion.leaves_below else -middle)
+    waiting, memory = torch.arange(len(outputs.labels)), None
+    taken = torch.full((len(outputs.labels),), outputs.num_exits - 1)
+    for index, threshold in enumerate(thresholds):
+        scores, memory = criterion.step(torch.from_numpy(outputs.logits[index])[waiting], memory)
+        gone = criterion.leaves(scores, threshold)
+        taken[waiting[gone]] = index
+        waiting = waiting[~gone]
+        memory = None if memory is None else memory[~gone]
+    assert taken.tolist() == routes(outputs, criterion, [thresholds])[0]
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_images_may_lie_in_any_shape(name: str) -> None:
+    logits = np.random.default_rng(1).normal(size=(4, 6, 5, 3)).astype(np.float32)
+    found = CRITERIA[name].uncertainty(logits)
+    assert (found.shape, found.dtype) == ((4, 6, 5), np.float32)
+    for row, column in np.ndindex(6, 5):
+        alone = CRITERIA[name].uncertainty(logits[:, row, column])
+        np.testing.assert_allclose(found[:, row, column], alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_no_exits_have_no_uncertainty(name: str) -> None:
+    assert CRITERIA[name].uncertainty(np.zeros((0, 7, 3), dtype=np.float32)).shape == (0, 7)

@@ -8,18 +8,25 @@ from hypothesis import strategies as st
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.sweep import score_outputs, sweep_all, sweep_thresholds
-from tests.exits.helpers import random_outputs, route, small_outputs
+from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs, sweep_all, sweep_thresholds
+from tests.exits.helpers import random_outputs, routes, small_outputs
 
 criteria = st.sampled_from(sorted(CRITERIA))
+
+
+def thresholds_of_each_exit(outputs: ExitOutputs, name: str, random: np.random.Generator) -> list[float]:
+    """For each early exit one of its own scores, or a number between them, so that ties are met."""
+    scores = CRITERIA[name].uncertainty(outputs.logits).astype(np.float64)
+    picked = [random.choice(np.append(row, row.mean())) for row in scores[:-1]]
+    return [float(each) if CRITERIA[name].leaves_below else -float(each) for each in picked]
 
 
 @given(small_outputs, criteria, st.lists(st.floats(0, 2), min_size=1, max_size=5))
 def test_a_sweep_equals_routing_every_image_by_hand(outputs: ExitOutputs, name: str, thresholds: list[float]) -> None:
     criterion = CRITERIA[name]
     swept = sweep_thresholds(score_outputs(outputs, criterion), thresholds)
-    for threshold, point in zip(thresholds, swept.points(), strict=True):
-        taken = route(outputs, criterion, threshold)
+    by_hand = routes(outputs, criterion, [[threshold] * (outputs.num_exits - 1) for threshold in thresholds])
+    for threshold, taken, point in zip(thresholds, by_hand, swept.points(), strict=True):
         answers = [outputs.logits[e, i].argmax() for i, e in enumerate(taken)]
         shares = [taken.count(e) / len(taken) for e in range(outputs.num_exits)]
         assert point.accuracy == pytest.approx(np.mean(np.array(answers) == outputs.labels))
@@ -31,13 +38,15 @@ def test_a_sweep_equals_routing_every_image_by_hand(outputs: ExitOutputs, name: 
 @given(small_outputs, criteria)
 def test_all_points_are_exactly_the_distinct_routings(outputs: ExitOutputs, name: str) -> None:
     criterion = CRITERIA[name]
-    found = [tuple(route(outputs, criterion, t)) for t in sweep_all(score_outputs(outputs, criterion)).thresholds]
+    early_exits = outputs.num_exits - 1
+    swept = sweep_all(score_outputs(outputs, criterion)).thresholds
+    found = [tuple(taken) for taken in routes(outputs, criterion, [[t] * early_exits for t in swept])]
     assert len(set(found)) == len(found)
     # Whatever happens between, at or beyond the scores themselves is among them.
     scores = np.unique(criterion.uncertainty(outputs.logits).astype(np.float64))
     limits = np.concatenate([scores, np.nextafter(scores, -np.inf), np.nextafter(scores, np.inf)])
     thresholds = limits if criterion.leaves_below else -limits
-    assert {tuple(route(outputs, criterion, t)) for t in thresholds} <= set(found)
+    assert {tuple(taken) for taken in routes(outputs, criterion, [[t] * early_exits for t in thresholds])} <= set(found)
 
 
 @given(small_outputs, criteria)
@@ -69,3 +78,88 @@ def test_the_order_of_the_thresholds_asked_for_is_kept() -> None:
 def test_no_threshold_and_nan_are_refused(thresholds: list[float]) -> None:
     with pytest.raises(UsageError, match="thresholds must be numbers"):
         sweep_thresholds(score_outputs(random_outputs(0, 2, 5, 3), CRITERIA["entropy"]), thresholds)
+
+
+@given(small_outputs, criteria, st.integers(0, 2**31))
+def test_thresholds_of_each_exit_send_images_where_routing_by_hand_does(
+    outputs: ExitOutputs, name: str, seed: int
+) -> None:
+    thresholds = thresholds_of_each_exit(outputs, name, np.random.default_rng(seed))
+    taken = routes(outputs, CRITERIA[name], [thresholds])[0]
+    scores = score_outputs(outputs, CRITERIA[name])
+    assert scores.exits_taken(thresholds).tolist() == taken
+    point = scores.operating_point(thresholds)
+    answers = [outputs.logits[e, i].argmax() for i, e in enumerate(taken)]
+    assert point.thresholds == tuple(thresholds)
+    assert point.accuracy == pytest.approx(np.mean(np.array(answers) == outputs.labels))
+    assert point.exit_shares == pytest.approx([taken.count(e) / len(taken) for e in range(outputs.num_exits)])
+    assert point.gflops == pytest.approx(np.mean([outputs.gflops[e] for e in taken]))
+
+
+def test_an_image_leaves_at_the_first_exit_below_its_own_threshold_by_hand() -> None:
+    scores = ExitScores(
+        CRITERIA["entropy"],
+        uncertainty=np.array([[0.1, 0.5, 0.5, 0.2], [0.9, 0.3, 0.8, 0.3]]),
+        minima=np.array([[0.1, 0.5, 0.5, 0.2], [0.1, 0.3, 0.5, 0.2]]),
+        correct=np.array([[True, True, True, False], [False, False, True, False], [False, True, False, True]]),
+        gflops=np.array([1.0, 2.0, 4.0]),
+    )
+    # Image 1's 0.5 is not below exit 1's 0.5; image 2 is never sure enough.
+    assert scores.exits_taken([0.5, 0.4]).tolist() == [0, 1, 2, 0]
+    assert scores.operating_point([0.5, 0.4]) == OperatingPoint((0.5, 0.4), 0.25, (0.5, 0.25, 0.25), 2.0)
+    # Exit 2's generous threshold takes what exit 1's strict one passes on.
+    assert scores.exits_taken([0.15, 1.0]).tolist() == [0, 1, 1, 1]
+    assert scores.operating_point([0.15, 1.0]).accuracy == 0.5
+
+
+def test_without_early_exits_every_image_takes_the_only_one() -> None:
+    outputs = random_outputs(0, 1, 20, 3)
+    point = score_outputs(outputs, CRITERIA["margin"]).operating_point(())
+    assert (point.thresholds, point.exit_shares) == ((), (1.0,))
+    assert point.accuracy == pytest.approx(outputs.exit_accuracies()[0])
+
+
+@given(small_outputs, criteria, st.integers(0, 2**31))
+def test_a_subset_equals_the_scores_of_those_images_alone(outputs: ExitOutputs, name: str, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, len(outputs.labels), random.integers(1, 20))  # repeated, and in any order
+    alone = score_outputs(ExitOutputs(outputs.logits[:, rows], outputs.labels[rows], outputs.gflops), CRITERIA[name])
+    found = score_outputs(outputs, CRITERIA[name]).subset(rows)
+    # Vectorised softmax may round by where in the array an image lies.
+    np.testing.assert_allclose(found.uncertainty, alone.uncertainty, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.minima, alone.minima, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.correct, alone.correct)
+    np.testing.assert_array_equal(found.gflops, alone.gflops)
+    assert found.criterion is alone.criterion
+
+
+@given(small_outputs, criteria, st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
+def test_temperatures_divide_the_logits_of_their_own_exit(
+    outputs: ExitOutputs, name: str, temperatures: list[float]
+) -> None:
+    chosen = temperatures[: outputs.num_exits]
+    divided = np.stack([logits / np.float32(t) for logits, t in zip(outputs.logits, chosen, strict=True)])
+    expected = CRITERIA[name].uncertainty(divided).astype(np.float64)[:-1]
+    found = score_outputs(outputs, CRITERIA[name], chosen)
+    np.testing.assert_array_equal(found.uncertainty, expected)
+    for index, minima in enumerate(found.minima):
+        np.testing.assert_array_equal(minima, expected[: index + 1].min(axis=0))
+    np.testing.assert_array_equal(found.correct, outputs.correct())
+
+
+def test_a_temperature_of_two_takes_the_root_of_the_odds() -> None:
+    logits = np.log(np.array([[[0.64, 0.36]], [[0.5, 0.5]]], dtype=np.float32))
+    outputs = ExitOutputs(logits, np.array([0]), np.array([1.0, 2.0]))
+    found = score_outputs(outputs, CRITERIA["max_probability"], (2.0, 1.0))
+    assert found.uncertainty.item() == pytest.approx(-0.8 / (0.8 + 0.6))
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_no_temperatures_are_temperatures_of_one_and_the_last_one_changes_nothing(name: str) -> None:
+    outputs = random_outputs(3, 3, 40, 5)
+    plain = score_outputs(outputs, CRITERIA[name])
+    for temperatures in [(1.0, 1.0, 1.0), (1.0, 1.0, 7.0)]:
+        found = score_outputs(outputs, CRITERIA[name], temperatures)
+        np.testing.assert_array_equal(found.uncertainty, plain.uncertainty)
+    hotter = score_outputs(outputs, CRITERIA[name], (1.0, 7.0, 1.0))
+    assert (hotter.uncertainty[1] == plain.uncertainty[1]).all() == (name == "patience")

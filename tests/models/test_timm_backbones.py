@@ -43,7 +43,7 @@ def test_exits_attach_after_a_block_and_are_counted(name: str, after: str) -> No
     logits = network(torch.randn(2, 3, 64, 64))
     assert [tuple(each.shape) for each in logits] == [(2, 5)] * 2
     sum(each.sum() for each in logits).backward()  # type: ignore[union-attr]
-    cost = count_costs(network, 64)
+    cost = count_costs(network)
     assert 0 < cost.exits[0].gflops < cost.exits[1].gflops
 
 

@@ -9,17 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
 from greenedge.exits.sweep import Sweep
-from greenedge.reporting import models_plot, sweep_plot, training_plot
+from greenedge.reporting import (
+    band_plot,
+    frontier_plot,
+    models_plot,
+    overthinking_plot,
+    sweep_plot,
+    training_plot,
+)
+from greenedge.reporting.band_plot import Band, draw_bands
 from greenedge.reporting.figures import exit_name, new_figure, save_figure
+from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.models_plot import draw_models
+from greenedge.reporting.overthinking_plot import Example, draw_examples
 from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
 from greenedge.reporting.training_plot import draw_history
 
-MARKS = ReferenceMarks(gflops=(0.25, 0.36, 0.34), accuracy=(0.4, 0.5, 0.61), plain_gflops=0.33)
+MARKS = ReferenceMarks(gflops=(0.25, 0.36, 0.34), accuracy=(0.4, 0.5, 0.61), plain_gflops=0.33, oracle=(0.3, 0.75))
 
 
 def history(epochs: int, exits: int = 3, labels: str = "own") -> list[dict[str, Any]]:
@@ -43,6 +54,22 @@ def sweep(thresholds: list[float], accuracy: list[float], gflops: list[float]) -
 
 CURVE = sweep([0, 0.5, 1, 2], [0.61, 0.63, 0.55, 0.4], [0.62, 0.5, 0.4, 0.25])
 CHOSEN = sweep([0.5, 1.25], [0.63, 0.52], [0.5, 0.35])
+FRONTS = {
+    "per-exit, val": (np.array([0.25, 0.4, 0.6]), np.array([0.4, 0.6, 0.62])),
+    "shared, val": (np.array([0.25, 0.5]), np.array([0.4, 0.61])),
+}
+RINGS = [ChosenPoint("shared, val", 0.5, 0.61), ChosenPoint("per-exit, val", 0.4, 0.6)]
+
+
+def band(name: str, costs: int = 3) -> Band:
+    gflops = np.linspace(0.25, 0.5, costs)
+    return Band(name, gflops, 0.4 + gflops / 10, gflops, 0.35 + gflops / 10, 0.45 + gflops / 10, (0.48, 0.44))
+
+
+def example(seed: int, size: int = 64) -> Example:
+    pixels = np.random.default_rng(seed).integers(0, 256, (3, size, size), dtype=np.uint8)
+    return Example(pixels, "goldfish, Carassius auratus", "a name of very many letters, rightly", seed + 1)
+
 
 DRAWINGS: list[Callable[[Path], None]] = [
     lambda path: draw_history(history(4), path),
@@ -52,7 +79,14 @@ DRAWINGS: list[Callable[[Path], None]] = [
     lambda path: draw_sweep(CURVE, None, MARKS, "a network", path),
     lambda path: draw_models({"a": CURVE, "b": CHOSEN}, {"a": CHOSEN}, "two networks", "nats", path),
     lambda path: draw_models({"a": CURVE}, {}, "one network", "nats", path),
-    lambda path: draw_sweep(sweep([0], [0.5], [0.3]), None, ReferenceMarks((0.3,), (0.5,), 0.3), "plain", path),
+    lambda path: draw_sweep(
+        sweep([0], [0.5], [0.3]), None, ReferenceMarks((0.3,), (0.5,), 0.3, (0.3, 0.5)), "plain", path
+    ),
+    lambda path: draw_frontiers(FRONTS, RINGS, "two fronts", path),
+    lambda path: draw_frontiers({"one": (np.array([0.3]), np.array([0.5]))}, [], "a single point", path),
+    lambda path: draw_bands([band("a"), band("b", 10)], "two bands", path),
+    lambda path: draw_bands([band(str(number), number + 1) for number in range(9)], "more bands than colours", path),
+    lambda path: draw_bands([band("no band known", 0)], "nothing", path),
 ]
 
 
@@ -71,7 +105,7 @@ def points(axes: Axes, label: str) -> list[tuple[float, float]]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that would have been written."""
     figures: list[Figure] = []
-    for module in (training_plot, sweep_plot, models_plot):
+    for module in (training_plot, sweep_plot, models_plot, frontier_plot, band_plot, overthinking_plot):
         monkeypatch.setattr(module, "save_figure", lambda figure, _: figures.append(figure))
     return figures
 
@@ -128,11 +162,85 @@ def test_each_exit_alone_and_the_plain_network_are_marked(drawn: list[Figure]) -
     draw_sweep(CURVE, None, MARKS, "", Path("unused.png"))
     (axes,) = drawn[0].axes
     plain = "plain network: final exit alone, no other head"
-    assert legend(axes) == ["early exit, any shared threshold", "exit 1 alone", "exit 2 alone", plain]
+    assert legend(axes) == [
+        "early exit, any shared threshold",
+        "exit 1 alone",
+        "exit 2 alone",
+        plain,
+        "fixed exits, by lot",
+        "oracle: the first right exit",
+    ]
     assert points(axes, "exit 1 alone") == [(0.25, 40)]
     assert points(axes, "exit 2 alone") == [(0.36, 50)]
     assert points(axes, plain) == [(0.33, 61)]
     assert not axes.texts
+
+
+def test_an_oracle_and_fixed_exits_by_lot_are_drawn(drawn: list[Figure]) -> None:
+    draw_sweep(CURVE, None, MARKS, "", Path("unused.png"))
+    (axes,) = drawn[0].axes
+    assert points(axes, "oracle: the first right exit") == [(0.3, 75)]
+    mix = points(axes, "fixed exits, by lot")
+    assert (mix[0], mix[-1]) == ((0.25, 40), (0.62, 61))
+    for cost, accuracy in mix:  # exit 2 alone is dearer and worse than the final exit alone
+        expected = 40 + 21 * min(1, (cost - 0.25) / 0.09)
+        assert accuracy == pytest.approx(expected, abs=1e-4)
+
+
+def test_fronts_are_drawn_in_percent_and_what_was_chosen_in_their_colours(drawn: list[Figure]) -> None:
+    draw_frontiers(FRONTS, RINGS, "resnet18", Path("unused.png"))
+    (axes,) = drawn[0].axes
+    assert (axes.get_title(), axes.get_ylabel()) == ("resnet18", "accuracy (%)")
+    assert "GFLOPs" in axes.get_xlabel()
+    assert legend(axes) == ["per-exit, val", "shared, val", "chosen"]
+    assert points(axes, "per-exit, val") == [(0.25, 40), (0.4, 60), (0.6, 62)]
+    assert points(axes, "shared, val") == [(0.25, 40), (0.5, 61)]
+    per_exit, shared, first_ring, second_ring = axes.lines[:4]
+    assert [tuple(point) for point in first_ring.get_xydata()] == [(0.5, 61)]
+    assert [tuple(point) for point in second_ring.get_xydata()] == [(0.4, 60)]
+    assert first_ring.get_color() == shared.get_color() != per_exit.get_color() == second_ring.get_color()
+    assert first_ring.get_fillstyle() == "none"
+
+
+def test_bands_are_drawn_in_percent_each_in_the_colour_of_its_curve(drawn: list[Figure]) -> None:
+    draw_bands([band("one"), band("other")], "val, 15 images", Path("unused.png"))
+    (axes,) = drawn[0].axes
+    assert (axes.get_title(), axes.get_ylabel()) == ("val, 15 images", "accuracy (%)")
+    assert "GFLOPs" in axes.get_xlabel()
+    assert legend(axes) == ["one", "other", "plain network", "95 % of resamples: best within the cost"]
+    assert points(axes, "one") == [(0.25, 42.5), (0.375, 43.75), (0.5, 45)]
+    one, first_star, other, second_star = axes.lines[:4]
+    assert [tuple(point) for point in first_star.get_xydata()] == [(0.48, 44)]
+    assert one.get_color() == first_star.get_color() != other.get_color() == second_star.get_color()
+    area = axes.collections[0]
+    assert to_hex(area.get_facecolor()[0]).upper() == one.get_color()
+    assert 0 < area.get_facecolor()[0][3] < 0.5  # what lies behind shows
+    corners = {(round(float(x), 6), round(float(y), 6)) for x, y in area.get_paths()[0].vertices}
+    assert {(0.25, 37.5), (0.25, 47.5), (0.5, 40), (0.5, 50), (0.375, 38.75), (0.375, 48.75)} <= corners
+
+
+@pytest.mark.parametrize("count", [1, 6, 8])
+def test_lost_images_are_shown_with_both_answers_in_rows_of_six(drawn: list[Figure], count: int) -> None:
+    examples = [example(seed) for seed in range(count)]
+    draw_examples(examples, Path("unused.png"))
+    shown = [axes for axes in drawn[0].axes if axes.images]
+    assert len(shown) == count
+    assert len(drawn[0].axes) == {1: 1, 6: 6, 8: 12}[count]
+    for index, (axes, each) in enumerate(zip(shown, examples, strict=True)):
+        np.testing.assert_array_equal(axes.images[0].get_array(), each.image.transpose(1, 2, 0))
+        first, second = axes.get_title(loc="left").splitlines()
+        assert first == f"exit {index + 1}: goldfish"
+        assert second.startswith("final: a name of very many l")
+        assert second.endswith("…")
+    assert not any(axes.axison for axes in drawn[0].axes)
+
+
+def test_lost_images_become_a_png(tmp_path: Path) -> None:
+    draw_examples([example(seed) for seed in range(7)], tmp_path / "deep" / "lost.png")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["lost.png"]
+    with Image.open(tmp_path / "deep" / "lost.png") as image:
+        assert image.format == "PNG"
+        assert image.width > 2 * image.height
 
 
 def test_the_last_exit_is_called_final() -> None:

@@ -36,7 +36,7 @@ def tiny_network(seed: int = 0, width: int = 8, dropout: float = 0.3) -> MultiEx
     family = Family(lambda _: [], lambda net, features: net.get_submodule("2")(features.mean(dim=(2, 3))), "2")
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
     blocks = [("0", backbone[0]), ("1", backbone[1])]
-    return MultiExitNetwork(backbone, family, blocks, [(0, head)])
+    return MultiExitNetwork(backbone, family, blocks, [(0, head)], image_size=16)
 
 
 def tiny_state(

@@ -5,8 +5,8 @@ import torch
 import torchvision
 from torch import nn
 
+from greenedge.device.precision import choose_autocast, choose_device
 from greenedge.errors import ConfigError
-from greenedge.training.precision import choose_autocast, choose_device
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -9,7 +9,7 @@ import pytest
 
 _FAULTS = """
 import resource, sys, torch
-from greenedge.training.memory import keep_freed_memory
+from greenedge.device.memory import keep_freed_memory
 
 layers = [torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, padding=1)]
 network = torch.nn.Sequential(*layers)

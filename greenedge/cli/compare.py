@@ -1,0 +1,26 @@
+"""`greenedge compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenedge.cli.options import Criterion, Data, Json, Split
+from greenedge.cli.output import say, show, show_json
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories or checkpoints, two or more.")],
+    data: Data = None,
+    split: Split = "val",
+    criterion: Criterion = None,
+    out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
+    as_json: Json = False,
+) -> None:
+    """Several networks on the same images: intervals, differences, and one picture with bands."""
+    from greenedge.workflows.compare import compare as run_comparison
+
+    report = run_comparison(runs, data, split, criterion, out, say)
+    show_json(report.json) if as_json else show(report.text)

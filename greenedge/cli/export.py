@@ -1,0 +1,29 @@
+"""`greenedge export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from greenedge.cli.options import Policy, Weights, policy_options
+from greenedge.cli.output import say
+
+
+def export(
+    weights: Weights,
+    kind: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx, or torch for programs of torch.export.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; a former export is replaced.")],
+    policy: Policy = None,
+) -> None:
+    """Write a trained network as graphs that run without greenedge, one a segment, with its policy.
+
+    Without --policy, nothing leaves early.
+    """
+    from greenedge.workflows.export import export as run_export
+
+    for line in run_export(weights, policy_options(policy, None, None), out, kind):
+        say(line)

@@ -1,0 +1,41 @@
+"""`greenedge tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from greenedge.cli.options import Criterion, Data, Json, Weights
+from greenedge.cli.output import say, show, show_json
+
+
+def tune(
+    weights: Weights,
+    data: Data = None,
+    budget: Annotated[float | None, typer.Option(help="Mean GFLOPs an image that may be spent.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Accuracy to reach: 0.7 is 70 %.")] = None,
+    max_loss: Annotated[
+        float | None, typer.Option(help="Accuracy that may be lost against running everything: 0.01 is one point.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="With which --max-loss must hold.")] = 0.95,
+    criterion: Criterion = None,
+    shared: Annotated[bool, typer.Option("--shared", help="One threshold for all early exits.")] = False,
+    temperatures: Annotated[bool, typer.Option(help="Fit a temperature for each exit first.")] = True,
+    choose_on: Annotated[
+        Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the report's way, and flatters.")
+    ] = "calibration",
+    out: Annotated[
+        Path | None, typer.Option(help="The policy's file; policy.json beside the weights by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose thresholds for a budget, an accuracy or a largest loss, and write them as a policy."""
+    from greenedge.workflows.tune import Goal, TuneOptions
+    from greenedge.workflows.tune import tune as run_tuning
+
+    goal = Goal(budget, min_accuracy, max_loss, confidence)
+    options = TuneOptions(goal, criterion, shared=shared, temperatures=temperatures, choose_on=choose_on)
+    report = run_tuning(weights, data, options, out, say)
+    show_json(report.json) if as_json else show(report.text)

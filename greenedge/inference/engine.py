@@ -1,0 +1,135 @@
+"""Early exit that saves time: only the survivors run on, and they are regrouped into batches that suit each stage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+from torch import Tensor
+
+from greenedge.device.memory import keep_freed_memory
+from greenedge.errors import DataError, UsageError
+from greenedge.exits.policy import ExitPolicy
+from greenedge.inference.chunks import (
+    CHUNK_SIZES,
+    chunks_file,
+    guess_chunks,
+    measure_chunks,
+    read_chunks,
+    write_chunks,
+)
+from greenedge.inference.flow import Answers, Flow
+from greenedge.inference.prepared import Precision, prepare_network
+from greenedge.models.multi_exit import MultiExitNetwork
+
+
+class Engine:
+    """Runs a network with exits under a policy, over batches of any size.
+
+    It works on a copy: batch norms are folded, weights laid out for the device (channels last; on a CPU in oneDNN's
+    own order), and cast where bf16 is faster. Blocks run in stages; each stage takes as many images at a time as suit
+    it, early ones few, so that wide features stay in the cache, late ones many, pooled from the survivors of several
+    chunks (and, in `stream`, of several batches). On a CPU, freed memory is kept in this process from here on
+    (`device/memory.py`); on a GPU the host waits once an exit.
+
+    Args:
+        network: in any mode; it is not changed, and later changes to it are not seen.
+        policy: a criterion, a threshold for each early exit, temperatures.
+        precision: `float32`, `bf16`, or `auto`: bf16 where this machine is faster in it.
+        compiled: run the stages through `torch.compile` with frozen weights; the first batches take minutes.
+        chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a guess.
+
+    Attributes:
+        network: the copy that runs.
+        chunks: images at a time of each stage.
+
+    Raises:
+        UsageError: the policy, or `chunks`, does not fit the network.
+    """
+
+    def __init__(
+        self,
+        network: MultiExitNetwork,
+        policy: ExitPolicy,
+        *,
+        precision: Precision = "auto",
+        compiled: bool = False,
+        chunks: Sequence[int] | None = None,
+    ) -> None:
+        early_exits = network.num_exits - 1
+        if len(policy.thresholds) != early_exits:
+            raise UsageError(
+                f"the policy has {len(policy.thresholds)} thresholds, the network has {early_exits} early exits"
+            )
+        self.policy = policy
+        self.image_size = network.image_size
+        self.network = prepare_network(network, precision, compiled=compiled)
+        if self.network.device.type == "cpu":
+            keep_freed_memory()
+        stages = self.network.stages
+        self._kept = chunks_file(self.network.identity)
+        if chunks is not None and (len(chunks) != len(stages) or min(chunks) < 1):
+            raise UsageError(f"chunks must be {len(stages)} numbers of at least 1, one a stage, found {tuple(chunks)}")
+        guessed = guess_chunks(stages, self.network.dtype.itemsize, self.network.device)
+        self.chunks = tuple(chunks or read_chunks(self._kept, stages) or guessed)
+
+    def tune(self) -> tuple[int, ...]:
+        """Measures the best chunk size of each stage, some seconds on a CPU; a GPU takes all images at once.
+
+        That is done once a machine and network; the sizes are kept in a file (`XDG_CACHE_HOME` says where).
+        """
+        network = self.network
+        if network.device.type == "cpu":
+            kept = read_chunks(self._kept, network.stages)
+            if kept is None:
+                kept = measure_chunks(network.stages, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
+                try:
+                    write_chunks(self._kept, network.stages, kept)
+                except OSError as error:
+                    warnings.warn(f"the chunk sizes just measured are not kept: {error}", stacklevel=2)
+            self.chunks = kept
+        return self.chunks
+
+    def answer(self, images: Tensor) -> Answers:
+        """Answers one batch.
+
+        Args:
+            images: float (N, 3, S, S), normalised, of the size the network was made for.
+
+        Raises:
+            UsageError: images of another shape or type.
+            DataError: no images, or one that holds NaN or infinite pixels.
+        """
+        (answers,) = self.stream([images])
+        return answers
+
+    def stream(self, batches: Iterable[Tensor]) -> Iterator[Answers]:
+        """Answers batches as they come, each in its turn; survivors of several are pooled for the late stages.
+
+        So a batch's answers may come only when later ones have been read.
+
+        Args:
+            batches: of images as `answer` takes them, of any number each.
+
+        Raises:
+            UsageError: images of another shape or type.
+            DataError: no images, or one that holds NaN or infinite pixels.
+        """
+        flow = Flow(self.network, self.policy, self.chunks)
+        for batch in batches:
+            flow.take(self._checked(batch))
+            flow.advance(flush=False)
+            yield from flow.finished()
+        flow.advance(flush=True)
+        yield from flow.finished()
+
+    def _checked(self, images: Tensor) -> Tensor:
+        side = self.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side) or not images.is_floating_point():
+            raise UsageError(
+                f"the engine takes normalised float images (N, 3, {side}, {side}), found "
+                f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            )
+        if len(images) == 0:
+            raise DataError("a batch of no images was given; give at least one")
+        return images.to(self.network.device)

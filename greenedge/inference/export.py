@@ -1,0 +1,275 @@
+"""A network as files that run without greenedge: one graph a segment, one of the whole, and what a runner must know."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import io
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from greenedge import __version__
+from greenedge.cost.flops import count_costs
+from greenedge.data.layouts import ClassInfo
+from greenedge.errors import UsageError
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.policy import SavedPolicy, write_policy
+from greenedge.files import write_atomically, write_json, write_text
+from greenedge.inference.folding import fold_batch_norms
+from greenedge.inference.stages import FinalClassifier
+from greenedge.models.multi_exit import MultiExitNetwork
+
+FORMAT = "greenedge-export/1"
+MANIFEST, POLICY, RUNNER = "manifest.json", "policy.json", "runner.py"
+Kind = Literal["onnx", "torch"]
+
+_SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2"}
+_ONNX_BYTES = 2_000_000_000  # a protobuf message ends at 2 GiB
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What goes into a network and comes out of it, for those who have its graphs alone.
+
+    Attributes:
+        mean: of each channel, pixels in [0, 1]; subtracted.
+        std: likewise; divided by.
+        stored_size: pixels a side that images are cut to, before they are resized to the network's image size.
+        classes: in the order of the logits.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    stored_size: int
+    classes: tuple[ClassInfo, ...]
+
+
+class SegmentGraph(nn.Module):
+    """The blocks from one exit to the next, and the classifier there.
+
+    Args:
+        blocks: run in order.
+        classifier: from the last block's features to logits.
+        last: nothing comes after it, so that no features are handed on.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], classifier: nn.Module, *, last: bool) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = classifier
+        self.last = last
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """(features to hand on (N, C, H, W), logits (N, classes)); the last one gives logits alone."""
+        features = self.blocks(features)
+        logits: Tensor = self.classifier(features)
+        return (logits,) if self.last else (features, logits)
+
+
+class NetworkGraph(nn.Module):
+    """All segments in a row.
+
+    Args:
+        segments: of one network.
+    """
+
+    def __init__(self, segments: Sequence[SegmentGraph]) -> None:
+        super().__init__()
+        self.segments = nn.ModuleList(segments)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, classes) of every exit, first to last."""
+        logits = []
+        features = images
+        for segment in self.segments:
+            *handed_on, here = segment(features)
+            logits.append(here)
+            features = handed_on[0] if handed_on else features
+        return tuple(logits)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What becomes one file.
+
+    Attributes:
+        path: of the file.
+        module: with no weights but those it uses.
+        example: what it reads.
+        reads: the name of that.
+        gives: the names of its outputs.
+    """
+
+    path: Path
+    module: nn.Module
+    example: Tensor
+    reads: str
+    gives: tuple[str, ...]
+
+
+def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meaning, folder: Path, kind: Kind) -> None:
+    """Writes a network's graphs, its policy and a manifest into a folder.
+
+    `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
+    `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. `network` reads `images`
+    and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`,
+    which answers under the policy and needs neither torch nor greenedge.
+
+    Args:
+        network: in any mode, on any device; it is not changed.
+        saved: when images leave, and which network that is for.
+        meaning: of inputs and outputs, for the manifest.
+        folder: exists; files of these names are replaced.
+        kind: `onnx`, or `torch` for programs of `torch.export`.
+
+    Raises:
+        UsageError: a package is missing, or the network is too large for the format.
+        OSError: a file cannot be written.
+    """
+    check_exporter(kind)
+    gflops = [cost.gflops for cost in count_costs(network).exits]
+    graphs = _graphs(network, folder, _SUFFIXES[kind])
+    if kind == "onnx":
+        _check_size(graphs[-1])
+    for graph in graphs:
+        write_atomically(graph.path, _WRITERS[kind](graph))
+    if kind == "onnx":
+        runner = Path(__file__).with_name("onnx_runner.py").read_text(encoding="utf-8")
+        write_text(folder / RUNNER, runner)
+    write_policy(folder / POLICY, saved)
+    files = [graph.path.name for graph in graphs]
+    exits = [
+        {"after": segment.after, "gflops": cost, "file": file}
+        for segment, cost, file in zip(network.segments, gflops, files[:-1], strict=True)
+    ]
+    manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "image_size": network.image_size,
+        **asdict(meaning),
+        "exits": exits,
+        "network": files[-1],
+        # Of every criterion, so that another policy of the same network can take the place of this one.
+        "leaves_below": {name: rule.leaves_below for name, rule in CRITERIA.items()},
+        "versions": {"greenedge": __version__, "torch": torch.__version__},
+    }
+    write_json(folder / MANIFEST, manifest)  # last: what has a manifest is complete
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an export, of this format or of whatever version."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith("greenedge-export/")
+
+
+def remove_export(folder: Path) -> None:
+    """Removes an export's files from a folder, the manifest first: what has one is complete; other files stay."""
+    graphs = [f"{name}{suffix}" for suffix in _SUFFIXES.values() for name in ("segment-*", "network")]
+    for pattern in (MANIFEST, POLICY, RUNNER, *graphs):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def check_exporter(kind: Kind) -> None:
+    """Whether what writes this format is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    needed = ("onnx", "onnxscript") if kind == "onnx" else ()
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        raise UsageError("--format onnx needs onnx and onnxscript; pip install 'greenedge[onnx]'")
+
+
+def _graphs(network: MultiExitNetwork, folder: Path, suffix: str) -> list[_Graph]:
+    """What becomes files: each segment, then the whole."""
+    own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).float().cpu()
+    fold_batch_norms(own)
+    segments = _cut(own)
+    side = network.image_size
+    features = images = torch.zeros(2, 3, side, side)  # torch takes a batch of one for a constant
+    graphs = []
+    for index, segment in enumerate(segments):
+        gives: tuple[str, ...] = ("logits",) if segment.last else ("next_features", "logits")
+        graphs.append(_Graph(folder / f"segment-{index}{suffix}", segment, features, "features", gives))
+        with torch.no_grad():
+            features = segment(features)[0]
+    whole = NetworkGraph(segments).eval()
+    gives = tuple(f"logits_{index}" for index in range(len(segments)))
+    return [*graphs, _Graph(folder / f"network{suffix}", whole, images, "images", gives)]
+
+
+def _cut(network: MultiExitNetwork) -> list[SegmentGraph]:
+    """Takes a network apart: its final classifier is left without the blocks and heads, which go to their segments."""
+    heads = list(network.heads)
+    blocks = [block for _, block in network.blocks]
+    elsewhere = {module for part in [*blocks, *heads] for module in part.modules()}
+    for parent in [module for module in network.modules() if module not in elsewhere]:
+        for name, child in parent.named_children():
+            if child in elsewhere:
+                setattr(parent, name, nn.Identity())
+    classifiers = [*heads, FinalClassifier(network)]
+    last = len(classifiers) - 1
+    return [
+        SegmentGraph(segment.blocks, classifier, last=index == last).eval()
+        for index, (segment, classifier) in enumerate(zip(network.segments, classifiers, strict=True))
+    ]
+
+
+def _check_size(whole: _Graph) -> None:
+    size = sum(tensor.nbytes for tensor in whole.module.state_dict().values())
+    if size > _ONNX_BYTES:
+        raise UsageError(
+            f"{size / 1e9:.1f} GB of weights are more than the 2 GB that one ONNX file holds; use --format torch"
+        )
+
+
+def _onnx_writer(graph: _Graph) -> Callable[[Path], None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about its insides
+        program = torch.onnx.export(
+            graph.module,
+            (graph.example,),
+            dynamo=True,
+            dynamic_shapes=_dynamic_shapes(),
+            input_names=[graph.reads],
+            output_names=graph.gives,
+            verbose=False,
+        )
+    assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces of this machine
+    # Not its own `save`, which puts more than 1.5 GB into a second file.
+    return lambda temporary: _write_bytes(temporary, program.model_proto.SerializeToString())
+
+
+def _torch_writer(graph: _Graph) -> Callable[[Path], None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about its insides
+        program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=_dynamic_shapes())
+        # By way of memory: torch's own writer reports a full disk as an error of its program.
+        content = io.BytesIO()
+        torch.export.save(program, content)
+    return lambda temporary: _write_bytes(temporary, content.getbuffer())
+
+
+_WRITERS: dict[Kind, Callable[[_Graph], Callable[[Path], None]]] = {"onnx": _onnx_writer, "torch": _torch_writer}
+
+
+def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim], ...]:
+    """Any number of images."""
+    return ({0: torch.export.Dim("batch", min=1)},)
+
+
+def _write_bytes(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)

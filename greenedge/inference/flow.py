@@ -1,0 +1,201 @@
+"""A stream of batches on its way through the stages: who waits where, who has left, and whose turn it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from greenedge.errors import DataError
+from greenedge.exits.confidence import Memory
+from greenedge.exits.policy import ExitPolicy
+from greenedge.inference.prepared import PreparedNetwork
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network said of N images, each at the exit where it left, in the input's order.
+
+    Attributes:
+        predictions: int64 (N,), class indices.
+        exits: int64 (N,), counted from 0.
+        confidence: float32 (N,), the largest softmax probability, temperatures applied.
+        scores: float32 (N,), of the policy's criterion.
+        gflops: float64 (N,), spent on each image, heads on the way included (fvcore's counts).
+        logits: float32 (N, C), as the network gave them.
+    """
+
+    predictions: Tensor
+    exits: Tensor
+    confidence: Tensor
+    scores: Tensor
+    gflops: Tensor
+    logits: Tensor
+
+
+@dataclass
+class _Piece:
+    """Images that wait for a stage.
+
+    Attributes:
+        features: what the stage reads.
+        places: int64 (n,), their running numbers in the stream, rising.
+        memory: what the criterion remembers of them.
+    """
+
+    features: Tensor
+    places: np.ndarray
+    memory: Memory
+
+
+@dataclass
+class _Open:
+    """A batch whose images have not all left.
+
+    Attributes:
+        start: running number of its first image.
+        size: its images.
+        finite: bool (N,), whether all pixels of each are numbers.
+        left: its images that have left.
+        parts: (places within the batch, logits, scores, exit) of those.
+    """
+
+    start: int
+    size: int
+    finite: Tensor
+    left: int = 0
+    parts: list[tuple[np.ndarray, Tensor, Tensor, int]] = field(default_factory=list)
+
+
+class Flow:
+    """One stream on its way through the stages of a network.
+
+    Args:
+        network: what runs.
+        policy: who leaves.
+        chunks: images at a time of each stage.
+    """
+
+    def __init__(self, network: PreparedNetwork, policy: ExitPolicy, chunks: Sequence[int]) -> None:
+        self.network, self.policy, self.chunks = network, policy, chunks
+        self.waiting: list[deque[_Piece]] = [deque() for _ in network.stages]
+        self.open: deque[_Open] = deque()
+        self.taken = 0
+
+    def take(self, images: Tensor) -> None:
+        """Lets a batch wait for the first stage."""
+        finite = torch.isfinite(images.flatten(1).sum(dim=1, dtype=torch.float32))
+        self.open.append(_Open(self.taken, len(images), finite))
+        places = np.arange(self.taken, self.taken + len(images))
+        self.taken += len(images)
+        features = images.to(dtype=self.network.dtype, memory_format=torch.channels_last)
+        self.waiting[0].append(_Piece(features, places, None))
+
+    def advance(self, *, flush: bool) -> None:
+        """Runs every stage that has enough waiting for it; with `flush`, whatever waits."""
+        for index, waiting in enumerate(self.waiting):
+            count = sum(len(piece.places) for piece in waiting)
+            for size in part(count, self.chunks[index], self.network.sizes, flush=flush):
+                self._run(index, _first(waiting, size))
+
+    def finished(self) -> Iterator[Answers]:
+        """The answers of the batches at the head of the stream that are complete."""
+        while self.open and self.open[0].left == self.open[0].size:
+            yield self._assembled(self.open.popleft())
+
+    def _run(self, index: int, piece: _Piece) -> None:
+        exit_index = self.network.stages[index].exit_index
+        features, logits = self.network.run(index, piece.features)
+        if exit_index is None or logits is None:
+            self.waiting[index + 1].append(_Piece(features, piece.places, piece.memory))
+            return
+        policy = self.policy
+        with torch.inference_mode():
+            scores, memory = policy.rule.step(logits / policy.temperature(exit_index), piece.memory)
+            if index == len(self.network.stages) - 1:
+                self._leave(piece.places, logits, scores, exit_index)
+                return
+            leaves = policy.rule.leaves(scores, policy.thresholds[exit_index]).cpu().numpy()
+            if leaves.all():
+                self._leave(piece.places, logits, scores, exit_index)
+                return
+            if leaves.any():
+                gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
+                self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
+                features = features.index_select(0, stay)
+                memory = None if memory is None else memory[stay]
+        self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], memory))
+
+    def _leave(self, places: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
+        """Keeps answers with the batches they belong to; places rise, so each batch has a run of them."""
+        for batch in self.open:
+            low, high = np.searchsorted(places, (batch.start, batch.start + batch.size))
+            if high > low:
+                batch.parts.append((places[low:high] - batch.start, logits[low:high], scores[low:high], exit_index))
+                batch.left += int(high - low)
+
+    def _assembled(self, batch: _Open) -> Answers:
+        policy, gflops = self.policy, self.network.gflops
+        order = torch.from_numpy(np.argsort(np.concatenate([places for places, *_ in batch.parts])))
+        exits = torch.cat([torch.full((len(places),), index) for places, _, _, index in batch.parts])[order]
+        logits = torch.cat([logits for _, logits, _, _ in batch.parts])
+        scores = torch.cat([scores for _, _, scores, _ in batch.parts])
+        columns = torch.cat([logits, scores[:, None].float(), batch.finite[:, None].float()], dim=1).cpu()  # one wait
+        finite = columns[:, -1].bool()
+        if not finite.all():
+            bad = int((~finite).nonzero()[0])
+            raise DataError(f"image {bad} of the batch holds pixels that are NaN or infinite; mend or leave it out")
+        logits, scores = columns[order, :-2], columns[order, -2]
+        temperatures = torch.tensor([policy.temperature(index) for index in range(len(gflops))])
+        confidence, predictions = torch.softmax(logits / temperatures[exits, None], dim=1).max(dim=1)
+        return Answers(predictions, exits, confidence, scores, gflops[exits], logits)
+
+
+def _first(waiting: deque[_Piece], count: int) -> _Piece:
+    """Takes the first `count` images out."""
+    taken: list[_Piece] = []
+    while count > 0:
+        piece = waiting.popleft()
+        if len(piece.places) > count:
+            waiting.appendleft(_rows(piece, slice(count, None)))
+            piece = _rows(piece, slice(count))
+        taken.append(piece)
+        count -= len(piece.places)
+    if len(taken) == 1:
+        return taken[0]
+    memories = [piece.memory for piece in taken]
+    return _Piece(
+        torch.cat([piece.features for piece in taken]),
+        np.concatenate([piece.places for piece in taken]),
+        None if memories[0] is None else torch.cat(cast("list[Tensor]", memories)),
+    )
+
+
+def _rows(piece: _Piece, rows: slice) -> _Piece:
+    return _Piece(piece.features[rows], piece.places[rows], None if piece.memory is None else piece.memory[rows])
+
+
+def part(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:
+    """Into how many images at a time `count` waiting ones are parted.
+
+    Args:
+        count: who waits.
+        size: the best number at a time.
+        sizes: the only numbers there may be, 1 among them; None: any.
+        flush: none may be left waiting.
+    """
+    if not flush:
+        return [size] * (count // size)
+    if sizes is None:  # nearly equal parts: a small rest would cost as much as a large one
+        parts = max(1, round(count / size))
+        return [count // parts + (number < count % parts) for number in range(parts)] if count else []
+    found = []
+    for each in sorted((each for each in sizes if each <= size), reverse=True):
+        found += [each] * (count // each)
+        count %= each
+    return found

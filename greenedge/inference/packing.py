@@ -1,0 +1,73 @@
+"""Convolutions whose weights lie in the order that oneDNN computes in, so that no call has to sort them anew.
+
+PyTorch's own convolution sorts its weights on every call on a CPU; at small batches that takes longer than the
+arithmetic. `torch.compile` with frozen weights uses the same operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedConv2d(nn.Module):
+    """A convolution of constant weights on a CPU.
+
+    Args:
+        conv: zero-padded, in evaluation mode, float32 or bfloat16.
+        input_shape: (N, C, H, W) that the weights are packed for; other N are computed as well.
+    """
+
+    def __init__(self, conv: nn.Conv2d, input_shape: list[int]) -> None:
+        super().__init__()
+        self.geometry = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
+        packed = _operators()._reorder_convolution_weight(conv.weight.detach(), *self.geometry, input_shape)
+        self.packed: Tensor = packed  # in oneDNN's own layout, which no state dict can hold
+        self.bias = None if conv.bias is None else conv.bias.detach()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H', W')."""
+        result = _operators()._convolution_pointwise(images, self.packed, self.bias, *self.geometry, "none", [], "")
+        return cast(Tensor, result)
+
+
+def can_pack() -> bool:
+    """Whether this PyTorch has the operators: those of its own compiler, which carry no promise of staying."""
+    operators = ("_reorder_convolution_weight", "_convolution_pointwise")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and all(hasattr(_operators(), name) for name in operators)
+
+
+def pack_convolutions(module: nn.Module, features: Tensor) -> None:
+    """Replaces, in place, the convolutions that `module` runs on `features` (N, C, H, W); N is the usual batch."""
+    shapes: dict[nn.Module, list[int]] = {}
+
+    def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shapes[conv] = list(inputs[0].shape)
+
+    convolutions = [child for child in module.modules() if _packable(child)]
+    handles = [conv.register_forward_pre_hook(note) for conv in convolutions]
+    try:
+        module(features)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d) and child in shapes:
+                setattr(parent, name, PackedConv2d(child, shapes[child]))
+
+
+def _packable(module: nn.Module) -> bool:
+    # Subclasses, such as timm's, may pad or standardise on their own.
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _pair(value: Any) -> list[int]:
+    return [int(each) for each in value]
+
+
+def _operators() -> Any:
+    return torch.ops.mkldnn

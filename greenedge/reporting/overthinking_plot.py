@@ -1,0 +1,56 @@
+"""Images that an early exit got right and the final one wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from greenedge.reporting.figures import new_figure, save_figure
+
+_COLUMNS = 6
+_LETTERS = 22
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image.
+
+    Attributes:
+        image: uint8 (3, H, W).
+        early: the class that the early exit named, rightly.
+        final: the class that the final exit named.
+        exit_number: of that early exit, from 1.
+    """
+
+    image: np.ndarray
+    early: str
+    final: str
+    exit_number: int
+
+
+def draw_examples(examples: Sequence[Example], path: Path) -> None:
+    """Draws the images in rows of six with both answers above each.
+
+    Args:
+        examples: at least one.
+        path: the PNG to write.
+    """
+    columns = min(_COLUMNS, len(examples))
+    rows = -(-len(examples) // columns)
+    figure = new_figure(2 * columns, 2.5 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, example in zip(grid.flat, examples, strict=False):
+        axes.imshow(example.image.transpose(1, 2, 0))
+        lines = (f"exit {example.exit_number}: {_short(example.early)}", f"final: {_short(example.final)}")
+        axes.set_title("\n".join(lines), fontsize="small", loc="left")
+    save_figure(figure, path)
+
+
+def _short(name: str) -> str:
+    first = name.partition(",")[0]
+    return first if len(first) <= _LETTERS else f"{first[: _LETTERS - 1]}…"

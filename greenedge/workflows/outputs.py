@@ -1,0 +1,134 @@
+"""A trained network's answers on a split: those kept from an earlier pass, or those of one pass now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from greenedge.cost.flops import NetworkCost, count_costs
+from greenedge.data.prepared import MANIFEST, PreparedSplit, open_prepared
+from greenedge.device.precision import choose_device
+from greenedge.errors import DataError
+from greenedge.exits.outputs import ExitOutputs, load_outputs, save_outputs
+from greenedge.inference.collect import collect_logits
+from greenedge.reporting.figures import exit_name
+from greenedge.workflows.build import (
+    TrainedModel,
+    build_transform,
+    check_same_classes,
+    load_model,
+    model_summary,
+    open_named_split,
+    place,
+)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A trained network and what it answered.
+
+    Attributes:
+        weights: its checkpoint.
+        model: the network.
+        split: the images.
+        outputs: its answers at every exit.
+        cost: of every exit.
+        folder: where results are written.
+        images_digest: names the images, whatever the weights.
+    """
+
+    weights: Path
+    model: TrainedModel
+    split: PreparedSplit
+    outputs: ExitOutputs
+    cost: NetworkCost
+    folder: Path
+    images_digest: str
+
+    @property
+    def heading(self) -> str:
+        """`resnet18 with exits after ..., epoch 6; val: 10000 images`."""
+        model, split = self.model, self.split
+        return f"{model_summary(model.config.model)}, epoch {model.epoch}; {split.name}: {len(split)} images"
+
+    @property
+    def exit_labels(self) -> list[str]:
+        """`exit 1, after layer1.1`, ..."""
+        costs = self.cost.exits
+        return [f"{exit_name(index, len(costs))}, after {cost.after}" for index, cost in enumerate(costs)]
+
+    @property
+    def alone_gflops(self) -> np.ndarray:
+        """float64 (E,): of each exit if it were the only one."""
+        return np.array([cost.alone_gflops for cost in self.cost.exits])
+
+    def each_exit(self) -> list[dict[str, Any]]:
+        """Accuracy and cost of each exit where every image is asked there."""
+        accuracies = self.outputs.exit_accuracies().tolist()
+        return [
+            {"after": cost.after, "accuracy": accuracy, "gflops": cost.gflops, "alone_gflops": cost.alone_gflops}
+            for cost, accuracy in zip(self.cost.exits, accuracies, strict=True)
+        ]
+
+
+def run_once(
+    weights: Path, data: Path | None, split_name: str, out: Path | None, say: Callable[[str], None]
+) -> Evaluated:
+    """Loads a checkpoint and has its answers on a split: the kept ones, or those of one pass over the images.
+
+    Args:
+        weights: the checkpoint.
+        data: a prepared data set; None: the one trained on.
+        split_name: `val`, `calibration` or `train`.
+        out: where results go; None: the checkpoint's folder.
+        say: told what happens.
+
+    Raises:
+        GreenedgeError: the checkpoint or the data cannot be used, or do not fit each other.
+    """
+    model = load_model(weights)
+    config = model.config
+    if data is None and not Path(config.data.path).exists():
+        raise DataError(f"{config.data.path}: the data set that {weights} was trained on is not here; give --data")
+    prepared = open_prepared(data or Path(config.data.path))
+    check_same_classes(model, prepared, weights)
+    split = open_named_split(prepared, split_name, config.data)
+    if len(split) == 0:
+        raise DataError(
+            f"the {split_name} split is empty: the recipe set data.calibration_per_class = "
+            f"{config.data.calibration_per_class}; choose another split"
+        )
+    cost = count_costs(model.network)
+    folder = out or weights.parent
+    path = folder / f"outputs-{split_name}.npz"
+    digest = _images_digest(prepared.path / MANIFEST, split)
+    source = hashlib.sha256(file_digest(weights).encode() + digest.encode()).hexdigest()
+    outputs = load_outputs(path, source)
+    if outputs is None:
+        network = place(model.network, choose_device("auto"), channels_last=config.train.channels_last)
+        transform = build_transform(config.data, channels_last=config.train.channels_last)
+        outputs = ExitOutputs(
+            logits=collect_logits(network, split, transform),
+            labels=split.labels[split.rows],
+            gflops=np.array([each.gflops for each in cost.exits]),
+        )
+        save_outputs(path, outputs, source)
+    else:
+        say(f"{path}: answers of these weights on these images are kept there; the network need not run")
+    return Evaluated(weights, model, split, outputs, cost, folder, digest)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _images_digest(manifest: Path, split: PreparedSplit) -> str:
+    """Names the images, so that kept answers are never taken for those of others."""
+    return hashlib.sha256(file_digest(manifest).encode() + split.name.encode() + split.rows.tobytes()).hexdigest()

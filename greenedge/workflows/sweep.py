@@ -1,0 +1,174 @@
+"""`greenedge sweep`: operating points of one threshold for all exits, beside what fixed exits give."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from greenedge.errors import UsageError
+from greenedge.exits.areas import dominated_area, trapezoid_area
+from greenedge.exits.baselines import Advantage, largest_advantage, oracle_point
+from greenedge.exits.bootstrap import Interval, interval, resample_points, resample_shares
+from greenedge.exits.confidence import find_criterion
+from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_all, sweep_thresholds
+from greenedge.files import write_json
+from greenedge.reporting.figures import exit_name
+from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
+from greenedge.reporting.tables import format_table, write_csv
+from greenedge.workflows.build import model_summary
+from greenedge.workflows.outputs import Evaluated
+from greenedge.workflows.report import Report
+
+Thresholds = Sequence[float] | Literal["all"]
+_ROWS_SHOWN = 13
+_POINTS_RESAMPLED = 200
+
+
+def sweep(
+    evaluated: Evaluated, criterion: str | None, thresholds: Thresholds | None, reference_gflops: float | None
+) -> Report:
+    """Operating points of a shared threshold, their areas with 95 % intervals, and the picture of the curve.
+
+    Args:
+        evaluated: a network's answers.
+        criterion: a name in `CRITERIA`; None: the recipe's.
+        thresholds: in the criterion's unit, or `all`; None: the recipe's.
+        reference_gflops: up to which the dominated area counts; None: the cost of running everything.
+
+    Raises:
+        UsageError: the reference cost is not positive.
+    """
+    section = evaluated.model.config.sweep
+    criterion = criterion or section.criterion
+    thresholds = thresholds if thresholds is not None else section.thresholds
+    reference = float(evaluated.outputs.gflops[-1]) if reference_gflops is None else reference_gflops
+    if not 0 < reference < float("inf"):
+        raise UsageError(f"the reference cost must be a number above 0 GFLOPs, found {reference:g}")
+    scores = score_outputs(evaluated.outputs, find_criterion(criterion))
+    curve = sweep_all(scores)
+    chosen = None if thresholds == "all" else sweep_thresholds(scores, thresholds)
+    result = curve if chosen is None else chosen
+    area, dominated = _areas(scores, result, reference)
+    accuracies = evaluated.outputs.exit_accuracies()
+    advantage = largest_advantage(curve.gflops, curve.accuracy, evaluated.alone_gflops, accuracies)
+    oracle = oracle_point(evaluated.outputs)
+    report = {
+        "criterion": criterion,
+        "split": evaluated.split.name,
+        "points": [dataclasses.asdict(point) for point in result.points()],
+        "area": trapezoid_area(result.gflops, result.accuracy),
+        "area_interval": [area.low, area.high],
+        "dominated_area": dominated_area(result.gflops, result.accuracy, reference),
+        "dominated_area_interval": [dominated.low, dominated.high],
+        "reference_gflops": reference,
+        "plain_gflops": evaluated.cost.plain_gflops,
+        "exits": evaluated.each_exit(),
+        "oracle": {"accuracy": oracle.accuracy, "gflops": oracle.gflops},
+        "advantage": dataclasses.asdict(advantage),
+    }
+    folder, name = evaluated.folder, _sweep_name(evaluated)
+    write_json(folder / f"{name}.json", report)
+    shares = [f"share_{index + 1}" for index in range(evaluated.outputs.num_exits)]
+    write_csv(
+        folder / f"{name}.csv",
+        ["threshold", "accuracy", "gflops", *shares],
+        np.column_stack([result.thresholds, result.accuracy, result.gflops, result.exit_shares]).tolist(),
+    )
+    marks = ReferenceMarks(
+        gflops=tuple(evaluated.alone_gflops.tolist()),
+        accuracy=tuple(accuracies.tolist()),
+        plain_gflops=evaluated.cost.plain_gflops,
+        oracle=(oracle.gflops, oracle.accuracy),
+    )
+    title = f"{model_summary(evaluated.model.config.model)}\n{evaluated.split.name}, {len(evaluated.split)} images"
+    draw_sweep(curve, chosen, marks, title, folder / f"{name}.png")
+    return Report(_sweep_text(evaluated, scores, result, report), report)
+
+
+def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: Advantage) -> str:
+    """A sentence: what early exit buys over fixed exits, or that it buys nothing."""
+    accuracies, plain = evaluated.outputs.exit_accuracies(), evaluated.cost.plain_gflops
+    if len(accuracies) == 1:
+        return "there is no early exit, so there is nothing to choose"
+    if advantage.accuracy <= 0:
+        return (
+            "early exit does not pay here: nowhere on the curve is it more accurate than fixed exits, one alone or "
+            "several by lot, at the same cost"
+        )
+    words = (
+        f"against fixed exits, alone or by lot, at the same cost: at most {100 * advantage.accuracy:.2f} points more "
+        f"accurate, at {advantage.gflops:.4f} GFLOPs"
+    )
+    as_good = curve.gflops[curve.accuracy >= accuracies[-1]]
+    if len(as_good) and as_good.min() < plain:
+        return f"{words}; the plain network's accuracy for {100 * as_good.min() / plain:.0f} % of its cost"
+    return f"{words}; the plain network's accuracy is not reached below its cost"
+
+
+def _areas(scores: ExitScores, result: Sweep, reference: float) -> tuple[Interval, Interval]:
+    """95 % intervals of both areas.
+
+    Where there are many points some of them are resampled; a curve of fewer points has a slightly smaller area, so only
+    the spread is taken from it.
+    """
+    chosen = np.arange(len(result))
+    if len(result) > _POINTS_RESAMPLED:
+        targets = np.linspace(0, len(result) - 1, _POINTS_RESAMPLED)
+        chosen = np.unique(targets.round().astype(np.int64))
+    early_exits = scores.num_exits - 1
+    thresholds = [(threshold,) * early_exits for threshold in result.thresholds[chosen].tolist()]
+    resampled = resample_points(scores, thresholds, resample_shares(scores.correct.shape[1]))
+    trapezoid = resampled.trapezoid_areas() - trapezoid_area(result.gflops[chosen], result.accuracy[chosen])
+    dominated = resampled.dominated_areas(reference) - dominated_area(
+        result.gflops[chosen], result.accuracy[chosen], reference
+    )
+    return (
+        interval(trapezoid + trapezoid_area(result.gflops, result.accuracy)),
+        interval(dominated + dominated_area(result.gflops, result.accuracy, reference)),
+    )
+
+
+def _sweep_text(evaluated: Evaluated, scores: ExitScores, result: Sweep, report: dict[str, Any]) -> str:
+    exits = evaluated.outputs.num_exits
+    shown = np.arange(len(result))
+    if len(result) > _ROWS_SHOWN:  # evenly spaced in cost
+        targets = np.linspace(result.gflops[0], result.gflops[-1], _ROWS_SHOWN)
+        shown = np.unique([int(np.abs(result.gflops - target).argmin()) for target in targets])
+    rows = [
+        [
+            f"{result.thresholds[i]:.4g}",
+            f"{100 * result.accuracy[i]:.2f}",
+            f"{result.gflops[i]:.4f}",
+            *(f"{100 * share:.1f}" for share in result.exit_shares[i]),
+        ]
+        for i in shown
+    ]
+    shares = [f"{exit_name(index, exits)} (%)" for index in range(exits)]
+    unit = scores.criterion.unit
+    lines = [
+        evaluated.heading,
+        format_table([f"threshold ({unit})", "accuracy (%)", "GFLOPs", *shares], rows),
+    ]
+    if len(shown) < len(result):
+        lines.append(f"{len(shown)} of {len(result)} operating points are shown; {_sweep_name(evaluated)}.csv has all")
+    low, high = report["area_interval"]
+    lowest, highest = report["dominated_area_interval"]
+    lines += [
+        f"area under the points: {report['area']:.4f} % x GFLOPs ({low:.4f} to {high:.4f}); area dominated up to "
+        f"{report['reference_gflops']:.4f} GFLOPs: {report['dominated_area']:.4f} % x GFLOPs "
+        f"({lowest:.4f} to {highest:.4f}); 95 % intervals over images",
+        whether_it_pays(sweep_all(scores), evaluated, Advantage(**report["advantage"])),
+        f"an oracle that leaves at the first right exit: {100 * report['oracle']['accuracy']:.2f} % at "
+        f"{report['oracle']['gflops']:.4f} GFLOPs",
+        f"the plain network costs {evaluated.cost.plain_gflops:.4f} GFLOPs; "
+        f"table and picture: {evaluated.folder / _sweep_name(evaluated)}.csv, .json and .png",
+    ]
+    return "\n".join(lines)
+
+
+def _sweep_name(evaluated: Evaluated) -> str:
+    """`sweep`, or for another split than `val` a name of its own, so that neither overwrites the other."""
+    return "sweep" if evaluated.split.name == "val" else f"sweep-{evaluated.split.name}"

@@ -1,0 +1,90 @@
+"""The engine against its peers: ResNet-50, 200 classes, random weights, about half the images leave after layer1.
+
+Exits after layer1, layer2 and layer3 (`linear` heads), thresholds on the entropy: the median at the first, never at the
+others. `plain` is torchvision's network in float32; `plain_kept` the same with freed memory kept (memory.py), which the
+engine does on its own and no peer does; `careful` a float32 loop that compacts the survivors; `earlyon` the package,
+whole batches or single images; `published` the report's class, with its own dear heads. `b1` runs 16 images one by one.
+`--stay` lets no image leave; `--compiled` adds the engine's compiled stages, which takes minutes more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import contest
+import peers
+import torch
+from allocation import return_freed_memory
+from torch import Tensor
+
+from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.device.memory import keep_freed_memory
+from greenedge.exits.policy import ExitPolicy
+from greenedge.inference import Engine
+from greenedge.models.entropy import entropy
+from greenedge.models.multi_exit import build_network
+
+SINGLES = 16
+
+
+def main() -> None:
+    parser = contest.parser(__doc__, rounds=5)
+    parser.add_argument("--sizes", default="64,128", help="pixels a side")
+    parser.add_argument("--batches", default="1,64,256", help="images a batch")
+    parser.add_argument("--threads", type=int, help="of PyTorch; its own choice by default")
+    parser.add_argument("--stay", action="store_true", help="no image leaves early")
+    parser.add_argument("--compiled", action="store_true", help="time the compiled engine too")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    batches = [int(each) for each in options.batches.split(",")]
+    contests = []
+    for image_size in map(int, options.sizes.split(",")):
+        images = torch.randn(max(*batches, SINGLES), 3, image_size, image_size)
+        contenders = _contenders(images, image_size, stay=options.stay, compiled=options.compiled)
+        for batch in batches:
+            names = {name: f"{name}/{image_size}px/b{batch}" for name in contenders}
+            turns = {names[name]: partial(_run, run, images, batch) for name, run in contenders.items()}
+            memory = {
+                names[name]: keep_freed_memory if "engine" in name or "kept" in name else return_freed_memory
+                for name in contenders
+            }
+            contests.append(contest.alternate(turns, options.rounds, memory))
+    contest.report(*contests, as_json=options.json)
+
+
+def _contenders(
+    images: Tensor, image_size: int, *, stay: bool, compiled: bool
+) -> dict[str, Callable[[Tensor], object]]:
+    torch.manual_seed(0)
+    exits = tuple(ExitConfig(stage, Part("linear")) for stage in ("layer1", "layer2", "layer3"))
+    network = build_network(ModelConfig("resnet50", exits=exits), peers.CLASSES, image_size).eval()
+    with torch.inference_mode():
+        first = network.classify(0, network.advance(0, images))
+    thresholds = (0.0 if stay else float(entropy(first).median()), 0.0, 0.0)
+    plain = peers.plain()
+    contenders = {"plain": plain, "plain_kept": plain, "careful": peers.careful(network, thresholds)}
+    if not stay:
+        earlyon = peers.earlyon(images)
+        contenders |= {} if earlyon is None else {"earlyon": earlyon}
+        contenders["published"] = peers.published(images, image_size)
+    policy = ExitPolicy("entropy", thresholds)
+    engines = {"engine_float32": Engine(network, policy, precision="float32"), "engine_auto": Engine(network, policy)}
+    if compiled:
+        engines["engine_compiled"] = Engine(network, policy, compiled=True)
+    for engine in engines.values():
+        engine.tune()
+    return contenders | {name: engine.answer for name, engine in engines.items()}
+
+
+def _run(run: Callable[[Tensor], object], images: Tensor, batch: int) -> None:
+    if batch > 1:
+        run(images[:batch])
+        return
+    for image in images[:SINGLES].split(1):
+        run(image)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The report's eleven submitted points: one pass and arithmetic against one pass a point.
+
+ResNeXt-50 with the report's exits, seven thresholds at 64 px and four at 128 px, random weights and images.
+`one_pass_a_point` runs the report's class at each threshold; `greenedge` runs each network once (`collect_logits`) and
+sweeps.
+"""
+
+from __future__ import annotations
+
+import contest
+import numpy as np
+import torch
+from allocation import return_freed_memory
+
+from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.data.layouts import ClassInfo
+from greenedge.data.loader import InputTransform
+from greenedge.data.prepared import PreparedSplit
+from greenedge.device.memory import keep_freed_memory
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.outputs import ExitOutputs
+from greenedge.exits.sweep import score_outputs, sweep_thresholds
+from greenedge.inference.collect import collect_logits
+from greenedge.models.multi_exit import build_network
+from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
+
+THRESHOLDS = {64: (0, 0.63, 1.26, 2, 2.63, 3.26, 3.9), 128: (0, 0.63, 1.26, 2)}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def main() -> None:
+    parser = contest.parser(__doc__, rounds=3)
+    parser.add_argument("--images", type=int, default=250)
+    options = parser.parse_args()
+    random = np.random.default_rng(0)
+    count = options.images
+    classes = tuple(ClassInfo(str(index), str(index)) for index in range(200))
+    pixels = random.integers(0, 256, (count, 3, 64, 64), dtype=np.uint8)
+    split = PreparedSplit("val", pixels, random.integers(0, 200, count), np.arange(count), classes)
+    heads = tuple(ExitConfig(stage, Part("paper")) for stage in ("layer1", "layer3"))
+    networks = {size: build_network(ModelConfig("resnext50_32x4d", exits=heads), 200, size) for size in THRESHOLDS}
+    theirs = {64: EarlyExitCustomNet64("cpu").eval(), 128: EarlyExitCustomNet128("cpu").eval()}
+
+    def greenedge() -> None:
+        for size, thresholds in THRESHOLDS.items():
+            network = networks[size].to(memory_format=torch.channels_last)
+            logits = collect_logits(network, split, InputTransform(size, MEAN, STD, channels_last=True))
+            outputs = ExitOutputs(logits, split.labels, np.array([0.25, 0.56, 0.64]))
+            assert len(sweep_thresholds(score_outputs(outputs, CRITERIA["entropy"]), thresholds)) == len(thresholds)
+
+    def one_pass_a_point() -> None:
+        for size, thresholds in THRESHOLDS.items():
+            transform = InputTransform(size, MEAN, STD)
+            for threshold in thresholds:
+                theirs[size].T = threshold
+                with torch.inference_mode():
+                    for batch in torch.from_numpy(pixels).split(250):
+                        theirs[size](transform(batch))
+
+    contenders = {"greenedge": greenedge, "one_pass_a_point": one_pass_a_point}
+    memory = {"greenedge": keep_freed_memory, "one_pass_a_point": return_freed_memory}
+    contest.report(contest.alternate(contenders, options.rounds, memory), as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()

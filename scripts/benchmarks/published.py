@@ -1,0 +1,100 @@
+"""The engine against the report's own class on the real validation images, with the same weights and thresholds.
+
+`published` is `EarlyExitCustomNet64/128` in evaluation mode, float32, batches of 250, at one threshold after another;
+`engine_float32` and `engine_auto` stream the same batches. Predictions must be the same in float32 but for images
+within 1e-4 of the threshold; how many differ in bf16 is said.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import contest
+import numpy as np
+import torch
+from allocation import return_freed_memory
+from torch import Tensor
+
+from greenedge.data.prepared import open_prepared
+from greenedge.device.memory import keep_freed_memory
+from greenedge.exits.policy import shared_policy
+from greenedge.inference import Answers, Engine
+from greenedge.models.entropy import entropy
+from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
+from greenedge.workflows.build import build_transform, load_model
+
+BATCH = 250
+
+
+def main() -> None:
+    parser = contest.parser(__doc__, rounds=3)
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint with the report's exits and heads")
+    parser.add_argument("--data", type=Path, required=True, help="a prepared data set")
+    parser.add_argument("--thresholds", default="0.63,2,3.26", help="entropies in nats")
+    parser.add_argument("--images", type=int, default=10_000, help="first validation images")
+    options = parser.parse_args()
+    model = load_model(options.weights)
+    split = open_prepared(options.data).split("val")
+    pixels = torch.from_numpy(split.images[split.rows[: options.images]])
+    transform = build_transform(model.config.data, channels_last=False)
+    batches = [transform(batch) for batch in pixels.split(BATCH)]
+    network = model.network
+    theirs = published(network, resnext="resnext" in model.config.model.backbone)
+    contests = []
+    for threshold in map(float, options.thresholds.split(",")):
+        policy = shared_policy("entropy", threshold, 2)
+        engines = {f"engine_{p}/T{threshold:g}": Engine(network, policy, precision=p) for p in ("float32", "auto")}
+        for engine in engines.values():
+            engine.tune()
+        theirs.T = threshold
+        contenders = {f"published/T{threshold:g}": lambda: run_published(theirs, batches)}
+        contenders |= {name: lambda engine=engine: list(engine.stream(batches)) for name, engine in engines.items()}
+        memory = {n: return_freed_memory if "published" in n else keep_freed_memory for n in contenders}
+        contests.append(contest.alternate(contenders, options.rounds, memory))
+        expected = run_published(theirs, batches)
+        for name, engine in engines.items():
+            answers = list(engine.stream(batches))
+            compare(name, expected, answers, near_threshold(network, batches, threshold))
+    contest.report(*contests, images=len(pixels), as_json=options.json)
+
+
+def published(network: MultiExitNetwork, *, resnext: bool) -> torch.nn.Module:
+    """The report's class with the same weights."""
+    kind = EarlyExitCustomNet64 if network.image_size == 64 else EarlyExitCustomNet128
+    theirs = kind("cpu", resnext=resnext).eval()
+    backbone = network.backbone.state_dict()
+    theirs.exit3[2].load_state_dict({name: backbone.pop(f"fc.{name}") for name in ("weight", "bias")})
+    theirs.model.load_state_dict(backbone, strict=False)  # all but its own, unused fc
+    theirs.exit1.load_state_dict(network.heads[0].state_dict())
+    theirs.exit2.load_state_dict(network.heads[1].state_dict())
+    return theirs
+
+
+def run_published(theirs: torch.nn.Module, batches: list[Tensor]) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([theirs(batch) for batch in batches])
+
+
+def near_threshold(network: MultiExitNetwork, batches: list[Tensor], threshold: float) -> np.ndarray:
+    """Bool (N,): whose entropy at an early exit lies within 1e-4 of the threshold."""
+    with torch.inference_mode():
+        scores = torch.cat([torch.stack([entropy(each) for each in network(batch)[:2]], 1) for batch in batches])
+    return ((scores - threshold).abs() < 1e-4).any(dim=1).numpy()
+
+
+def compare(name: str, expected: Tensor, answers: list[Answers], near: np.ndarray) -> None:
+    predictions = torch.cat([each.predictions for each in answers])
+    exits = torch.cat([each.exits for each in answers]).bincount(minlength=3) / len(predictions)
+    differ = (predictions != expected).numpy()
+    shares = ", ".join(f"{100 * share:.1f}" for share in exits.tolist())
+    print(
+        f"{name}: {differ.sum()} of {len(differ)} predictions differ, {(differ & ~near).sum()} of them further than "
+        f"1e-4 from the threshold; leaving at the exits {shares} %",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from greenedge.cost.power import Meter, find_meter, total_joules
+
+
+@dataclass
+class Reading:
+    """As zeus' `Measurement`, recorded from different machines."""
+
+    gpu_energy: dict[int, float]
+    cpu_energy: dict[int, float] | None = None
+    dram_energy: dict[int, float] | None = None
+    soc_energy: object | None = None
+
+
+@dataclass
+class Jetson:
+    cpu_energy_mj: float | None = 700.0
+    gpu_energy_mj: float | None = 900.0
+    total_energy_mj: float | None = 2500.0
+
+
+@dataclass
+class Apple:
+    cpu_total_mj: int | None = 1500
+    efficiency_cores_mj: list[int] | None = None
+    dram_mj: int | None = 200
+    gpu_mj: int | None = 300
+    gpu_sram_mj: int | None = None
+    ane_mj: int | None = 0
+
+
+@pytest.mark.parametrize(
+    ("reading", "joules"),
+    [
+        (Reading({0: 12.5}), 12.5),
+        (Reading({0: 12.5, 1: 7.5}, {0: 30.0}, {0: 2.0}), 52.0),
+        (Reading({}, {0: 30.0, 1: 10.0}), 40.0),
+        (Reading({}, soc_energy=Jetson()), 2.5),  # its total holds its parts
+        (Reading({}, soc_energy=Apple()), 2.0),
+        (Reading({}), None),
+        (Reading({}, {}, {}), None),
+    ],
+)
+def test_the_parts_of_a_recorded_reading_are_added_up_in_joules(reading: Reading, joules: float | None) -> None:
+    assert total_joules(reading) == (None if joules is None else pytest.approx(joules))
+
+
+class Recorded:
+    """A monitor that replays readings."""
+
+    def __init__(self, readings: list[Reading]) -> None:
+        self.readings = readings
+        self.open: list[str] = []
+
+    def begin_window(self, name: str) -> None:
+        assert name not in self.open
+        self.open.append(name)
+
+    def end_window(self, name: str) -> Reading:
+        self.open.remove(name)
+        return self.readings.pop(0)
+
+
+def test_a_meter_runs_what_it_measures_once_and_closes_its_window() -> None:
+    monitor = Recorded([Reading({0: 3.0}), Reading({}), Reading({})])
+    ran: list[int] = []
+    assert Meter(monitor).joules(lambda: ran.append(1)) == 3.0
+    assert Meter(monitor).joules(lambda: ran.append(2)) is None
+    with pytest.raises(ZeroDivisionError):
+        Meter(monitor).joules(lambda: 1 / 0)
+    assert (ran, monitor.open) == ([1, 2], [])
+
+
+def fake_zeus(monkeypatch: pytest.MonkeyPatch, monitor: Any) -> None:
+    package, module = types.ModuleType("zeus"), types.ModuleType("zeus.monitor")
+    module.ZeusMonitor = monitor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "zeus", package)
+    monkeypatch.setitem(sys.modules, "zeus.monitor", module)
+
+
+def test_a_machine_with_a_meter_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_zeus(monkeypatch, lambda: Recorded([Reading({0: 0.1}), Reading({0: 5.0})]))
+    meter, sentence = find_meter()
+    assert meter is not None
+    assert meter.joules(lambda: None) == 5.0
+    assert sentence.startswith("joules are those of all metered parts")
+
+
+def test_a_machine_without_a_meter_gives_none_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_zeus(monkeypatch, lambda: Recorded([Reading({})]))
+    assert find_meter() == (None, "no energy was measured: this machine has no meter that zeus can read")
+
+    def broken() -> None:
+        raise RuntimeError("no permission")
+
+    fake_zeus(monkeypatch, broken)
+    assert find_meter() == (
+        None,
+        "no energy was measured: zeus cannot read this machine's meters (no permission)",
+    )
+
+
+def test_without_zeus_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *arguments: Any, **keywords: Any) -> Any:
+        if name.startswith("zeus"):
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert find_meter() == (None, "no energy was measured: it needs zeus (pip install 'greenedge[energy]')")

@@ -1,0 +1,79 @@
+"""Networks and policies that send images each way."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.policy import ExitPolicy
+from greenedge.models.multi_exit import MultiExitNetwork, build_network
+
+
+def random_network(
+    backbone: str, *after: str, size: int = 32, classes: int = 3, head: str = "light", seed: int = 3
+) -> MultiExitNetwork:
+    """Random weights, with statistics that make folding a batch norm matter."""
+    torch.manual_seed(seed)
+    exits = tuple(ExitConfig(name, Part(head)) for name in after)
+    network = build_network(ModelConfig(backbone, exits=exits), classes, size)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.1)
+    _spread(network.eval())
+    return network
+
+
+def _spread(network: MultiExitNetwork) -> None:
+    """Centres every exit's logits, so that images differ in what they are taken for."""
+    noise = torch.randn(32, 3, network.image_size, network.image_size)
+    linears = [[m for m in head.modules() if isinstance(m, nn.Linear)][-1] for head in network.heads]
+    linears.append([m for m in network.backbone.modules() if isinstance(m, nn.Linear)][-1])
+    with torch.no_grad():
+        for linear, logits in zip(linears, network(noise), strict=True):
+            spread = logits.std(dim=0)
+            linear.bias.sub_(logits.mean(dim=0)).div_(spread)
+            linear.weight.div_(spread[:, None])
+
+
+def all_logits(network: MultiExitNetwork, images: Tensor) -> Tensor:
+    """(E, N, C): what the network says at every exit, unrouted."""
+    with torch.inference_mode():
+        return torch.stack(network(images))
+
+
+def parting_policy(name: str, logits: Tensor, temperatures: tuple[float, ...] | None = None) -> ExitPolicy:
+    """A threshold in the widest gap near the middle of each early exit's scores, where rounding sways nobody."""
+    if name == "patience":
+        return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures)
+    rule = CRITERIA[name]
+    factors = temperatures or (1.0,) * len(logits)
+    scores = [rule.step(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
+    return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures)
+
+
+def _middle_gap(scores: Tensor) -> float:
+    values = scores.double().sort().values
+    third = len(values) // 3
+    middle = values[third : len(values) - third]
+    widest = int(middle.diff().argmax())
+    return float((middle[widest] + middle[widest + 1]) / 2)
+
+
+def route(logits: Tensor, policy: ExitPolicy) -> list[int]:
+    """Where each image leaves, one image at a time, by the rule as README states it."""
+    exits = []
+    for image in range(logits.shape[1]):
+        memory, taken = None, len(logits) - 1
+        for index, threshold in enumerate(policy.thresholds):
+            score, memory = policy.rule.step(logits[index, image : image + 1] / policy.temperature(index), memory)
+            if (score.item() < threshold) if policy.rule.leaves_below else (score.item() > threshold):
+                taken = index
+                break
+        exits.append(taken)
+    return exits

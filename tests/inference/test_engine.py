@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from greenedge.cost.flops import count_costs
+from greenedge.errors import DataError, UsageError
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.policy import ExitPolicy, shared_policy
+from greenedge.inference import Answers, Engine
+from greenedge.inference.flow import part
+from greenedge.inference.prepared import PreparedNetwork
+from greenedge.models.multi_exit import MultiExitNetwork
+from tests.inference.helpers import all_logits, parting_policy, random_network, route
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def network() -> MultiExitNetwork:
+    return random_network("resnet18", "layer1", "layer3")
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(23, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def logits(network: MultiExitNetwork, images: Tensor) -> Tensor:
+    return all_logits(network, images)
+
+
+def check(answers: Answers, logits: Tensor, policy: ExitPolicy, gflops: list[float]) -> None:
+    exits = route(logits, policy)
+    assert answers.exits.tolist() == exits
+    taken = logits[torch.tensor(exits), torch.arange(len(exits))]
+    torch.testing.assert_close(answers.logits, taken, rtol=1e-4, atol=1e-4)
+    assert answers.predictions.tolist() == taken.argmax(dim=1).tolist()
+    assert answers.gflops.tolist() == pytest.approx([gflops[index] for index in exits])
+    factors = torch.tensor([policy.temperature(index) for index in exits])
+    probabilities = (taken / factors[:, None]).softmax(dim=1).amax(dim=1)
+    torch.testing.assert_close(answers.confidence, probabilities, rtol=1e-3, atol=1e-4)
+
+
+def joined(answers: list[Answers]) -> Answers:
+    columns = ("predictions", "exits", "confidence", "scores", "gflops", "logits")
+    return Answers(*(torch.cat([getattr(each, column) for each in answers]) for column in columns))
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("temperatures", [None, (0.5, 2.0, 3.0)])
+def test_each_image_gets_what_routing_it_alone_gives(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str, temperatures: tuple[float, ...] | None
+) -> None:
+    policy = parting_policy(name, logits, temperatures)
+    answers = Engine(network, policy, precision="float32").answer(images)
+    gflops = [cost.gflops for cost in count_costs(network).exits]
+    check(answers, logits, policy, gflops)
+    assert len(set(answers.exits.tolist())) > 1
+    rule_scores = [  # of the exit where each image left, with the memory of those before
+        policy.rule.uncertainty((logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]).numpy())[e, i]
+        for i, e in enumerate(answers.exits.tolist())
+    ]
+    sign = 1 if policy.rule.leaves_below else -1
+    assert (sign * answers.scores).tolist() == pytest.approx(rule_scores, abs=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e9])
+def test_all_images_may_stay_to_the_end_or_leave_at_once(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, threshold: float
+) -> None:
+    policy = shared_policy("entropy", threshold, 2)
+    check(
+        Engine(network, policy, precision="float32").answer(images),
+        logits,
+        policy,
+        [cost.gflops for cost in count_costs(network).exits],
+    )
+
+
+@settings(max_examples=15)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) <= 23),
+    chunks=st.tuples(*[st.integers(1, 8)] * 4),
+    name=st.sampled_from(["entropy", "patience"]),
+)
+def test_streams_of_any_batches_in_any_chunks_give_the_same_answers_in_order(
+    network: MultiExitNetwork,
+    images: Tensor,
+    logits: Tensor,
+    sizes: list[int],
+    chunks: tuple[int, ...],
+    name: str,
+) -> None:
+    policy = parting_policy(name, logits)
+    engine = Engine(network, policy, precision="float32", chunks=chunks)
+    assert len(engine.network.stages) == len(chunks)
+    batches = images[: sum(sizes)].split(sizes)
+    answers = list(engine.stream(iter(batches)))
+    assert [len(each.exits) for each in answers] == sizes
+    count = sum(sizes)
+    check(joined(answers), logits[:, :count], policy, engine.network.gflops.tolist())
+
+
+def test_late_stages_pool_the_survivors_of_several_batches(
+    network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", chunks=(2, 4, 6, 8))
+    seen: list[tuple[int, int]] = []
+    run = PreparedNetwork.run
+
+    def noting(self: PreparedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        seen.append((index, len(features)))
+        return run(self, index, features)
+
+    monkeypatch.setattr(PreparedNetwork, "run", noting)
+    list(engine.stream(images[:16].split(2)))
+    assert {size for index, size in seen if index == 0} == {2}
+    assert [size for index, size in seen if index == 3] == [8, 8]
+    assert sum(size for index, size in seen if index == 2) == 16
+
+
+def test_what_left_is_not_run_on(network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32")
+    stages: set[int] = set()
+    run = PreparedNetwork.run
+    monkeypatch.setattr(
+        PreparedNetwork, "run", lambda self, index, features: (stages.add(index), run(self, index, features))[1]
+    )
+    engine.answer(images)
+    assert stages == {0}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "after", "head", "size"),
+    [
+        ("resnet50", ("layer1", "layer3"), "paper", 32),
+        ("resnext50_32x4d", ("layer2.1",), "light", 32),
+        ("efficientnet_b0", ("features.2", "features.5"), "linear", 32),
+        ("vgg11_bn", ("features.6",), "light", 32),
+        ("alexnet", ("features.2",), "linear", 64),
+        ("timm/tf_efficientnet_lite0", ("blocks.2", "blocks.4"), "light", 32),
+        ("timm/resnet26d", ("layer1",), "light", 32),
+    ],
+)
+def test_every_family_answers_as_unrouted(backbone: str, after: tuple[str, ...], head: str, size: int) -> None:
+    network = random_network(backbone, *after, head=head, size=size)
+    images = torch.randn(5, 3, size, size)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    logits = all_logits(network, images)
+    for threshold in (0.0, 1e9):
+        policy = shared_policy("entropy", threshold, len(after))
+        answers = Engine(network, policy, precision="float32").answer(images)
+        expected = logits[-1] if threshold == 0 else logits[0]
+        scale = expected.abs().max().clamp_min(1)
+        torch.testing.assert_close(answers.logits / scale, expected / scale, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_mode_of_the_network_does_not_matter_and_stays(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor
+) -> None:
+    training = copy.deepcopy(network).train()
+    answers = Engine(training, shared_policy("entropy", 0.0, 2), precision="float32").answer(images)
+    torch.testing.assert_close(answers.logits, logits[-1], rtol=1e-4, atol=1e-4)
+    assert training.training
+
+
+def test_bf16_answers_are_near(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
+    answers = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").answer(images)
+    assert answers.logits.dtype == torch.float32
+    difference = (answers.logits - logits[-1]).abs().max()
+    assert 0 < difference < 0.05 * logits[-1].abs().max()
+
+
+def test_the_host_waits_at_most_once_an_exit(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
+    """On a GPU each of these operators would wait for the device; chunks as a GPU has them."""
+    engine = Engine(network, parting_policy("entropy", logits), precision="float32", chunks=(1 << 30,) * 4)
+
+    class Waits(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = func.overloadpacket.__name__
+            self.count += name in ("nonzero", "_local_scalar_dense", "item", "is_nonzero", "equal", "masked_select")
+            return func(*args, **(kwargs or {}))
+
+    moved = []
+    original = Tensor.cpu
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "cpu", lambda self: (moved.append(self.shape), original(self))[1])
+        with Waits() as waits:
+            engine.answer(images)
+    # Two early exits decide; the third transfer brings the answers. What is counted besides is on the host's own copy.
+    assert len(moved) == 3
+    assert waits.count <= 1
+
+
+def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_cache: Path) -> None:
+    policy = shared_policy("entropy", 0.0, 2)
+    measured = Engine(network, policy, precision="float32").tune()
+    (kept,) = (own_cache / "greenedge").iterdir()
+    written = kept.stat().st_mtime_ns
+    again = Engine(network, policy, precision="float32")
+    assert again.chunks == measured
+    assert again.tune() == measured
+    assert kept.stat().st_mtime_ns == written
+    kept.write_text("{damaged")
+    assert len(Engine(network, policy, precision="float32").chunks) == 4
+
+
+@given(count=st.integers(0, 300), size=st.sampled_from([1, 4, 16, 64]))
+def test_waiting_images_are_parted_without_loss(count: int, size: int) -> None:
+    assert part(count, size, None, flush=False) == [size] * (count // size)
+    parts = part(count, size, None, flush=True)
+    assert sum(parts) == count
+    assert all(1 <= each <= 1.5 * size for each in parts)
+    assert not parts or max(parts) - min(parts) <= 1
+    sums = part(count, size, (1, 4, 16, 64), flush=True)
+    assert sum(sums) == count
+    assert set(sums) <= {each for each in (1, 4, 16, 64) if each <= size}
+
+
+def test_bad_batches_are_one_sentence(network: MultiExitNetwork, images: Tensor) -> None:
+    engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32")
+    shape = r"the engine takes normalised float images \(N, 3, 32, 32\), found "
+    with pytest.raises(UsageError, match=shape + r"float32 \(2, 3, 64, 64\)$"):
+        engine.answer(torch.zeros(2, 3, 64, 64))
+    with pytest.raises(UsageError, match=shape + r"uint8 \(2, 3, 32, 32\)$"):
+        engine.answer(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(UsageError, match=shape + r"float32 \(3, 32, 32\)$"):
+        engine.answer(torch.zeros(3, 32, 32))
+    with pytest.raises(DataError, match="a batch of no images was given"):
+        engine.answer(images[:0])
+    for value in (float("nan"), float("inf")):
+        broken = images.clone()
+        broken[4, 1, 2, 3] = value
+        with pytest.raises(DataError, match="image 4 of the batch holds pixels that are NaN or infinite"):
+            engine.answer(broken)
+    assert len(engine.answer(images).exits) == 23  # a refused batch leaves nothing behind
+
+
+def test_a_policy_for_another_number_of_exits_is_refused(network: MultiExitNetwork) -> None:
+    with pytest.raises(UsageError, match="the policy has 1 thresholds, the network has 2 early exits"):
+        Engine(network, ExitPolicy("entropy", (1.0,)))
+
+
+@pytest.mark.parametrize("chunks", [(4,), (4, 4, 0, 4), (4, 4, 4, 4, 4)])
+def test_chunks_must_be_one_number_a_stage(network: MultiExitNetwork, chunks: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="chunks must be 4 numbers of at least 1, one a stage, found"):
+        Engine(network, shared_policy("entropy", 0.0, 2), chunks=chunks)
+
+
+@pytest.mark.slow
+def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor
+) -> None:
+    policy = parting_policy("entropy", logits)
+    engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 4, 4, 4))
+    for count in (1, 2, 3, 5, 11, 23):
+        check(engine.answer(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())

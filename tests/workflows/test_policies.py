@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from greenedge.config import config_from_text
+from greenedge.data.layouts import ClassInfo
+from greenedge.errors import ConfigError, UsageError
+from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
+from greenedge.workflows.build import TrainedModel, build_model
+from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, network_identity
+
+RECIPE = """\
+data: {{path: unused, image_size: 32}}
+model:
+  backbone: resnet18
+  exits: [{exits}]
+train: {{epochs: 1}}
+sweep: {{criterion: margin}}
+"""
+
+
+def model(*after: str) -> TrainedModel:
+    exits = ", ".join(f"{{after: {block}, head: linear}}" for block in after)
+    config = config_from_text(RECIPE.format(exits=exits), "recipe")
+    classes = tuple(ClassInfo(name, name) for name in "abc")
+    return TrainedModel(build_model(config, 3), config, classes, epoch=1, stored_size=32)
+
+
+@pytest.fixture(scope="module")
+def two_exits() -> TrainedModel:
+    return model("layer1", "layer3")
+
+
+@pytest.fixture(scope="module")
+def no_exits() -> TrainedModel:
+    return model()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(b"any bytes")
+    return path
+
+
+def test_without_a_word_nothing_leaves_early_by_the_criterion_of_the_recipe(
+    two_exits: TrainedModel, weights: Path
+) -> None:
+    assert choose_policy(two_exits, weights, PolicyOptions()) == ExitPolicy("margin", (1.0, 1.0))
+
+
+@pytest.mark.parametrize("criterion", sorted(CRITERIA))
+def test_never_is_never_by_any_criterion(two_exits: TrainedModel, weights: Path, criterion: str) -> None:
+    policy = choose_policy(two_exits, weights, PolicyOptions(criterion=criterion))
+    assert policy == ExitPolicy(criterion, (CRITERIA[criterion].never,) * 2)
+
+
+def test_one_threshold_is_shared_and_two_are_each_exits_own(two_exits: TrainedModel, weights: Path) -> None:
+    for thresholds, expected in [((0.25,), (0.25, 0.25)), ((0.25, 0.75), (0.25, 0.75)), ((0.0,), (0.0, 0.0))]:
+        options = PolicyOptions(thresholds=thresholds, criterion="entropy")
+        assert choose_policy(two_exits, weights, options) == ExitPolicy("entropy", expected)
+
+
+def test_a_number_of_thresholds_that_does_not_fit_is_refused(two_exits: TrainedModel, weights: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_policy(two_exits, weights, PolicyOptions(thresholds=(1, 2, 3)))
+    assert str(caught.value) == (
+        "3 thresholds were given; the network has 2 early exits, so give one for all, or one for each"
+    )
+
+
+def test_a_network_without_early_exits_has_nothing_to_decide(no_exits: TrainedModel, weights: Path) -> None:
+    for thresholds in (None, (0.5,)):
+        policy = choose_policy(no_exits, weights, PolicyOptions(thresholds=thresholds))
+        assert policy == ExitPolicy("margin", ())
+    with pytest.raises(UsageError, match="2 thresholds were given; the network has 0 early exits"):
+        choose_policy(no_exits, weights, PolicyOptions(thresholds=(0.5, 0.5)))
+
+
+def test_an_unknown_criterion_is_refused(two_exits: TrainedModel, weights: Path) -> None:
+    for thresholds in (None, (1.0,), (1.0, 2.0)):
+        with pytest.raises(ConfigError, match="there is no 'entropie'; did you mean 'entropy'"):
+            choose_policy(two_exits, weights, PolicyOptions(thresholds=thresholds, criterion="entropie"))
+
+
+def test_a_network_is_known_by_its_exits_and_its_file(two_exits: TrainedModel, weights: Path) -> None:
+    exits, digest = network_identity(two_exits, weights)
+    assert exits == ("layer1.1", "layer3.1", "layer4.1")
+    assert digest == hashlib.sha256(b"any bytes").hexdigest()
+
+
+def test_a_file_says_all_of_it(two_exits: TrainedModel, weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    policy = ExitPolicy("entropy", (0.5, 1 / 3), (1.5, 2.5, 0.1))
+    exits, digest = network_identity(two_exits, weights)
+    for known_weights in (digest, ""):
+        write_policy(path, SavedPolicy(policy, exits, known_weights))
+        assert choose_policy(two_exits, weights, PolicyOptions(policy=path)) == policy
+
+
+@pytest.mark.parametrize(
+    "more", [{"thresholds": (0.5,)}, {"criterion": "entropy"}, {"thresholds": (1.0, 2.0), "criterion": "margin"}]
+)
+def test_nothing_else_may_be_said_beside_a_file(
+    two_exits: TrainedModel, weights: Path, tmp_path: Path, more: dict[str, object]
+) -> None:
+    exits, digest = network_identity(two_exits, weights)
+    write_policy(tmp_path / "policy.json", SavedPolicy(ExitPolicy("margin", (0.5, 0.5)), exits, digest))
+    with pytest.raises(UsageError, match="--policy says criterion and thresholds itself"):
+        choose_policy(two_exits, weights, PolicyOptions(tmp_path / "policy.json", **more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("exits", "digest", "thresholds", "words"),
+    [
+        (("layer1.1", "layer4.1"), None, (0.5,), "has 1 thresholds, the network has 2 early exits; tune again"),
+        (
+            ("layer2.1", "layer3.1", "layer4.1"),
+            None,
+            (0.5, 0.5),
+            "is for a network with exits after layer2.1, layer3.1, layer4.1, not layer1.1, layer3.1, layer4.1",
+        ),
+        (None, "0" * 64, (0.5, 0.5), "was chosen for other weights of this network; tune again"),
+    ],
+)
+def test_the_policy_of_another_network_is_refused(
+    two_exits: TrainedModel,
+    weights: Path,
+    tmp_path: Path,
+    exits: tuple[str, ...] | None,
+    digest: str | None,
+    thresholds: tuple[float, ...],
+    words: str,
+) -> None:
+    own_exits, own_digest = network_identity(two_exits, weights)
+    path = tmp_path / "policy.json"
+    write_policy(path, SavedPolicy(ExitPolicy("margin", thresholds), exits or own_exits, digest or own_digest))
+    with pytest.raises(UsageError, match=re.escape(f"{path}: {words}")):
+        choose_policy(two_exits, weights, PolicyOptions(policy=path))
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (ExitPolicy("entropy", (1.26, 1.26)), "entropy threshold 1.26 (nats)"),
+        (ExitPolicy("entropy", (1.23456, 0.9)), "entropy thresholds 1.235, 0.9 (nats)"),
+        (ExitPolicy("entropy", (0.9, 1.2, 0.9)), "entropy thresholds 0.9, 1.2, 0.9 (nats)"),
+        (ExitPolicy("max_probability", (0.75,)), "max_probability threshold 0.75 (probability)"),
+        (ExitPolicy("entropy", ()), "entropy threshold 0 (nats)"),
+        (
+            ExitPolicy("margin", (0.5, 0.25), (1.5, 2.0, 0.75)),
+            "margin thresholds 0.5, 0.25 (probability), temperatures 1.5, 2, 0.75",
+        ),
+    ],
+)
+def test_a_policy_is_described_in_words(policy: ExitPolicy, text: str) -> None:
+    assert describe_policy(policy) == text
