@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,6 +44,29 @@ def cheapest_reaching(front: Frontier, min_accuracy: float) -> int:
             f"{100 * front.accuracy[-1]:.2f} % at {front.gflops[-1]:.4f} GFLOPs"
         )
     return int(reaching[0])
+
+
+def centred(scores: ExitScores, thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Thresholds that route these images in the same way, each halfway between the images it parts.
+
+    A frontier's thresholds are images' own scores, where another machine's rounding could send that image elsewhere.
+
+    Args:
+        scores: of the images that the thresholds were found on.
+        thresholds: of each early exit.
+    """
+    rule = scores.criterion
+    reached = np.ones(scores.correct.shape[1], dtype=bool)
+    found = []
+    for uncertainty, threshold in zip(scores.uncertainty, thresholds, strict=True):
+        limit = rule.limit(threshold)
+        leaves = uncertainty < limit
+        gone, stay = uncertainty[reached & leaves], uncertainty[reached & ~leaves]
+        if len(gone) and len(stay):
+            limit = (float(gone.max()) + float(stay.min())) / 2
+        found.append(rule.limit(limit))  # turning the sign twice gives the threshold back
+        reached &= ~(uncertainty < limit)
+    return tuple(found)
 
 
 def risk_controlled(

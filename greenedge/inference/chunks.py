@@ -93,7 +93,7 @@ def _seconds_an_image(module: nn.Module, shape: tuple[int, int, int], item_type:
     features = features.contiguous(memory_format=torch.channels_last)
     turns = -(-_TIMED_IMAGES // size)
     rounds = []
-    with torch.inference_mode():
+    with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
         module(features)
         for _ in range(_ROUNDS):
             started = time.perf_counter()

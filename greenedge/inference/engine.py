@@ -36,7 +36,7 @@ class Engine:
         network: in any mode; it is not changed, and later changes to it are not seen.
         policy: a criterion, a threshold for each early exit, temperatures.
         precision: `float32`, `bf16`, or `auto`: bf16 where this machine is faster in it.
-        compiled: run the stages through `torch.compile` with frozen weights; the first batches take minutes.
+        compiled: put the stages through `torch.compile` with frozen weights, here and now; that takes minutes.
         chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a guess.
 
     Attributes:
@@ -45,6 +45,7 @@ class Engine:
 
     Raises:
         UsageError: the policy, or `chunks`, does not fit the network.
+        InstallationError: it is to be compiled, and no compiler works.
     """
 
     def __init__(

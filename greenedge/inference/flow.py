@@ -87,8 +87,11 @@ class Flow:
         self.open: deque[_Open] = deque()
         self.taken = 0
 
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
     def take(self, images: Tensor) -> None:
         """Lets a batch wait for the first stage."""
+        images = images.clone() if images.is_inference() else images
         finite = torch.isfinite(images.flatten(1).sum(dim=1, dtype=torch.float32))
         self.open.append(_Open(self.taken, len(images), finite))
         places = np.arange(self.taken, self.taken + len(images))
@@ -96,6 +99,8 @@ class Flow:
         features = images.to(dtype=self.network.dtype, memory_format=torch.channels_last)
         self.waiting[0].append(_Piece(features, places, None))
 
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
     def advance(self, *, flush: bool) -> None:
         """Runs every stage that has enough waiting for it; with `flush`, whatever waits."""
         for index, waiting in enumerate(self.waiting):
@@ -115,20 +120,19 @@ class Flow:
             self.waiting[index + 1].append(_Piece(features, piece.places, piece.memory))
             return
         policy = self.policy
-        with torch.inference_mode():
-            scores, memory = policy.rule.step(logits / policy.temperature(exit_index), piece.memory)
-            if index == len(self.network.stages) - 1:
-                self._leave(piece.places, logits, scores, exit_index)
-                return
-            leaves = policy.rule.leaves(scores, policy.thresholds[exit_index]).cpu().numpy()
-            if leaves.all():
-                self._leave(piece.places, logits, scores, exit_index)
-                return
-            if leaves.any():
-                gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
-                self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
-                features = features.index_select(0, stay)
-                memory = None if memory is None else memory[stay]
+        scores, memory = policy.rule.step(logits / policy.temperature(exit_index), piece.memory)
+        if index == len(self.network.stages) - 1:
+            self._leave(piece.places, logits, scores, exit_index)
+            return
+        leaves = policy.rule.leaves(scores, policy.thresholds[exit_index]).cpu().numpy()
+        if leaves.all():
+            self._leave(piece.places, logits, scores, exit_index)
+            return
+        if leaves.any():
+            gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
+            self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
+            features = features.index_select(0, stay)
+            memory = None if memory is None else memory[stay]
         self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], memory))
 
     def _leave(self, places: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:

@@ -15,21 +15,29 @@ from torch import Tensor, nn
 class PackedConv2d(nn.Module):
     """A convolution of constant weights on a CPU.
 
+    The weights are packed twice, for single images and for batches: oneDNN may want another order for each, and sorts
+    them anew where it gets the wrong one, at up to six times the cost.
+
     Args:
         conv: zero-padded, in evaluation mode, float32 or bfloat16.
-        input_shape: (N, C, H, W) that the weights are packed for; other N are computed as well.
+        input_shape: (N, C, H, W) of a usual batch; other N are computed as well.
     """
 
     def __init__(self, conv: nn.Conv2d, input_shape: list[int]) -> None:
         super().__init__()
         self.geometry = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
-        packed = _operators()._reorder_convolution_weight(conv.weight.detach(), *self.geometry, input_shape)
-        self.packed: Tensor = packed  # in oneDNN's own layout, which no state dict can hold
+        shapes = ([1, *input_shape[1:]], [max(2, input_shape[0]), *input_shape[1:]])
+        # In oneDNN's own layout, which no state dict can hold.
+        self.single, self.batched = (
+            cast(Tensor, _operators()._reorder_convolution_weight(conv.weight.detach(), *self.geometry, shape))
+            for shape in shapes
+        )
         self.bias = None if conv.bias is None else conv.bias.detach()
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H', W')."""
-        result = _operators()._convolution_pointwise(images, self.packed, self.bias, *self.geometry, "none", [], "")
+        packed = self.single if len(images) == 1 else self.batched
+        result = _operators()._convolution_pointwise(images, packed, self.bias, *self.geometry, "none", [], "")
         return cast(Tensor, result)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from greenedge.cost.flops import count_costs
 from greenedge.device.precision import choose_autocast
+from greenedge.errors import InstallationError
 from greenedge.inference.chunks import guess_chunks
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
@@ -20,7 +21,7 @@ from greenedge.models.multi_exit import MultiExitNetwork
 Precision = Literal["auto", "float32", "bf16"]
 
 # A compiled stage has one program for each of these numbers of images, and every batch is a sum of them.
-_COMPILED_SIZES = (1, 4, 16, 64)
+_COMPILED_SIZES = (1, 4, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class PreparedNetwork:
     sizes: tuple[int, ...] | None
     identity: str
 
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()  # compiled code would be made anew for inference tensors
     def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features to hand on and logits, if an exit is there, of one stage."""
-        with torch.inference_mode():
-            found: tuple[Tensor, Tensor | None] = self.modules[index](features)
+        found: tuple[Tensor, Tensor | None] = self.modules[index](features)
         return found
 
 
@@ -69,11 +71,14 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
     stages = cut_stages(own)
     parameters = [sum(parameter.numel() for parameter in stage.module.parameters()) for stage in stages]
     identity = repr([(stage.name, stage.input_shape, count) for stage, count in zip(stages, parameters, strict=True)])
-    if not compiled and device.type == "cpu" and can_pack():
+    modules: list[nn.Module] = [stage.module for stage in stages]
+    if compiled:
+        modules = _compiled(stages, device, dtype)
+    elif device.type == "cpu" and can_pack():
         _pack(stages, dtype)
     return PreparedNetwork(
         stages=tuple(stages),
-        modules=tuple(_compiled(stage.module) if compiled else stage.module for stage in stages),
+        modules=tuple(modules),
         device=device,
         dtype=dtype,
         gflops=torch.tensor([cost.gflops for cost in costs], dtype=torch.float64),
@@ -90,5 +95,32 @@ def _pack(stages: list[PlacedStage], dtype: torch.dtype) -> None:
             pack_convolutions(stage.module, features.contiguous(memory_format=torch.channels_last))
 
 
-def _compiled(stage: nn.Module) -> nn.Module:
-    return cast(nn.Module, torch.compile(stage, dynamic=False, options={"freezing": True}))
+def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
+    """The stages compiled with frozen weights, for every number of images that they may be given later.
+
+    Raises:
+        InstallationError: there is no compiler that works.
+    """
+    from torch._dynamo import config as dynamo_config
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor import config as inductor_config
+
+    # All stages share the code of `Stage.forward`, to which dynamo's limit applies; beyond it nothing is compiled.
+    enough = 2 * len(stages) * len(_COMPILED_SIZES)
+    dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, enough)
+    made = []
+    # As an option of torch.compile, "freezing" does not reach all that reads it.
+    with inductor_config.patch(freezing=True), torch.inference_mode(mode=False), torch.no_grad():
+        for stage in stages:
+            module = cast(nn.Module, torch.compile(stage.module, dynamic=False))
+            for size in _COMPILED_SIZES:
+                features = torch.zeros(size, *stage.input_shape, dtype=dtype, device=device)
+                try:
+                    module(features.contiguous(memory_format=torch.channels_last))
+                except (TorchDynamoException, RuntimeError) as error:
+                    reason = str(error).strip().split("\n")[0]
+                    raise InstallationError(
+                        f"the stages cannot be compiled here ({reason}); run without compiling"
+                    ) from error
+            made.append(module)
+    return made

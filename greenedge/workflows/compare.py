@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from greenedge.workflows.report import Report
 BEST = "best.safetensors"
 _POINTS = 101
 _COSTS = 240
+_ROUNDING = 1e-6  # of float32 means over images
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def compare(
     compared = [_resampled(name, each, criterion, shares) for name, each in zip(names, evaluated, strict=True)]
     reference = max(float(run.evaluated.outputs.gflops[-1]) for run in compared)
     records = [_record(run, reference) for run in compared]
+    by_name = {record["run"]: record for record in records}
     pairs = [
-        _pair(first, second, reference) for place, first in enumerate(compared) for second in compared[place + 1 :]
+        _pair(first, second, by_name, reference)
+        for place, first in enumerate(compared)
+        for second in compared[place + 1 :]
     ]
     result = {
         "split": split,
@@ -133,8 +137,8 @@ def _record(run: _Run, reference: float) -> dict[str, Any]:
     }
 
 
-def _pair(first: _Run, second: _Run, reference: float) -> dict[str, Any]:
-    """First less second, on the same resamples."""
+def _pair(first: _Run, second: _Run, records: Mapping[str, dict[str, Any]], reference: float) -> dict[str, Any]:
+    """First less second, with intervals over the same resamples."""
     found: dict[str, Any] = {"first": first.name, "second": second.name}
     for key, differences in (
         ("accuracy", first.final - second.final),
@@ -143,9 +147,10 @@ def _pair(first: _Run, second: _Run, reference: float) -> dict[str, Any]:
             first.resampled.dominated_areas(reference) - second.resampled.dominated_areas(reference),
         ),
     ):
-        found[key] = float(differences.mean())
+        found[key] = records[first.name][key] - records[second.name][key]
         found[f"{key}_interval"] = _ends(interval(differences))
-        found[f"{key}_first_is_better"] = float((differences > 0).mean() + (differences == 0).mean() / 2)
+        equal = np.abs(differences) < _ROUNDING
+        found[f"{key}_first_is_better"] = float((differences[~equal] > 0).sum() + equal.sum() / 2) / len(differences)
     return found
 
 

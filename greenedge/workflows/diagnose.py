@@ -80,9 +80,9 @@ def diagnose(
             "by_class": classes,
         },
     }
-    folder = evaluated.folder
-    write_json(folder / "diagnose.json", result)
-    write_csv(folder / "overthinking.csv", list(classes[0]), [list(each.values()) for each in classes])
+    folder, suffix = evaluated.folder, _suffix(evaluated)
+    write_json(folder / f"diagnose{suffix}.json", result)
+    write_csv(folder / f"overthinking{suffix}.csv", list(classes[0]), [list(each.values()) for each in classes])
     picture = _draw(evaluated, lost)
     return Report(_text(evaluated, result, exits, picture), result)
 
@@ -124,9 +124,10 @@ def _by_class(evaluated: Evaluated, lost: Overthinking) -> list[dict[str, Any]]:
 
 def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
     """The surest of the lost images; None where there are none."""
+    path = evaluated.folder / f"overthinking{_suffix(evaluated)}.png"
     if not len(lost.images):
+        path.unlink(missing_ok=True)  # an earlier one would show other images
         return None
-    path = evaluated.folder / "overthinking.png"
     split, classes = evaluated.split, evaluated.model.classes
     examples = [
         Example(
@@ -139,6 +140,11 @@ def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
     ]
     draw_examples(examples, path)
     return path
+
+
+def _suffix(evaluated: Evaluated) -> str:
+    """Nothing for `val`; other splits have files of their own."""
+    return "" if evaluated.split.name == "val" else f"-{evaluated.split.name}"
 
 
 def _text(evaluated: Evaluated, result: dict[str, Any], exits: list[_ExitTrust], picture: Path | None) -> str:
@@ -166,5 +172,5 @@ def _text(evaluated: Evaluated, result: dict[str, Any], exits: list[_ExitTrust],
         worst = [each for each in over["by_class"] if each["right_early_wrong_late"]][:_CLASSES_SHOWN]
         table = [[each["class"], each["name"], each["images"], each["right_early_wrong_late"]] for each in worst]
         lines.append(format_table(["class", "name", "images", "right early, wrong late"], table))
-        lines.append(f"all classes: {evaluated.folder / 'overthinking.csv'}; the surest of them: {picture}")
+        lines.append(f"all classes: {picture.with_suffix('.csv')}; the surest of the images: {picture}")
     return "\n".join(lines)

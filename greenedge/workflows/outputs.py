@@ -101,7 +101,7 @@ def run_once(
     if len(split) == 0:
         raise DataError(
             f"the {split_name} split is empty: the recipe set data.calibration_per_class = "
-            f"{config.data.calibration_per_class}; choose another split"
+            f"{config.data.calibration_per_class}; choose other images"
         )
     cost = count_costs(model.network)
     folder = out or weights.parent

@@ -42,6 +42,8 @@ def choose_policy(model: TrainedModel, weights: Path, options: PolicyOptions) ->
     thresholds = options.thresholds
     if thresholds is None or len(thresholds) == 1:
         return shared_policy(criterion, None if thresholds is None else thresholds[0], early_exits)
+    if early_exits == 0:
+        raise UsageError(f"{len(thresholds)} thresholds were given; the network has no early exit that could use them")
     if len(thresholds) != early_exits:
         raise UsageError(
             f"{len(thresholds)} thresholds were given; the network has {early_exits} early exits, so give one for all, "

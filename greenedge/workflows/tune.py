@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from greenedge.errors import UsageError
-from greenedge.exits.bootstrap import Interval, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import interval, resample_points, resample_shares
 from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs
-from greenedge.exits.tuning import best_within, cheapest_reaching, risk_controlled
+from greenedge.exits.tuning import best_within, centred, cheapest_reaching, risk_controlled
 from greenedge.files import write_json
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.tables import format_table
@@ -26,6 +26,7 @@ from greenedge.workflows.policies import describe_policy, network_identity
 from greenedge.workflows.report import Report
 
 POLICY = "policy.json"
+_POINTS_DRAWN = 200
 _KINDS = {"per-exit": pareto_frontier, "shared": shared_frontier}
 
 
@@ -71,6 +72,16 @@ class Goal:
 
 
 @dataclass(frozen=True)
+class _Candidate:
+    """A policy of one kind: the front it was taken from, and what it does."""
+
+    front: Frontier
+    policy: ExitPolicy
+    chosen_on: OperatingPoint
+    val: OperatingPoint
+
+
+@dataclass(frozen=True)
 class TuneOptions:
     """How a policy is chosen.
 
@@ -105,59 +116,47 @@ def tune(
         GreenedgeError: the checkpoint, the data or the options cannot be used, or no thresholds reach the goal.
     """
     path = out or weights.parent / POLICY
-    known = run_once(weights, data, options.choose_on, path.parent, say)
+    known = run_once(weights, data, options.choose_on, None, say)
     if known.outputs.num_exits == 1:
         raise UsageError(f"{weights}: the network has no early exit, so there is nothing to tune")
-    shown = known if options.choose_on == "val" else run_once(weights, data, "val", path.parent, say)
+    shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say)
     criterion = options.criterion or known.model.config.sweep.criterion
+    rule = find_criterion(criterion)
     temperatures = fit_temperatures(known.outputs) if options.temperatures else None
-    scores, shown_scores = (
-        score_outputs(each.outputs, find_criterion(criterion), temperatures) for each in (known, shown)
-    )
-    fronts = {kind: front(scores) for kind, front in _KINDS.items()}
-    policies = {
-        kind: ExitPolicy(criterion, _choose(scores, fronts[kind], options.goal, shared=kind == "shared"), temperatures)
-        for kind in _KINDS
-    }
+    scores, shown_scores = (score_outputs(each.outputs, rule, temperatures) for each in (known, shown))
+    candidates = {}
+    for kind, find_front in _KINDS.items():
+        front = find_front(scores)
+        thresholds = _choose(scores, front, options.goal, shared=kind == "shared")
+        candidates[kind] = _Candidate(
+            front=front,
+            policy=ExitPolicy(criterion, thresholds, temperatures),
+            chosen_on=scores.operating_point(thresholds),
+            val=shown_scores.operating_point(thresholds),
+        )
     chosen = "shared" if options.shared else "per-exit"
-    points = {
-        kind: (scores.operating_point(policy.thresholds), shown_scores.operating_point(policy.thresholds))
-        for kind, policy in policies.items()
-    }
-    gain, cost = _difference(shown_scores, policies)
-    result: dict[str, Any] = {
+    result = {
         "goal": dataclasses.asdict(options.goal),
         "chosen": chosen,
         "choose_on": options.choose_on,
-        "policies": {
-            kind: {
-                **dataclasses.asdict(policies[kind]),
-                **{
-                    name: {"accuracy": point.accuracy, "gflops": point.gflops, "exit_shares": list(point.exit_shares)}
-                    for name, point in zip(("chosen_on", "val"), points[kind], strict=True)
-                },
-            }
-            for kind in _KINDS
-        },
-        "per_exit_less_shared": {
-            "accuracy": points["per-exit"][1].accuracy - points["shared"][1].accuracy,
-            "accuracy_interval": [gain.low, gain.high],
-            "gflops": points["per-exit"][1].gflops - points["shared"][1].gflops,
-            "gflops_interval": [cost.low, cost.high],
-        },
+        "policies": {kind: _as_json(candidate) for kind, candidate in candidates.items()},
+        "per_exit_less_shared": _difference(shown_scores, candidates),
     }
     exits, digest = network_identity(known.model, weights)
-    how = {"goal": str(options.goal), "kind": chosen, "choose_on": options.choose_on, "images": len(known.split)}
-    saved = SavedPolicy(
-        policies[chosen],
-        exits,
-        digest,
-        {**how, "accuracy": points[chosen][0].accuracy, "gflops": points[chosen][0].gflops},
-    )
-    write_policy(path, saved)
+    how = {
+        "goal": str(options.goal),
+        "kind": chosen,
+        "choose_on": options.choose_on,
+        "images": len(known.split),
+        "accuracy": candidates[chosen].chosen_on.accuracy,
+        "gflops": candidates[chosen].chosen_on.gflops,
+    }
     write_json(path.with_name(f"{path.stem}-tuning.json"), result)
-    _draw(known, shown, shown_scores, fronts, points, path.with_name(f"{path.stem}-tuning.png"))
-    return Report(_text(known, path, options, policies, points, gain, result), {"policy": str(path), **result})
+    picture = path.with_name(f"{path.stem}-tuning.png")
+    _draw((known, shown), shown_scores, candidates, picture)
+    write_policy(path, SavedPolicy(candidates[chosen].policy, exits, digest, how))  # last: it stands for all of it
+    lines = [*_lines(known, options, candidates, result), f"policy ({chosen}): {path}; picture: {picture}"]
+    return Report("\n".join(lines), {"policy": str(path), **result})
 
 
 def _choose(scores: ExitScores, front: Frontier, goal: Goal, *, shared: bool) -> tuple[float, ...]:
@@ -167,78 +166,84 @@ def _choose(scores: ExitScores, front: Frontier, goal: Goal, *, shared: bool) ->
         place = best_within(front, goal.budget_gflops)
     else:
         place = cheapest_reaching(front, goal.min_accuracy or 0.0)
-    return tuple(front.thresholds[place].tolist())
+    thresholds = front.thresholds[place].tolist()
+    return tuple(thresholds) if shared else centred(scores, thresholds)
 
 
-def _difference(scores: ExitScores, policies: dict[str, ExitPolicy]) -> tuple[Interval, Interval]:
-    """95 % intervals of per-exit less shared, on the same resamples: accuracy and cost."""
-    thresholds = [policies[kind].thresholds for kind in ("per-exit", "shared")]
+def _difference(scores: ExitScores, candidates: Mapping[str, _Candidate]) -> dict[str, Any]:
+    """Per-exit less shared on the validation images, with 95 % intervals over the same resamples."""
+    first, second = candidates["per-exit"], candidates["shared"]
+    thresholds = [first.policy.thresholds, second.policy.thresholds]
     resampled = resample_points(scores, thresholds, resample_shares(scores.correct.shape[1]))
-    return (
-        interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1]),
-        interval(resampled.gflops[:, 0] - resampled.gflops[:, 1]),
-    )
+    accuracy = interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1])
+    gflops = interval(resampled.gflops[:, 0] - resampled.gflops[:, 1])
+    return {
+        "accuracy": first.val.accuracy - second.val.accuracy,
+        "accuracy_interval": [accuracy.low, accuracy.high],
+        "gflops": first.val.gflops - second.val.gflops,
+        "gflops_interval": [gflops.low, gflops.high],
+    }
+
+
+def _as_json(candidate: _Candidate) -> dict[str, Any]:
+    points = {"chosen_on": candidate.chosen_on, "val": candidate.val}
+    return {
+        **dataclasses.asdict(candidate.policy),
+        **{
+            name: {"accuracy": point.accuracy, "gflops": point.gflops, "exit_shares": list(point.exit_shares)}
+            for name, point in points.items()
+        },
+    }
 
 
 def _draw(
-    known: Evaluated,
-    shown: Evaluated,
-    shown_scores: ExitScores,
-    fronts: dict[str, Frontier],
-    points: dict[str, tuple[OperatingPoint, OperatingPoint]],
-    path: Path,
+    where: tuple[Evaluated, Evaluated], scores: ExitScores, candidates: Mapping[str, _Candidate], path: Path
 ) -> None:
-    """The fronts on the images they were chosen on, and what the same thresholds do on the validation images."""
-    curves = {}
-    for kind, front in fronts.items():
-        curves[f"{kind}, {known.split.name}"] = (front.gflops, front.accuracy)
-        if shown is not known:
-            rows = np.unique(np.linspace(0, len(front) - 1, 200).round().astype(np.int64))
-            there = [shown_scores.operating_point(row) for row in front.thresholds[rows].tolist()]
-            curves[f"{kind}, {shown.split.name}"] = (
-                np.array([point.gflops for point in there]),
-                np.array([point.accuracy for point in there]),
-            )
-    marks = [
-        ChosenPoint(f"{kind}, {where.split.name}", point.gflops, point.accuracy)
-        for kind in points
-        for where, point in zip((known, shown), points[kind], strict=True)
-        if where is known or shown is not known
-    ]
+    """The fronts on the images they were chosen on, and what the same thresholds do on the validation images.
+
+    Args:
+        where: the network on the images chosen on, and on the validation images.
+        scores: on the validation images.
+        candidates: by kind.
+        path: the PNG to write.
+    """
+    known, shown = where
+    curves, marks = {}, []
+    for kind, each in candidates.items():
+        name = f"{kind}, {known.split.name}"
+        curves[name] = (each.front.gflops, each.front.accuracy)
+        marks.append(ChosenPoint(name, each.chosen_on.gflops, each.chosen_on.accuracy))
+        if shown is known:
+            continue
+        name = f"{kind}, {shown.split.name}"
+        rows = np.unique(np.linspace(0, len(each.front) - 1, _POINTS_DRAWN).round().astype(np.int64))
+        points = [scores.operating_point(row) for row in each.front.thresholds[rows].tolist()]
+        curves[name] = (np.array([p.gflops for p in points]), np.array([p.accuracy for p in points]))
+        marks.append(ChosenPoint(name, each.val.gflops, each.val.accuracy))
     draw_frontiers(curves, marks, shown.heading.partition(";")[0], path)
 
 
-def _text(
-    known: Evaluated,
-    path: Path,
-    options: TuneOptions,
-    policies: dict[str, ExitPolicy],
-    points: dict[str, tuple[OperatingPoint, OperatingPoint]],
-    gain: Interval,
-    result: dict[str, Any],
-) -> str:
-    rows = []
-    for kind, (there, val) in points.items():
-        row = [
-            kind,
-            f"{100 * there.accuracy:.2f}",
-            f"{there.gflops:.4f}",
-            f"{100 * val.accuracy:.2f}",
-            f"{val.gflops:.4f}",
-        ]
-        rows.append([*row, *(f"{100 * share:.1f}" for share in val.exit_shares)])
+def _lines(
+    known: Evaluated, options: TuneOptions, candidates: Mapping[str, _Candidate], result: dict[str, Any]
+) -> list[str]:
     on = options.choose_on
+    rows = []
+    for kind, each in candidates.items():
+        points = {on: each.chosen_on, "val": each.val}  # one column where both are the same images
+        numbers = [text for p in points.values() for text in (f"{100 * p.accuracy:.2f}", f"{p.gflops:.4f}")]
+        rows.append([kind, *numbers, *(f"{100 * share:.1f}" for share in each.val.exit_shares)])
+    units = [f"{split} {unit}" for split in dict.fromkeys((on, "val")) for unit in ("(%)", "GFLOPs")]
     shares = [f"{label.partition(',')[0]} (%)" for label in known.exit_labels]
-    headers = ["thresholds", f"{on} (%)", f"{on} GFLOPs", "val (%)", "val GFLOPs", *shares]
+    gain = result["per_exit_less_shared"]
+    low, high = gain["accuracy_interval"]
     lines = [
         f"{known.heading}, chosen on",
         f"goal: {options.goal}",
-        format_table(headers, rows),
-        *(f"{kind}: {describe_policy(policy)}" for kind, policy in policies.items()),
-        f"per-exit less shared on val: {100 * result['per_exit_less_shared']['accuracy']:+.2f} points (95 % interval "
-        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}) at {result['per_exit_less_shared']['gflops']:+.4f} GFLOPs",
+        format_table(["thresholds", *units, *shares], rows),
+        *(f"{kind}: {describe_policy(each.policy)}" for kind, each in candidates.items()),
+        f"per-exit less shared on val: {100 * gain['accuracy']:+.2f} points (95 % interval {100 * low:+.2f} to "
+        f"{100 * high:+.2f}) at {gain['gflops']:+.4f} GFLOPs",
     ]
     if on == "val":
         lines.append("the thresholds were chosen on the validation images themselves, so their numbers flatter")
-    lines.append(f"policy ({result['chosen']}): {path}; picture: {path.with_name(f'{path.stem}-tuning.png')}")
-    return "\n".join(lines)
+    return lines

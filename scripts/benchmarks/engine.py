@@ -4,7 +4,8 @@ Exits after layer1, layer2 and layer3 (`linear` heads), thresholds on the entrop
 others. `plain` is torchvision's network in float32; `plain_kept` the same with freed memory kept (memory.py), which the
 engine does on its own and no peer does; `careful` a float32 loop that compacts the survivors; `earlyon` the package,
 whole batches or single images; `published` the report's class, with its own dear heads. `b1` runs 16 images one by one.
-`--stay` lets no image leave; `--compiled` adds the engine's compiled stages, which takes minutes more.
+Before each timed turn a contender runs once untimed. `--stay` lets no image leave; `--compiled` adds the engine's
+compiled stages, which takes minutes more.
 """
 
 from __future__ import annotations
@@ -46,11 +47,8 @@ def main() -> None:
         for batch in batches:
             names = {name: f"{name}/{image_size}px/b{batch}" for name in contenders}
             turns = {names[name]: partial(_run, run, images, batch) for name, run in contenders.items()}
-            memory = {
-                names[name]: keep_freed_memory if "engine" in name or "kept" in name else return_freed_memory
-                for name in contenders
-            }
-            contests.append(contest.alternate(turns, options.rounds, memory))
+            before = {names[name]: partial(_settle, name, turns[names[name]]) for name in contenders}
+            contests.append(contest.alternate(turns, options.rounds, before))
     contest.report(*contests, as_json=options.json)
 
 
@@ -76,6 +74,12 @@ def _contenders(
     for engine in engines.values():
         engine.tune()
     return contenders | {name: engine.answer for name, engine in engines.items()}
+
+
+def _settle(name: str, run: Callable[[], object]) -> None:
+    """Sets how this contender's process would treat memory, and runs it once, so that it meets its own traces."""
+    keep_freed_memory() if "engine" in name or "kept" in name else return_freed_memory()
+    run()
 
 
 def _run(run: Callable[[Tensor], object], images: Tensor, batch: int) -> None:

@@ -300,7 +300,7 @@ def test_without_calibration_images_one_is_told_and_may_choose_on_val(cli: Cli, 
     result = cli("tune", "--weights", uncalibrated, "--budget", 1)
     assert (result.code, result.out) == (1, "")
     assert result.sentence.startswith(
-        "the calibration split is empty: the recipe set data.calibration_per_class = 0; choose another split"
+        "the calibration split is empty: the recipe set data.calibration_per_class = 0; choose other images"
     )
     assert set(contents(uncalibrated.parent)) == {"best.safetensors"}
     assert cli("tune", "--weights", uncalibrated, "--budget", 1, "--choose-on", "val").code == 0

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
+from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import ExitScores, score_outputs
-from greenedge.exits.tuning import best_within, betting_p_value, cheapest_reaching, risk_controlled
-from tests.exits.helpers import random_outputs
+from greenedge.exits.tuning import best_within, betting_p_value, centred, cheapest_reaching, risk_controlled
+from tests.exits.helpers import random_outputs, small_outputs
 
 fronts = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=8, unique=True).map(
     lambda points: Frontier(
@@ -296,3 +297,20 @@ def test_too_few_images_are_refused_with_a_way_out(images: int) -> None:
         f"{images} images are too few to certify a loss of at most 0.01 with confidence 0.95; "
         "set more aside (data.calibration_per_class), or ask for less"
     )
+
+
+@given(small_outputs, st.sampled_from(sorted(CRITERIA)), st.lists(st.floats(0, 2), min_size=3, max_size=3))
+def test_centred_thresholds_route_alike_and_lie_between_the_images_they_part(
+    outputs: ExitOutputs, name: str, thresholds: list[float]
+) -> None:
+    scores = score_outputs(outputs, CRITERIA[name])
+    given_thresholds = thresholds[: scores.num_exits - 1]
+    moved = centred(scores, given_thresholds)
+    taken = scores.exits_taken(given_thresholds)
+    assert scores.exits_taken(moved).tolist() == taken.tolist()
+    for index, threshold in enumerate(moved):
+        here = scores.uncertainty[index, taken >= index]
+        gone, stay = here[taken[taken >= index] == index], here[taken[taken >= index] > index]
+        if len(gone) and len(stay):
+            limit = scores.criterion.limit(threshold)
+            assert limit - gone.max() == pytest.approx(stay.min() - limit, abs=1e-12)

@@ -63,7 +63,7 @@ RINGS = [ChosenPoint("shared, val", 0.5, 0.61), ChosenPoint("per-exit, val", 0.4
 
 def band(name: str, costs: int = 3) -> Band:
     gflops = np.linspace(0.25, 0.5, costs)
-    return Band(name, gflops, 0.4 + gflops / 10, gflops, 0.35 + gflops / 10, 0.45 + gflops / 10, (0.48, 0.44))
+    return Band(name, gflops, 0.2 + gflops, gflops, 0.19 + gflops, 0.21 + gflops, (0.48, 0.66))
 
 
 def example(seed: int, size: int = 64) -> Example:
@@ -208,15 +208,15 @@ def test_bands_are_drawn_in_percent_each_in_the_colour_of_its_curve(drawn: list[
     assert (axes.get_title(), axes.get_ylabel()) == ("val, 15 images", "accuracy (%)")
     assert "GFLOPs" in axes.get_xlabel()
     assert legend(axes) == ["one", "other", "plain network", "95 % of resamples: best within the cost"]
-    assert points(axes, "one") == [(0.25, 42.5), (0.375, 43.75), (0.5, 45)]
+    assert points(axes, "one") == [(0.25, 45), (0.375, 57.5), (0.5, 70)]
     one, first_star, other, second_star = axes.lines[:4]
-    assert [tuple(point) for point in first_star.get_xydata()] == [(0.48, 44)]
+    assert [tuple(point) for point in first_star.get_xydata()] == [(0.48, 66)]
     assert one.get_color() == first_star.get_color() != other.get_color() == second_star.get_color()
     area = axes.collections[0]
     assert to_hex(area.get_facecolor()[0]).upper() == one.get_color()
     assert 0 < area.get_facecolor()[0][3] < 0.5  # what lies behind shows
     corners = {(round(float(x), 6), round(float(y), 6)) for x, y in area.get_paths()[0].vertices}
-    assert {(0.25, 37.5), (0.25, 47.5), (0.5, 40), (0.5, 50), (0.375, 38.75), (0.375, 48.75)} <= corners
+    assert {(0.25, 44), (0.25, 46), (0.375, 56.5), (0.375, 58.5), (0.5, 69), (0.5, 71)} <= corners
 
 
 @pytest.mark.parametrize("count", [1, 6, 8])
