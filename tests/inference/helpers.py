@@ -24,7 +24,7 @@ def random_network(
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:
-            norm.weight.uniform_(0.5, 1.5)
+            norm.weight.uniform_(0.3, 1.0)
             norm.bias.normal_(0, 0.1)
             norm.momentum = None  # the statistics of what is seen below
         network.train()(torch.randn(16, 3, size, size))
