@@ -22,7 +22,9 @@ def tune(
     confidence: Annotated[float, typer.Option(help="With which --max-loss must hold.")] = 0.95,
     criterion: Criterion = None,
     shared: Annotated[bool, typer.Option("--shared", help="One threshold for all early exits.")] = False,
-    temperatures: Annotated[bool, typer.Option(help="Fit a temperature for each exit first.")] = True,
+    temperatures: Annotated[
+        bool, typer.Option(help="Fit a temperature for each exit first; never done for --max-loss.")
+    ] = True,
     choose_on: Annotated[
         Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the report's way, and flatters.")
     ] = "calibration",

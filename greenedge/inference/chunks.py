@@ -18,6 +18,7 @@ from greenedge.inference.stages import PlacedStage
 
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _CACHE_BYTES = 1 << 20  # about a core's second-level cache
+_GPU_CHUNK = 512
 _TIMED_IMAGES = 16  # at least, of each size
 _ROUNDS = 3
 _HOPELESS = 1.15  # times the best so far: no larger size is tried
@@ -26,10 +27,10 @@ _HOPELESS = 1.15  # times the best so far: no larger size is tried
 def guess_chunks(stages: Sequence[PlacedStage], item_bytes: int, device: torch.device) -> tuple[int, ...]:
     """Without measuring: as many images as keep a stage's input within the cache, but 8 at least.
 
-    A GPU takes all there are.
+    A GPU takes many.
     """
     if device.type != "cpu":
-        return (1 << 30,) * len(stages)
+        return (_GPU_CHUNK,) * len(stages)
     chunks = []
     for stage in stages:
         channels, height, width = stage.input_shape

@@ -92,7 +92,7 @@ class Flow:
     def take(self, images: Tensor) -> None:
         """Lets a batch wait for the first stage."""
         images = images.clone() if images.is_inference() else images
-        finite = torch.isfinite(images.flatten(1).sum(dim=1, dtype=torch.float32))
+        finite = torch.isfinite(images).all(dim=3).all(dim=2).all(dim=1)
         self.open.append(_Open(self.taken, len(images), finite))
         places = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
@@ -107,6 +107,8 @@ class Flow:
             count = sum(len(piece.places) for piece in waiting)
             for size in part(count, self.chunks[index], self.network.sizes, flush=flush):
                 self._run(index, _first(waiting, size))
+        for piece in self.waiting[0]:  # the caller may write its next batch where this one lies
+            piece.features = piece.features.clone()
 
     def finished(self) -> Iterator[Answers]:
         """The answers of the batches at the head of the stream that are complete."""
@@ -131,7 +133,8 @@ class Flow:
         if leaves.any():
             gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
             self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
-            features = features.index_select(0, stay)
+            # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
+            features = features.permute(0, 2, 3, 1).index_select(0, stay).permute(0, 3, 1, 2)
             memory = None if memory is None else memory[stay]
         self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], memory))
 

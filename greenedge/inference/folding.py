@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import cast
 
@@ -11,6 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
+
+# Convolutions that use their weights as they are: torch's, and timm's with padding of its own.
+_PLAIN = ("Conv2d", "Conv2dSame")
 
 
 def fold_batch_norms(network: MultiExitNetwork) -> int:
@@ -41,19 +45,23 @@ def fold_batch_norms(network: MultiExitNetwork) -> int:
 
 
 def _norms_after_convolutions(network: MultiExitNetwork, roots: Iterable[nn.Module]) -> dict[nn.BatchNorm2d, nn.Conv2d]:
-    """Each batch norm whose input is the very tensor that a convolution, run once, gave."""
-    made_by: dict[int, nn.Conv2d] = {}
+    """Each batch norm whose input is the very tensor, unchanged, that a convolution gave, where both ran once."""
+    made_by: dict[int, tuple[nn.Conv2d, int]] = {}
+    runs: Counter[nn.Module] = Counter()
     pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
     kept: list[Tensor] = []  # so that no two tensors share an id
 
     def after_convolution(conv: nn.Module, _: object, output: Tensor) -> None:
-        if isinstance(conv, nn.Conv2d):
-            made_by[id(output)] = conv
+        runs[conv] += 1
+        if isinstance(conv, nn.Conv2d) and type(conv).__name__ in _PLAIN:
+            made_by[id(output)] = conv, output._version
             kept.append(output)
 
     def before_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        conv = made_by.pop(id(inputs[0]), None)
-        if conv is not None and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+        runs[norm] += 1
+        conv, version = made_by.pop(id(inputs[0]), (None, 0))
+        unchanged = conv is not None and inputs[0]._version == version  # by an activation in place
+        if conv is not None and unchanged and isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
             pairs[norm] = conv
 
     handles = []
@@ -71,7 +79,7 @@ def _norms_after_convolutions(network: MultiExitNetwork, roots: Iterable[nn.Modu
     finally:
         for handle in handles:
             handle.remove()
-    return pairs
+    return {norm: conv for norm, conv in pairs.items() if runs[norm] == runs[conv] == 1}
 
 
 def _without_norm(norm: nn.Module) -> nn.Module:

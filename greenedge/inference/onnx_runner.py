@@ -31,15 +31,15 @@ class Runner:
 
     def __init__(self, folder: str | Path) -> None:
         folder, cpu = Path(folder), ["CPUExecutionProvider"]
-        self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        self.policy = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+        texts = [(folder / name).read_text(encoding="utf-8") for name in ("manifest.json", "policy.json")]
+        self.manifest, self.policy = map(json.loads, texts)
         if (self.manifest.get("format"), self.manifest.get("kind")) != ("greenedge-export/1", "onnx"):
             raise ValueError(f"{folder}: is no export of greenedge in ONNX")
         exits, thresholds = self.manifest["exits"], self.policy["thresholds"]
         if self.policy["exits"] != [each["after"] for each in exits] or len(thresholds) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
-        self.sign = 1 if self.manifest["leaves_below"][self.policy["criterion"]] else -1
-        self.limits = [*(self.sign * threshold for threshold in thresholds), np.inf]  # turned: smaller is surer
+        self.sign = 1 if self.manifest["leaves_below"][self.policy["criterion"]] else -1  # turned: smaller is surer
+        self.limits = [*(self.sign * threshold for threshold in thresholds), np.inf]
         self.temperatures = np.array(self.policy["temperatures"] or [1] * len(exits), dtype=np.float32)
         self.gflops = np.array([each["gflops"] for each in exits])
         self.sessions = [onnxruntime.InferenceSession(folder / each["file"], providers=cpu) for each in exits]
@@ -87,13 +87,12 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python runner.py FOLDER IMAGES.npy")
+    start = 0 if len(sys.argv) == 3 else sys.exit("usage: python runner.py FOLDER IMAGES.npy")
     try:
         runner, images = Runner(sys.argv[1]), np.atleast_1d(np.load(sys.argv[2], mmap_mode="r"))
         for start in range(0, max(len(images), 1), 64):
             found = runner.answer(images[start : start + 64])
             for index, exit_index, sure in zip(found.predictions, found.exits, found.confidence, strict=True):
                 sys.stdout.write(f"{runner.manifest['classes'][index]['id']}\t{exit_index + 1}\t{sure:.4f}\n")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"error: {error}" + (f" (counted from image {start})" if start else ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -50,7 +51,9 @@ class PreparedNetwork:
     @torch.no_grad()  # compiled code would be made anew for inference tensors
     def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features to hand on and logits, if an exit is there, of one stage."""
-        found: tuple[Tensor, Tensor | None] = self.modules[index](features)
+        exact = self.device.type == "cuda" and self.dtype == torch.float32  # float32 means float32, not TF32
+        with torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext():
+            found: tuple[Tensor, Tensor | None] = self.modules[index](features)
         return found
 
 
@@ -59,7 +62,7 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
 
     Args:
         network: in any mode; it is not changed.
-        precision: `float32`, `bf16`, or `auto`: bf16 where this machine is faster in it.
+        precision: `float32`, `bf16`, or `auto`: by the rule of `device/precision.py`.
         compiled: run the stages through `torch.compile` with frozen weights.
     """
     device = next(network.parameters()).device
@@ -105,9 +108,9 @@ def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtyp
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import config as inductor_config
 
-    # All stages share the code of `Stage.forward`, to which dynamo's limit applies; beyond it nothing is compiled.
-    enough = 2 * len(stages) * len(_COMPILED_SIZES)
-    dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, enough)
+    # All stages of all engines share the code of `Stage.forward`, to which dynamo's limit applies; beyond it nothing is
+    # compiled.
+    dynamo_config.recompile_limit += len(stages) * len(_COMPILED_SIZES)
     made = []
     # As an option of torch.compile, "freezing" does not reach all that reads it.
     with inductor_config.patch(freezing=True), torch.inference_mode(mode=False), torch.no_grad():

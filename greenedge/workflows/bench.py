@@ -16,7 +16,7 @@ from torch import Tensor
 from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
 from greenedge.cost.latency import alternate, latency
-from greenedge.cost.power import find_meter
+from greenedge.cost.power import Meter, find_meter
 from greenedge.data.prepared import open_prepared
 from greenedge.device.precision import choose_device
 from greenedge.errors import DataError
@@ -38,6 +38,8 @@ from greenedge.workflows.build import (
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 from greenedge.workflows.report import Report
 
+_IMAGES_A_TURN = 64
+_METERED_SECONDS = 2.0  # at least: some meters tell of no less
 PLAIN, NONE_LEAVES, POLICY = "plain network", "engine, none leaves", "engine, policy"
 
 
@@ -79,7 +81,7 @@ def bench(
     """
     model = load_model(weights)
     policy = choose_policy(model, weights, options.policy)
-    images = _images(model, weights, data, max(*options.batches, options.singles))
+    images = _images(model, weights, data, max(*options.batches, options.singles, _IMAGES_A_TURN))
     device = choose_device("auto")
     network = place(model.network, device, channels_last=False)
     images = images.to(device)
@@ -105,16 +107,17 @@ def bench(
     throughput = {}
     for size in options.batches:
         say(f"timing batches of {size}")
-        throughput[size] = _seconds(contenders, images[:size], options.rounds)
+        throughput[size] = _seconds(contenders, images, size, options.rounds)
     cost = count_costs(network)
     answers = engines[POLICY].answer(images)
     spent = float(answers.gflops.mean())
     meter, sentence = find_meter()
-    largest = images[: max(options.batches)]
+    most = max(options.batches)
     joules = {
-        name: None if meter is None else _joules_an_image(meter.joules, run, largest)
+        name: None if meter is None else _joules(meter, partial(run, images[:most]), throughput[most][name])
         for name, run in contenders.items()
     }
+    joules = {name: None if each is None else each / most for name, each in joules.items()}
     result: dict[str, Any] = {
         **asdict(policy),
         "precision": str(engines[POLICY].network.dtype).removeprefix("torch."),
@@ -179,18 +182,25 @@ def _latencies(contenders: dict[str, Callable[[Tensor], object]], images: Tensor
     return found
 
 
-def _seconds(contenders: dict[str, Callable[[Tensor], object]], batch: Tensor, rounds: int) -> dict[str, float]:
-    turns = {name: partial(run, batch) for name, run in contenders.items()}
-    return {name: median(seconds) for name, seconds in alternate(turns, rounds).items()}
+def _seconds(
+    contenders: dict[str, Callable[[Tensor], object]], images: Tensor, size: int, rounds: int
+) -> dict[str, float]:
+    """Median seconds of a batch; small batches are many in a turn, since single images are easy or hard."""
+    batches = [images[start : start + size] for start in range(0, max(size, _IMAGES_A_TURN) - size + 1, size)]
+
+    def run_all(run: Callable[[Tensor], object]) -> None:
+        for batch in batches:
+            run(batch)
+
+    turns = {name: partial(run_all, run) for name, run in contenders.items()}
+    return {name: median(seconds) / len(batches) for name, seconds in alternate(turns, rounds).items()}
 
 
-def _joules_an_image(
-    measure: Callable[[Callable[[], object]], float | None], run: Callable[[Tensor], object], batch: Tensor
-) -> float | None:
-    """Several batches long, so that slow counters see them."""
-    repeats = 5
-    joules = measure(lambda: [run(batch) for _ in range(repeats)])
-    return None if joules is None else joules / (repeats * len(batch))
+def _joules(meter: Meter, run: Callable[[], object], seconds: float) -> float | None:
+    """Joules of one run, from so many that the meter sees them."""
+    repeats = max(1, round(_METERED_SECONDS / seconds))
+    joules = meter.joules(lambda: [run() for _ in range(repeats)])
+    return None if joules is None else joules / repeats
 
 
 def _executed(engine: Engine, network: Any, images: Tensor, exits: Tensor, *, compiled: bool) -> dict[str, Any]:
@@ -224,7 +234,7 @@ def _text(title: str, policy: ExitPolicy, result: dict[str, Any], folder: Path) 
         *(f"time over plain at {size}" for size in sizes),
         "J an image",
     ]
-    largest = sizes[-1]
+    largest = max(sizes, key=int)
     timed = result["batches"][largest]
     against_full = timed[POLICY]["median_s"] / timed[NONE_LEAVES]["median_s"]
     executed = result["executed"]

@@ -81,7 +81,7 @@ def _refilled(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as name:
             partial = Path(name)
             yield partial
-            remove_export(out)
+            remove_export(out)  # from here on, only a failure to rename could leave neither export
             for path in sorted(partial.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
                 path.replace(out / path.name)
     except BaseException as error:

@@ -89,7 +89,7 @@ class TuneOptions:
         goal: what is asked of it.
         criterion: a name in `CRITERIA`; None: the recipe's.
         shared: one threshold for all early exits, in place of one for each.
-        temperatures: divide each exit's logits by a temperature fitted on the same images.
+        temperatures: divide each exit's logits by a temperature fitted on the same images; not for a largest loss.
         choose_on: `calibration`, or `val` as in the report: then the numbers are those of images that were chosen on.
     """
 
@@ -122,25 +122,33 @@ def tune(
     shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say)
     criterion = options.criterion or known.model.config.sweep.criterion
     rule = find_criterion(criterion)
-    temperatures = fit_temperatures(known.outputs) if options.temperatures else None
+    # Temperatures fitted on the images that certify a loss would void the certificate.
+    fitted = options.temperatures and options.goal.max_loss is None
+    temperatures = fit_temperatures(known.outputs) if fitted else None
     scores, shown_scores = (score_outputs(each.outputs, rule, temperatures) for each in (known, shown))
+    chosen = "shared" if options.shared else "per-exit"
     candidates = {}
     for kind, find_front in _KINDS.items():
         front = find_front(scores)
-        thresholds = _choose(scores, front, options.goal, shared=kind == "shared")
+        try:
+            thresholds = _choose(scores, front, options.goal, shared=kind == "shared")
+        except UsageError as error:
+            if kind == chosen:
+                raise
+            say(f"{kind} thresholds, for comparison: {error}")
+            continue
         candidates[kind] = _Candidate(
             front=front,
             policy=ExitPolicy(criterion, thresholds, temperatures),
             chosen_on=scores.operating_point(thresholds),
             val=shown_scores.operating_point(thresholds),
         )
-    chosen = "shared" if options.shared else "per-exit"
     result = {
         "goal": dataclasses.asdict(options.goal),
         "chosen": chosen,
         "choose_on": options.choose_on,
         "policies": {kind: _as_json(candidate) for kind, candidate in candidates.items()},
-        "per_exit_less_shared": _difference(shown_scores, candidates),
+        "per_exit_less_shared": _difference(shown_scores, candidates) if len(candidates) == len(_KINDS) else None,
     }
     exits, digest = network_identity(known.model, weights)
     how = {
@@ -234,16 +242,19 @@ def _lines(
         rows.append([kind, *numbers, *(f"{100 * share:.1f}" for share in each.val.exit_shares)])
     units = [f"{split} {unit}" for split in dict.fromkeys((on, "val")) for unit in ("(%)", "GFLOPs")]
     shares = [f"{label.partition(',')[0]} (%)" for label in known.exit_labels]
-    gain = result["per_exit_less_shared"]
-    low, high = gain["accuracy_interval"]
     lines = [
         f"{known.heading}, chosen on",
         f"goal: {options.goal}",
         format_table(["thresholds", *units, *shares], rows),
         *(f"{kind}: {describe_policy(each.policy)}" for kind, each in candidates.items()),
-        f"per-exit less shared on val: {100 * gain['accuracy']:+.2f} points (95 % interval {100 * low:+.2f} to "
-        f"{100 * high:+.2f}) at {gain['gflops']:+.4f} GFLOPs",
     ]
+    gain = result["per_exit_less_shared"]
+    if gain is not None:
+        low, high = (100 * end for end in gain["accuracy_interval"])
+        lines.append(
+            f"per-exit less shared on val: {100 * gain['accuracy']:+.2f} points (95 % interval {low:+.2f} to "
+            f"{high:+.2f}) at {gain['gflops']:+.4f} GFLOPs"
+        )
     if on == "val":
         lines.append("the thresholds were chosen on the validation images themselves, so their numbers flatter")
     return lines

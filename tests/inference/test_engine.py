@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,35 @@ def test_late_stages_pool_the_survivors_of_several_batches(
     assert {size for index, size in seen if index == 0} == {2}
     assert [size for index, size in seen if index == 3] == [8, 8]
     assert sum(size for index, size in seen if index == 2) == 16
+
+
+def test_a_buffer_that_is_filled_again_does_not_change_what_waits(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor
+) -> None:
+    policy = parting_policy("entropy", logits)
+    buffer = torch.empty(3, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+
+    def refilled() -> Iterator[Tensor]:
+        for start in range(0, 21, 3):
+            yield buffer.copy_(images[start : start + 3])
+
+    engine = Engine(network, policy, precision="float32", chunks=(8, 8, 8, 8))
+    check(joined(list(engine.stream(refilled()))), logits[:, :21], policy, engine.network.gflops.tolist())
+
+
+def test_survivors_keep_the_layout_that_stages_are_fast_in(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = PreparedNetwork.run
+    layouts: list[bool] = []
+
+    def noting(self: PreparedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        layouts.append(features.is_contiguous(memory_format=torch.channels_last))
+        return run(self, index, features)
+
+    monkeypatch.setattr(PreparedNetwork, "run", noting)
+    Engine(network, parting_policy("entropy", logits), precision="float32").answer(images)
+    assert all(layouts)
 
 
 def test_what_left_is_not_run_on(network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
