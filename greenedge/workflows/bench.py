@@ -17,24 +17,15 @@ from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
 from greenedge.cost.latency import alternate, latency
 from greenedge.cost.power import Meter, find_meter
-from greenedge.data.prepared import open_prepared
 from greenedge.device.precision import choose_device
-from greenedge.errors import DataError
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.files import write_json
 from greenedge.inference import Engine
 from greenedge.inference.prepared import Precision
 from greenedge.reporting.bench_plot import draw_times
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import (
-    TrainedModel,
-    build_transform,
-    check_same_classes,
-    load_model,
-    model_summary,
-    open_named_split,
-    place,
-)
+from greenedge.workflows.build import TrainedModel, build_transform, load_model, model_summary, place
+from greenedge.workflows.outputs import open_data
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 from greenedge.workflows.report import Report
 
@@ -161,12 +152,7 @@ def bench(
 
 def _images(model: TrainedModel, weights: Path, data: Path | None, count: int) -> Tensor:
     """Validation images in random order, normalised; repeated where there are too few."""
-    path = data or Path(model.config.data.path)
-    if not path.exists():
-        raise DataError(f"{path}: the data set that {weights} was trained on is not here; give --data")
-    prepared = open_prepared(path)
-    check_same_classes(model, prepared, weights)
-    split = open_named_split(prepared, "val", model.config.data)
+    split = open_data(model, weights, data).split("val")
     rows = split.rows[np.random.default_rng(0).permutation(len(split))]
     chosen = np.resize(rows, count)
     return build_transform(model.config.data, channels_last=False)(torch.from_numpy(split.images[chosen]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from greenedge.cost.flops import NetworkCost, count_costs
-from greenedge.data.prepared import MANIFEST, PreparedSplit, open_prepared
+from greenedge.data.prepared import MANIFEST, PreparedData, PreparedSplit, open_prepared
 from greenedge.device.precision import choose_device
 from greenedge.errors import DataError
 from greenedge.exits.outputs import ExitOutputs, load_outputs, save_outputs
@@ -93,10 +93,7 @@ def run_once(
     """
     model = load_model(weights)
     config = model.config
-    if data is None and not Path(config.data.path).exists():
-        raise DataError(f"{config.data.path}: the data set that {weights} was trained on is not here; give --data")
-    prepared = open_prepared(data or Path(config.data.path))
-    check_same_classes(model, prepared, weights)
+    prepared = open_data(model, weights, data)
     split = open_named_split(prepared, split_name, config.data)
     if len(split) == 0:
         raise DataError(
@@ -121,6 +118,21 @@ def run_once(
     else:
         say(f"{path}: answers of these weights on these images are kept there; the network need not run")
     return Evaluated(weights, model, split, outputs, cost, folder, digest)
+
+
+def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:
+    """The prepared data set that is named, or the one that the network was trained on; its classes must be the same.
+
+    Raises:
+        DataError: it is not there, or broken.
+        CheckpointError: it has other classes.
+    """
+    path = data or Path(model.config.data.path)
+    if data is None and not path.exists():
+        raise DataError(f"{path}: the data set that {weights} was trained on is not here; give --data")
+    prepared = open_prepared(path)
+    check_same_classes(model, prepared, weights)
+    return prepared
 
 
 def file_digest(path: Path) -> str:

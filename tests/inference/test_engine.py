@@ -302,5 +302,10 @@ def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
 ) -> None:
     policy = parting_policy("entropy", logits)
     engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 4, 4, 4))
-    for count in (1, 2, 3, 5, 11, 23):
-        check(engine.answer(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for count in (1, 2, 3, 5, 11, 23):
+            check(engine.answer(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())
+        with torch.inference_mode():  # whose tensors are of another kind
+            check(engine.answer(images[:7] * 1), logits[:, :7], policy, engine.network.gflops.tolist())
+        answers = joined(list(engine.stream(images.split(5))))
+    check(answers, logits, policy, engine.network.gflops.tolist())
