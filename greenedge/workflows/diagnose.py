@@ -80,7 +80,7 @@ def diagnose(
             "by_class": classes,
         },
     }
-    folder, suffix = evaluated.folder, _suffix(evaluated)
+    folder, suffix = evaluated.folder, evaluated.suffix
     write_json(folder / f"diagnose{suffix}.json", result)
     write_csv(folder / f"overthinking{suffix}.csv", list(classes[0]), [list(each.values()) for each in classes])
     picture = _draw(evaluated, lost)
@@ -124,7 +124,7 @@ def _by_class(evaluated: Evaluated, lost: Overthinking) -> list[dict[str, Any]]:
 
 def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
     """The surest of the lost images; None where there are none."""
-    path = evaluated.folder / f"overthinking{_suffix(evaluated)}.png"
+    path = evaluated.folder / f"overthinking{evaluated.suffix}.png"
     if not len(lost.images):
         path.unlink(missing_ok=True)  # an earlier one would show other images
         return None
@@ -140,11 +140,6 @@ def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
     ]
     draw_examples(examples, path)
     return path
-
-
-def _suffix(evaluated: Evaluated) -> str:
-    """Nothing for `val`; other splits have files of their own."""
-    return "" if evaluated.split.name == "val" else f"-{evaluated.split.name}"
 
 
 def _text(evaluated: Evaluated, result: dict[str, Any], exits: list[_ExitTrust], picture: Path | None) -> str:

@@ -57,6 +57,11 @@ class Evaluated:
         return f"{model_summary(model.config.model)}, epoch {model.epoch}; {split.name}: {len(split)} images"
 
     @property
+    def suffix(self) -> str:
+        """Ends the names of result files: nothing for `val`; other splits have files of their own."""
+        return "" if self.split.name == "val" else f"-{self.split.name}"
+
+    @property
     def exit_labels(self) -> list[str]:
         """`exit 1, after layer1.1`, ..."""
         costs = self.cost.exits

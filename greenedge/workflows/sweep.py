@@ -69,7 +69,7 @@ def sweep(
         "oracle": {"accuracy": oracle.accuracy, "gflops": oracle.gflops},
         "advantage": dataclasses.asdict(advantage),
     }
-    folder, name = evaluated.folder, _sweep_name(evaluated)
+    folder, name = evaluated.folder, f"sweep{evaluated.suffix}"
     write_json(folder / f"{name}.json", report)
     shares = [f"share_{index + 1}" for index in range(evaluated.outputs.num_exits)]
     write_csv(
@@ -85,7 +85,8 @@ def sweep(
     )
     title = f"{model_summary(evaluated.model.config.model)}\n{evaluated.split.name}, {len(evaluated.split)} images"
     draw_sweep(curve, chosen, marks, title, folder / f"{name}.png")
-    return Report(_sweep_text(evaluated, scores, result, report), report)
+    verdict = whether_it_pays(curve, evaluated, advantage)
+    return Report(_sweep_text(evaluated, scores.criterion.unit, result, report, verdict), report)
 
 
 def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: Advantage) -> str:
@@ -131,7 +132,7 @@ def _areas(scores: ExitScores, result: Sweep, reference: float) -> tuple[Interva
     )
 
 
-def _sweep_text(evaluated: Evaluated, scores: ExitScores, result: Sweep, report: dict[str, Any]) -> str:
+def _sweep_text(evaluated: Evaluated, unit: str, result: Sweep, report: dict[str, Any], verdict: str) -> str:
     exits = evaluated.outputs.num_exits
     shown = np.arange(len(result))
     if len(result) > _ROWS_SHOWN:  # evenly spaced in cost
@@ -147,28 +148,22 @@ def _sweep_text(evaluated: Evaluated, scores: ExitScores, result: Sweep, report:
         for i in shown
     ]
     shares = [f"{exit_name(index, exits)} (%)" for index in range(exits)]
-    unit = scores.criterion.unit
     lines = [
         evaluated.heading,
         format_table([f"threshold ({unit})", "accuracy (%)", "GFLOPs", *shares], rows),
     ]
     if len(shown) < len(result):
-        lines.append(f"{len(shown)} of {len(result)} operating points are shown; {_sweep_name(evaluated)}.csv has all")
+        lines.append(f"{len(shown)} of {len(result)} operating points are shown; sweep{evaluated.suffix}.csv has all")
     low, high = report["area_interval"]
     lowest, highest = report["dominated_area_interval"]
     lines += [
         f"area under the points: {report['area']:.4f} % x GFLOPs ({low:.4f} to {high:.4f}); area dominated up to "
         f"{report['reference_gflops']:.4f} GFLOPs: {report['dominated_area']:.4f} % x GFLOPs "
         f"({lowest:.4f} to {highest:.4f}); 95 % intervals over images",
-        whether_it_pays(sweep_all(scores), evaluated, Advantage(**report["advantage"])),
+        verdict,
         f"an oracle that leaves at the first right exit: {100 * report['oracle']['accuracy']:.2f} % at "
         f"{report['oracle']['gflops']:.4f} GFLOPs",
         f"the plain network costs {evaluated.cost.plain_gflops:.4f} GFLOPs; "
-        f"table and picture: {evaluated.folder / _sweep_name(evaluated)}.csv, .json and .png",
+        f"table and picture: {evaluated.folder / 'sweep'}{evaluated.suffix}.csv, .json and .png",
     ]
     return "\n".join(lines)
-
-
-def _sweep_name(evaluated: Evaluated) -> str:
-    """`sweep`, or for another split than `val` a name of its own, so that neither overwrites the other."""
-    return "sweep" if evaluated.split.name == "val" else f"sweep-{evaluated.split.name}"

@@ -29,21 +29,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="module")
-def network() -> MultiExitNetwork:
-    return random_network("resnet18", "layer1", "layer3")
-
-
-@pytest.fixture(scope="module")
-def images() -> Tensor:
-    return torch.randn(23, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def logits(network: MultiExitNetwork, images: Tensor) -> Tensor:
-    return all_logits(network, images)
-
-
 def check(answers: Answers, logits: Tensor, policy: ExitPolicy, gflops: list[float]) -> None:
     exits = route(logits, policy)
     assert answers.exits.tolist() == exits

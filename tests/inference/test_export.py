@@ -43,11 +43,6 @@ def exported(network: MultiExitNetwork, folder: Path, kind: Kind) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network() -> MultiExitNetwork:
-    return random_network("resnet18", "layer1", "layer3")
-
-
-@pytest.fixture(scope="module")
 def onnx_folder(network: MultiExitNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported(network, tmp_path_factory.mktemp("onnx"), "onnx")
 

@@ -21,24 +21,9 @@ from greenedge.inference import Answers, Engine, onnx_runner
 from greenedge.inference.export import Meaning, export_network
 from greenedge.inference.onnx_runner import Runner
 from greenedge.models.multi_exit import MultiExitNetwork
-from tests.inference.helpers import all_logits, parting_policy, random_network
+from tests.inference.helpers import parting_policy
 
 MEANING = Meaning((0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n {i}", f"name {i}") for i in range(3)))
-
-
-@pytest.fixture(scope="module")
-def network() -> MultiExitNetwork:
-    return random_network("resnet18", "layer1", "layer3")
-
-
-@pytest.fixture(scope="module")
-def images() -> Tensor:
-    return torch.randn(23, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def logits(network: MultiExitNetwork, images: Tensor) -> Tensor:
-    return all_logits(network, images)
 
 
 @pytest.fixture(scope="module")
