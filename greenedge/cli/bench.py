@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from greenedge.cli.options import (
     Data,
     Json,
     Policy,
+    Precision,
     ResultsFolder,
     Threshold,
     Weights,
@@ -26,7 +27,7 @@ def bench(
     threshold: Threshold = None,
     criterion: Criterion = None,
     policy: Policy = None,
-    precision: Annotated[Literal["auto", "float32", "bf16"], typer.Option(help="Of the engine.")] = "auto",
+    precision: Precision = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the engine's stages; takes minutes.")] = False,
     batches: Annotated[str, typer.Option(help="Images a batch.")] = "1,8,64,256",
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 7,

@@ -12,6 +12,7 @@ from greenedge.cli.options import (
     Json,
     LabelsMap,
     Policy,
+    Precision,
     ResultsFolder,
     Split,
     Threshold,
@@ -30,6 +31,7 @@ def evaluate(
     criterion: Criterion = None,
     policy: Policy = None,
     labels_map: LabelsMap = None,
+    precision: Precision = "float32",
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +40,7 @@ def evaluate(
     from greenedge.workflows.outputs import run_once
 
     options = policy_options(policy, threshold, criterion)
-    report = run_evaluation(run_once(weights, data, split, out, say), options, labels_map)
+    report = run_evaluation(run_once(weights, data, split, out, say, precision), options, labels_map)
     show_json(report.json) if as_json else show(report.text)
 
 
@@ -54,6 +56,7 @@ def sweep(
         float | None,
         typer.Option(help="Where the dominated area ends; by default the cost of running everything."),
     ] = None,
+    precision: Precision = "float32",
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -65,5 +68,5 @@ def sweep(
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
-    report = run_sweep(run_once(weights, data, split, out, say), criterion, chosen, reference_gflops)
+    report = run_sweep(run_once(weights, data, split, out, say, precision), criterion, chosen, reference_gflops)
     show_json(report.json) if as_json else show(report.text)

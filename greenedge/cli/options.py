@@ -35,6 +35,10 @@ Split = Annotated[Literal["val", "calibration", "train"], typer.Option(help="Whi
 ResultsFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for the results; the checkpoint's by default.")
 ]
+Precision = Annotated[
+    Literal["auto", "float32", "bf16"],
+    typer.Option(help="What the network runs in; auto: bf16 where that is faster on this machine."),
+]
 Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
 Threshold = Annotated[
     str | None,

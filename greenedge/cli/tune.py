@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, Weights
+from greenedge.cli.options import Criterion, Data, Json, Precision, Weights
 from greenedge.cli.output import say, show, show_json
 
 
@@ -28,6 +28,7 @@ def tune(
     choose_on: Annotated[
         Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the report's way, and flatters.")
     ] = "calibration",
+    precision: Precision = "float32",
     out: Annotated[
         Path | None, typer.Option(help="The policy's file; policy.json beside the weights by default.")
     ] = None,
@@ -38,6 +39,8 @@ def tune(
     from greenedge.workflows.tune import tune as run_tuning
 
     goal = Goal(budget, min_accuracy, max_loss, confidence)
-    options = TuneOptions(goal, criterion, shared=shared, temperatures=temperatures, choose_on=choose_on)
+    options = TuneOptions(
+        goal, criterion, shared=shared, temperatures=temperatures, choose_on=choose_on, precision=precision
+    )
     report = run_tuning(weights, data, options, out, say)
     show_json(report.json) if as_json else show(report.text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
 from greenedge.errors import ConfigError
+
+Precision = Literal["auto", "float32", "bf16"]
 
 
 def choose_device(requested: str) -> torch.device:

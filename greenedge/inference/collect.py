@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from greenedge.data.loader import InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.models.modes import evaluation_mode
 
+_BATCH_SIZE = 250
+
 
 def collect_logits(
     network: nn.Module,
     split: PreparedSplit,
     transform: InputTransform,
-    batch_size: int = 250,
+    batch_size: int = _BATCH_SIZE,
     autocast: torch.dtype | None = None,
 ) -> np.ndarray:
     """Runs a multi-exit network over a split in evaluation mode, and puts its mode back.
@@ -32,15 +36,36 @@ def collect_logits(
         float32 (E, N, C).
     """
     device = next(network.parameters()).device
+    with evaluation_mode(network), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        return gather_logits(network, split, transform, device, batch_size)
+
+
+def gather_logits(
+    answer: Callable[[Tensor], Sequence[Tensor] | Tensor],
+    split: PreparedSplit,
+    transform: InputTransform,
+    device: torch.device,
+    batch_size: int = _BATCH_SIZE,
+) -> np.ndarray:
+    """What `answer` says of every image of a split.
+
+    Args:
+        answer: images -> E logits (B, C): a network in evaluation mode, or `Engine.logits`.
+        split: N images.
+        transform: from stored images to the network's input.
+        device: where that lies.
+        batch_size: images at a time.
+
+    Returns:
+        float32 (E, N, C).
+    """
     chunks = []
     with (
-        evaluation_mode(network),
         torch.inference_mode(),
-        torch.autocast(device.type, autocast, enabled=autocast is not None),
         tqdm(total=len(split), desc=f"running {split.name}", unit=" images", disable=None, leave=False) as bar,
     ):
         for batch in iterate_batches(split, batch_size, device=device):
-            logits = network(transform(batch.images))
-            chunks.append(torch.stack(logits).float().cpu())
+            logits = answer(transform(batch.images))
+            chunks.append(torch.stack(tuple(logits)).float().cpu())
             bar.update(len(batch.images))
     return torch.cat(chunks, dim=1).numpy()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
+import torch
 from torch import Tensor
 
 from greenedge.device.memory import keep_freed_memory
+from greenedge.device.precision import Precision
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.chunks import (
@@ -18,8 +21,8 @@ from greenedge.inference.chunks import (
     read_chunks,
     write_chunks,
 )
-from greenedge.inference.flow import Answers, Flow
-from greenedge.inference.prepared import Precision, prepare_network
+from greenedge.inference.flow import Answers, Flow, part
+from greenedge.inference.prepared import prepare_network
 from greenedge.models.multi_exit import MultiExitNetwork
 
 
@@ -128,6 +131,34 @@ class Engine:
             yield from flow.finished()
         flow.advance(flush=True)
         yield from flow.finished()
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """What every exit says of one batch, whatever the policy: nobody leaves.
+
+        Args:
+            images: as `answer` takes them, but NaN and infinite pixels are not looked for.
+
+        Returns:
+            float32 (E, N, C), as the network gives them.
+
+        Raises:
+            UsageError: images of another shape or type.
+            DataError: no images.
+        """
+        network = self.network
+        images = self._checked(images)
+        images = images.clone() if images.is_inference() else images
+        features = images.to(dtype=network.dtype, memory_format=torch.channels_last)
+        answers = []
+        for index, stage in enumerate(network.stages):
+            sizes = part(len(features), self.chunks[index], network.sizes, flush=True)
+            given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
+            features = torch.cat([handed_on for handed_on, _ in given])
+            if stage.exit_index is not None:
+                answers.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
+        return torch.stack(answers)
 
     def _checked(self, images: Tensor) -> Tensor:
         side = self.image_size

@@ -5,21 +5,19 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from greenedge.cost.flops import count_costs
-from greenedge.device.precision import choose_autocast
+from greenedge.device.precision import Precision, choose_autocast
 from greenedge.errors import InstallationError
 from greenedge.inference.chunks import guess_chunks
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
 from greenedge.inference.stages import PlacedStage, cut_stages
 from greenedge.models.multi_exit import MultiExitNetwork
-
-Precision = Literal["auto", "float32", "bf16"]
 
 # A compiled stage has one program for each of these numbers of images, and every batch is a sum of them.
 _COMPILED_SIZES = (1, 4, 16, 32, 64)

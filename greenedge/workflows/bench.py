@@ -17,11 +17,10 @@ from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
 from greenedge.cost.latency import alternate, latency
 from greenedge.cost.power import Meter, find_meter
-from greenedge.device.precision import choose_device
+from greenedge.device.precision import Precision, choose_device
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.files import write_json
 from greenedge.inference import Engine
-from greenedge.inference.prepared import Precision
 from greenedge.reporting.bench_plot import draw_times
 from greenedge.reporting.tables import format_table, write_csv
 from greenedge.workflows.build import TrainedModel, build_transform, load_model, model_summary, place

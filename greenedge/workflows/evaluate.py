@@ -41,6 +41,7 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
     result = {
         "split": evaluated.split.name,
         "images": len(evaluated.split),
+        "precision": evaluated.precision,
         **dataclasses.asdict(policy),
         "accuracy": point.accuracy,
         "accuracy_interval": [accuracy.low, accuracy.high],

@@ -12,10 +12,12 @@ import numpy as np
 
 from greenedge.cost.flops import NetworkCost, count_costs
 from greenedge.data.prepared import MANIFEST, PreparedData, PreparedSplit, open_prepared
-from greenedge.device.precision import choose_device
+from greenedge.device.precision import Precision, choose_autocast, choose_device
 from greenedge.errors import DataError
 from greenedge.exits.outputs import ExitOutputs, load_outputs, save_outputs
-from greenedge.inference.collect import collect_logits
+from greenedge.exits.policy import shared_policy
+from greenedge.inference import Engine
+from greenedge.inference.collect import gather_logits
 from greenedge.reporting.figures import exit_name
 from greenedge.workflows.build import (
     TrainedModel,
@@ -40,6 +42,7 @@ class Evaluated:
         cost: of every exit.
         folder: where results are written.
         images_digest: names the images, whatever the weights.
+        precision: `float32` or `bf16`, that the network ran in.
     """
 
     weights: Path
@@ -49,12 +52,14 @@ class Evaluated:
     cost: NetworkCost
     folder: Path
     images_digest: str
+    precision: str
 
     @property
     def heading(self) -> str:
         """`resnet18 with exits after ..., epoch 6; val: 10000 images`."""
         model, split = self.model, self.split
-        return f"{model_summary(model.config.model)}, epoch {model.epoch}; {split.name}: {len(split)} images"
+        precision = "" if self.precision == "float32" else f" in {self.precision}"
+        return f"{model_summary(model.config.model)}, epoch {model.epoch}; {split.name}: {len(split)} images{precision}"
 
     @property
     def suffix(self) -> str:
@@ -82,7 +87,12 @@ class Evaluated:
 
 
 def run_once(
-    weights: Path, data: Path | None, split_name: str, out: Path | None, say: Callable[[str], None]
+    weights: Path,
+    data: Path | None,
+    split_name: str,
+    out: Path | None,
+    say: Callable[[str], None],
+    requested: Precision = "float32",
 ) -> Evaluated:
     """Loads a checkpoint and has its answers on a split: the kept ones, or those of one pass over the images.
 
@@ -92,6 +102,7 @@ def run_once(
         split_name: `val`, `calibration` or `train`.
         out: where results go; None: the checkpoint's folder.
         say: told what happens.
+        requested: what the network runs in; `auto`: by the rule of `device/precision.py`.
 
     Raises:
         GreenedgeError: the checkpoint or the data cannot be used, or do not fit each other.
@@ -107,22 +118,25 @@ def run_once(
         )
     cost = count_costs(model.network)
     folder = out or weights.parent
-    path = folder / f"outputs-{split_name}.npz"
+    device = choose_device("auto")
+    precision: Precision = "float32" if choose_autocast(requested, model.network, device) is None else "bf16"
+    path = folder / f"outputs-{split_name}{'' if precision == 'float32' else '-bf16'}.npz"
     digest = _images_digest(prepared.path / MANIFEST, split)
     source = hashlib.sha256(file_digest(weights).encode() + digest.encode()).hexdigest()
     outputs = load_outputs(path, source)
     if outputs is None:
-        network = place(model.network, choose_device("auto"), channels_last=config.train.channels_last)
-        transform = build_transform(config.data, channels_last=config.train.channels_last)
+        never = shared_policy("entropy", None, model.network.num_exits - 1)
+        engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
+        transform = build_transform(config.data, channels_last=True)
         outputs = ExitOutputs(
-            logits=collect_logits(network, split, transform),
+            logits=gather_logits(engine.logits, split, transform, device),
             labels=split.labels[split.rows],
             gflops=np.array([each.gflops for each in cost.exits]),
         )
         save_outputs(path, outputs, source)
     else:
         say(f"{path}: answers of these weights on these images are kept there; the network need not run")
-    return Evaluated(weights, model, split, outputs, cost, folder, digest)
+    return Evaluated(weights, model, split, outputs, cost, folder, digest, precision)
 
 
 def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:

@@ -58,6 +58,7 @@ def sweep(
     report = {
         "criterion": criterion,
         "split": evaluated.split.name,
+        "precision": evaluated.precision,
         "points": [dataclasses.asdict(point) for point in result.points()],
         "area": trapezoid_area(result.gflops, result.accuracy),
         "area_interval": [area.low, area.high],

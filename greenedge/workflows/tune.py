@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
 from greenedge.exits.bootstrap import interval, resample_points, resample_shares
 from greenedge.exits.calibration import fit_temperatures
@@ -91,6 +92,7 @@ class TuneOptions:
         shared: one threshold for all early exits, in place of one for each.
         temperatures: divide each exit's logits by a temperature fitted on the same images; not for a largest loss.
         choose_on: `calibration`, or `val` as in the report: then the numbers are those of images that were chosen on.
+        precision: what the network runs in.
     """
 
     goal: Goal
@@ -98,6 +100,7 @@ class TuneOptions:
     shared: bool = False
     temperatures: bool = True
     choose_on: Literal["calibration", "val"] = "calibration"
+    precision: Precision = "float32"
 
 
 def tune(
@@ -116,10 +119,10 @@ def tune(
         GreenedgeError: the checkpoint, the data or the options cannot be used, or no thresholds reach the goal.
     """
     path = out or weights.parent / POLICY
-    known = run_once(weights, data, options.choose_on, None, say)
+    known = run_once(weights, data, options.choose_on, None, say, options.precision)
     if known.outputs.num_exits == 1:
         raise UsageError(f"{weights}: the network has no early exit, so there is nothing to tune")
-    shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say)
+    shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say, options.precision)
     criterion = options.criterion or known.model.config.sweep.criterion
     rule = find_criterion(criterion)
     # Temperatures fitted on the images that certify a loss would void the certificate.
@@ -156,6 +159,7 @@ def tune(
         "kind": chosen,
         "choose_on": options.choose_on,
         "images": len(known.split),
+        "precision": known.precision,
         "accuracy": candidates[chosen].chosen_on.accuracy,
         "gflops": candidates[chosen].chosen_on.gflops,
     }

@@ -1,8 +1,8 @@
 """The report's eleven submitted points: one pass and arithmetic against one pass a point.
 
 ResNeXt-50 with the report's exits, seven thresholds at 64 px and four at 128 px, random weights and images.
-`one_pass_a_point` runs the report's class at each threshold; `greenedge` runs each network once (`collect_logits`) and
-sweeps.
+`one_pass_a_point` runs the report's class at each threshold; `greenedge` runs each network once, as `greenedge sweep`
+does (an engine is made and asked for the logits of every exit), and sweeps.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from greenedge.data.prepared import PreparedSplit
 from greenedge.device.memory import keep_freed_memory
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
+from greenedge.exits.policy import shared_policy
 from greenedge.exits.sweep import score_outputs, sweep_thresholds
-from greenedge.inference.collect import collect_logits
+from greenedge.inference import Engine
+from greenedge.inference.collect import gather_logits
 from greenedge.models.multi_exit import build_network
 from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
 
@@ -30,7 +32,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def main() -> None:
     parser = contest.parser(__doc__, rounds=3)
-    parser.add_argument("--images", type=int, default=250)
+    parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
     random = np.random.default_rng(0)
     count = options.images
@@ -43,8 +45,9 @@ def main() -> None:
 
     def greenedge() -> None:
         for size, thresholds in THRESHOLDS.items():
-            network = networks[size].to(memory_format=torch.channels_last)
-            logits = collect_logits(network, split, InputTransform(size, MEAN, STD, channels_last=True))
+            engine = Engine(networks[size], shared_policy("entropy", None, 2), precision="float32")
+            transform = InputTransform(size, MEAN, STD, channels_last=True)
+            logits = gather_logits(engine.logits, split, transform, torch.device("cpu"))
             outputs = ExitOutputs(logits, split.labels, np.array([0.25, 0.56, 0.64]))
             assert len(sweep_thresholds(score_outputs(outputs, CRITERIA["entropy"]), thresholds)) == len(thresholds)
 

@@ -226,6 +226,18 @@ def test_the_host_waits_at_most_once_an_exit(network: MultiExitNetwork, images: 
     assert waits.count <= 1
 
 
+@pytest.mark.parametrize("chunks", [(1, 2, 3, 5), (64, 64, 64, 64)])
+def test_every_exit_can_be_asked_whatever_the_policy(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, chunks: tuple[int, ...]
+) -> None:
+    engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32", chunks=chunks)
+    torch.testing.assert_close(engine.logits(images), logits, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        torch.testing.assert_close(engine.logits(images[:1] * 1), logits[:, :1], rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="the engine takes normalised float images"):
+        engine.logits(images[0])
+
+
 def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_cache: Path) -> None:
     policy = shared_policy("entropy", 0.0, 2)
     measured = Engine(network, policy, precision="float32").tune()
@@ -292,5 +304,6 @@ def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
             check(engine.answer(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())
         with torch.inference_mode():  # whose tensors are of another kind
             check(engine.answer(images[:7] * 1), logits[:, :7], policy, engine.network.gflops.tolist())
+            torch.testing.assert_close(engine.logits(images[:7] * 1), logits[:, :7], rtol=1e-4, atol=1e-4)
         answers = joined(list(engine.stream(images.split(5))))
     check(answers, logits, policy, engine.network.gflops.tolist())
