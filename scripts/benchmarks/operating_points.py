@@ -1,8 +1,8 @@
 """The report's eleven submitted points: one pass and arithmetic against one pass a point.
 
 ResNeXt-50 with the report's exits, seven thresholds at 64 px and four at 128 px, random weights and images.
-`one_pass_a_point` runs the report's class at each threshold; `greenedge` runs each network once, as `greenedge sweep`
-does (an engine is made and asked for the logits of every exit), and sweeps.
+`one_pass_a_point` runs the report's class at each threshold; `sweep_float32` and `sweep_auto` run each network once, as
+`greenedge sweep --precision` does (an engine is made and asked for the logits of every exit), and sweep.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import InputTransform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.device.memory import keep_freed_memory
+from greenedge.device.precision import Precision
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import shared_policy
@@ -43,9 +44,9 @@ def main() -> None:
     networks = {size: build_network(ModelConfig("resnext50_32x4d", exits=heads), 200, size) for size in THRESHOLDS}
     theirs = {64: EarlyExitCustomNet64("cpu").eval(), 128: EarlyExitCustomNet128("cpu").eval()}
 
-    def greenedge() -> None:
+    def sweep(precision: Precision) -> None:
         for size, thresholds in THRESHOLDS.items():
-            engine = Engine(networks[size], shared_policy("entropy", None, 2), precision="float32")
+            engine = Engine(networks[size], shared_policy("entropy", None, 2), precision=precision)
             transform = InputTransform(size, MEAN, STD, channels_last=True)
             logits = gather_logits(engine.logits, split, transform, torch.device("cpu"))
             outputs = ExitOutputs(logits, split.labels, np.array([0.25, 0.56, 0.64]))
@@ -60,8 +61,12 @@ def main() -> None:
                     for batch in torch.from_numpy(pixels).split(250):
                         theirs[size](transform(batch))
 
-    contenders = {"greenedge": greenedge, "one_pass_a_point": one_pass_a_point}
-    memory = {"greenedge": keep_freed_memory, "one_pass_a_point": return_freed_memory}
+    contenders = {
+        "sweep_float32": lambda: sweep("float32"),
+        "sweep_auto": lambda: sweep("auto"),
+        "one_pass_a_point": one_pass_a_point,
+    }
+    memory = {n: return_freed_memory if n == "one_pass_a_point" else keep_freed_memory for n in contenders}
     contest.report(contest.alternate(contenders, options.rounds, memory), as_json=options.json)
 
 
