@@ -1,4 +1,4 @@
-"""How many images each stage takes at a time: a guess from sizes, or measured once a machine and kept."""
+"""How many images each stage takes at a time: a usual number, or one measured once a machine and kept."""
 
 from __future__ import annotations
 
@@ -17,26 +17,16 @@ from greenedge.files import write_json
 from greenedge.inference.stages import PlacedStage
 
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32, 64)
-_CACHE_BYTES = 1 << 20  # about a core's second-level cache
-_GPU_CHUNK = 512
+# On a CPU that keeps freed memory, few networks gain from fewer, and most lose; `measure_chunks` finds out which.
+_CPU_CHUNK, _GPU_CHUNK = 64, 512
 _TIMED_IMAGES = 16  # at least, of each size
 _ROUNDS = 3
 _HOPELESS = 1.15  # times the best so far: no larger size is tried
 
 
-def guess_chunks(stages: Sequence[PlacedStage], item_bytes: int, device: torch.device) -> tuple[int, ...]:
-    """Without measuring: as many images as keep a stage's input within the cache, but 8 at least.
-
-    A GPU takes many.
-    """
-    if device.type != "cpu":
-        return (_GPU_CHUNK,) * len(stages)
-    chunks = []
-    for stage in stages:
-        channels, height, width = stage.input_shape
-        fitting = _CACHE_BYTES // (channels * height * width * item_bytes)
-        chunks.append(max(size for size in CHUNK_SIZES if size <= max(8, fitting)))
-    return tuple(chunks)
+def usual_chunk(device: torch.device) -> int:
+    """Images at a time of any stage, without measuring."""
+    return _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
 
 
 def measure_chunks(

@@ -16,9 +16,9 @@ from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.chunks import (
     CHUNK_SIZES,
     chunks_file,
-    guess_chunks,
     measure_chunks,
     read_chunks,
+    usual_chunk,
     write_chunks,
 )
 from greenedge.inference.flow import Answers, Flow, part
@@ -30,17 +30,18 @@ class Engine:
     """Runs a network with exits under a policy, over batches of any size.
 
     It works on a copy: batch norms are folded, weights laid out for the device (channels last; on a CPU in oneDNN's
-    own order), and cast to bf16 where that is asked for. Blocks run in stages; each stage takes as many images at a
-    time as suit it, early ones few, so that wide features stay in the cache, late ones many, pooled from the survivors
-    of several chunks (and, in `stream`, of several batches). On a CPU, freed memory is kept in this process from here
-    on (`device/memory.py`); on a GPU the host waits once an exit and chunk, for the decision.
+    own order), and cast to bf16 where that is asked for. Blocks run in stages; each stage takes a chunk of as many
+    images at a time as suit it: early ones few, where wide features are better kept in the cache, late ones many,
+    pooled from the survivors of several chunks (and, in `stream`, of several batches). On a CPU, freed memory is kept
+    in this process from here on (`device/memory.py`); on a GPU the host waits once an exit and chunk, for the decision.
 
     Args:
         network: in any mode; it is not changed, and later changes to it are not seen.
         policy: a criterion, a threshold for each early exit, temperatures.
         precision: `float32`, `bf16`, or `auto`: by the rule of `device/precision.py`.
         compiled: put the stages through `torch.compile` with frozen weights, here and now; that takes minutes.
-        chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a guess.
+        chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a usual
+            number.
 
     Attributes:
         network: the copy that runs.
@@ -74,13 +75,13 @@ class Engine:
         self._kept = chunks_file(self.network.identity)
         if chunks is not None and (len(chunks) != len(stages) or min(chunks) < 1):
             raise UsageError(f"chunks must be {len(stages)} numbers of at least 1, one a stage, found {tuple(chunks)}")
-        guessed = guess_chunks(stages, self.network.dtype.itemsize, self.network.device)
-        self.chunks = tuple(chunks or read_chunks(self._kept, stages) or guessed)
+        usual = (usual_chunk(self.network.device),) * len(stages)
+        self.chunks = tuple(chunks or read_chunks(self._kept, stages) or usual)
         if self.network.sizes is not None:  # what is not compiled must not be asked for
             self.chunks = tuple(max(s for s in self.network.sizes if s <= chunk) for chunk in self.chunks)
 
     def tune(self) -> tuple[int, ...]:
-        """Measures the best chunk size of each stage, some seconds on a CPU; a GPU keeps to the guess.
+        """Measures the best chunk size of each stage, some seconds on a CPU; a GPU keeps to the usual number.
 
         That is done once a machine and network; the sizes are kept in a file (`XDG_CACHE_HOME` says where).
         """

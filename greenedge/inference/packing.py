@@ -20,13 +20,14 @@ class PackedConv2d(nn.Module):
 
     Args:
         conv: zero-padded, in evaluation mode, float32 or bfloat16.
-        input_shape: (N, C, H, W) of a usual batch; other N are computed as well.
+        image_shape: (C, H, W) of what it reads.
+        batch: images at a time, usually; any other number is computed as well.
     """
 
-    def __init__(self, conv: nn.Conv2d, input_shape: list[int]) -> None:
+    def __init__(self, conv: nn.Conv2d, image_shape: list[int], batch: int) -> None:
         super().__init__()
         self.geometry = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
-        shapes = ([1, *input_shape[1:]], [max(2, input_shape[0]), *input_shape[1:]])
+        shapes = ([1, *image_shape], [batch, *image_shape])
         # In oneDNN's own layout, which no state dict can hold.
         self.single, self.batched = (
             cast(Tensor, _operators()._reorder_convolution_weight(conv.weight.detach(), *self.geometry, shape))
@@ -48,12 +49,12 @@ def can_pack() -> bool:
     return available and all(hasattr(_operators(), name) for name in operators)
 
 
-def pack_convolutions(module: nn.Module, features: Tensor) -> None:
-    """Replaces, in place, the convolutions that `module` runs on `features` (N, C, H, W); N is the usual batch."""
+def pack_convolutions(module: nn.Module, features: Tensor, batch: int) -> None:
+    """Replaces, in place, the convolutions that `module` runs on `features` (1, C, H, W), `batch` of them usually."""
     shapes: dict[nn.Module, list[int]] = {}
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        shapes[conv] = list(inputs[0].shape)
+        shapes[conv] = list(inputs[0].shape[1:])
 
     convolutions = [child for child in module.modules() if _packable(child)]
     handles = [conv.register_forward_pre_hook(note) for conv in convolutions]
@@ -65,7 +66,7 @@ def pack_convolutions(module: nn.Module, features: Tensor) -> None:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d) and child in shapes:
-                setattr(parent, name, PackedConv2d(child, shapes[child]))
+                setattr(parent, name, PackedConv2d(child, shapes[child], batch))
 
 
 def _packable(module: nn.Module) -> bool:

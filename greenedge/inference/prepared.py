@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from greenedge.cost.flops import count_costs
 from greenedge.device.precision import Precision, choose_autocast
 from greenedge.errors import InstallationError
-from greenedge.inference.chunks import guess_chunks
+from greenedge.inference.chunks import usual_chunk
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
 from greenedge.inference.stages import PlacedStage, cut_stages
@@ -89,11 +89,10 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
 
 
 def _pack(stages: list[PlacedStage], dtype: torch.dtype) -> None:
-    sizes = guess_chunks(stages, dtype.itemsize, torch.device("cpu"))
     with torch.inference_mode():
-        for stage, size in zip(stages, sizes, strict=True):
-            features = torch.zeros(size, *stage.input_shape, dtype=dtype)
-            pack_convolutions(stage.module, features.contiguous(memory_format=torch.channels_last))
+        for stage in stages:
+            features = torch.zeros(1, *stage.input_shape, dtype=dtype)
+            pack_convolutions(stage.module, features, usual_chunk(features.device))
 
 
 def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
