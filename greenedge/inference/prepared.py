@@ -68,7 +68,7 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
     costs = count_costs(network).exits
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     fold_batch_norms(own)
-    own.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _cast(own, dtype)
     stages = cut_stages(own)
     parameters = [sum(parameter.numel() for parameter in stage.module.parameters()) for stage in stages]
     identity = repr([(stage.name, stage.input_shape, count) for stage, count in zip(stages, parameters, strict=True)])
@@ -86,6 +86,16 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
         sizes=_COMPILED_SIZES if compiled else None,
         identity=f"{device.type} {dtype} {compiled} {identity}",
     )
+
+
+def _cast(network: MultiExitNetwork, dtype: torch.dtype) -> None:
+    """Casts, in place, all but the layers that give logits: they cost little, and rounding there changes answers."""
+    exact = {layer: copy.deepcopy(layer.state_dict()) for layer in network.logit_layers()}
+    network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype != torch.float32:
+        for layer, state in exact.items():
+            layer.float().load_state_dict(state)
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
 
 def _pack(stages: list[PlacedStage], dtype: torch.dtype) -> None:

@@ -84,6 +84,12 @@ class MultiExitNetwork(nn.Module):
         """Parameters of all blocks: neither the heads' nor the classifier's."""
         return [parameter for _, block in self.blocks for parameter in block.parameters()]
 
+    def logit_layers(self) -> list[nn.Linear]:
+        """The linear layers that give logits: the last of each early head that has one, and the backbone's own."""
+        linears = [[module for module in head.modules() if isinstance(module, nn.Linear)] for head in self.heads]
+        classifier = self.backbone.get_submodule(self._family.classifier_name)
+        return [*(found[-1] for found in linears if found), cast(nn.Linear, classifier)]
+
     def freeze(self, count: int) -> None:
         """Keeps the first `count` blocks as they are in training too, their batch norms included; frees the others."""
         for position, (_, block) in enumerate(self.blocks):

@@ -180,6 +180,8 @@ def test_every_family_answers_as_unrouted(backbone: str, after: tuple[str, ...],
         policy = shared_policy("entropy", threshold, len(after))
         answers = Engine(network, policy, precision="float32").answer(images)
         expected = logits[-1] if threshold == 0 else logits[0]
+        assert {layer.out_features for layer in network.logit_layers()} == {3}
+        assert len(network.logit_layers()) == network.num_exits
         scale = expected.abs().max().clamp_min(1)
         torch.testing.assert_close(answers.logits / scale, expected / scale, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -201,6 +203,7 @@ def test_bf16_answers_are_near(images: Tensor) -> None:
     expected = all_logits(network, images)[-1]
     difference = (answers.logits - expected).abs().max()
     assert 0 < difference < 0.05 * expected.abs().max()
+    assert not torch.equal(answers.logits, answers.logits.bfloat16().float())  # the last layer rounds nothing
 
 
 def test_the_host_waits_at_most_once_an_exit(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
