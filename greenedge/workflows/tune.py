@@ -150,6 +150,7 @@ def tune(
         "goal": dataclasses.asdict(options.goal),
         "chosen": chosen,
         "choose_on": options.choose_on,
+        "precision": known.precision,
         "policies": {kind: _as_json(candidate) for kind, candidate in candidates.items()},
         "per_exit_less_shared": _difference(shown_scores, candidates) if len(candidates) == len(_KINDS) else None,
     }

@@ -40,6 +40,7 @@ def test_a_curve_and_a_policy_say_in_which_precision_they_were_found(cli: Cli, r
     options = ("--budget", "1", "--choose-on", "val", "--precision", "bf16", "--json")
     assert cli("tune", "--weights", run / "best.safetensors", *options).code == 0
     assert json.loads((run / "policy.json").read_text())["chosen"]["precision"] == "bf16"
+    assert json.loads((run / "policy-tuning.json").read_text())["precision"] == "bf16"
 
 
 def test_an_unknown_precision_is_one_sentence(cli: Cli, run: Path) -> None:

@@ -164,6 +164,7 @@ def test_policy_table_and_picture_are_written_beside_the_weights(cli: Cli, run: 
         "kind": "per-exit",
         "choose_on": "calibration",
         "images": 6,
+        "precision": "float32",
         "accuracy": per_exit["chosen_on"]["accuracy"],
         "gflops": per_exit["chosen_on"]["gflops"],
     }

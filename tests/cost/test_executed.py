@@ -22,7 +22,7 @@ def test_a_convolution_by_hand() -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_a_packed_convolution_counts_as_the_one_it_replaces(groups: int) -> None:
     conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups, bias=False)
-    packed = PackedConv2d(conv, [2, 4, 16, 16])
+    packed = PackedConv2d(conv, [4, 16, 16], batch=2)
     images = torch.randn(2, 4, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(packed(images), conv(images), rtol=1e-5, atol=1e-5)
