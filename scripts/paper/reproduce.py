@@ -186,7 +186,8 @@ def _draw_thresholds(networks: Mapping[str, Trained], title: str, path: Path) ->
     curves: dict[str, Sweep] = {}
     points: dict[str, Sweep] = {}
     for name, network in networks.items():
-        label = f"{name}, {network.epochs} epochs of {network.images} images"
+        epochs = "1 epoch" if network.epochs == 1 else f"{network.epochs} epochs"
+        label = f"{name}, {epochs} of {network.images} images"
         curves[label] = sweep_thresholds(network.scores, grid)
         if name in SUBMITTED:
             points[label] = sweep_thresholds(network.scores, SUBMITTED[name])
