@@ -35,5 +35,5 @@ def draw_times(
     axes.set_xticks(range(len(batches)), [str(size) for size in batches])
     axes.set(xlabel="images a batch", ylabel="time over the plain network's", title=title)
     axes.grid(alpha=0.3, axis="y")
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)

@@ -40,6 +40,6 @@ def draw_models(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title:
     both.set_xlim(0, 1.05 * dearest)
     for axes in (by_accuracy, by_energy, both):
         axes.grid(alpha=0.3)
-    both.legend(fontsize="small")  # where it hides least
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     figure.suptitle(title)
     save_figure(figure, path)

@@ -262,7 +262,7 @@ def test_several_networks_are_shown_against_the_threshold_and_against_each_other
             expected = [getattr(what, name) * (100 if name == "accuracy" else 1) for name in (x, y)]
             np.testing.assert_allclose(line.get_xydata(), np.column_stack(expected))
         assert "nats" in axes.get_xlabel() or "GFLOPs" in axes.get_xlabel()
-    assert legend(both) == ["one", "other"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["one", "other"]  # beside all three
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
