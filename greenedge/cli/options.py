@@ -37,7 +37,7 @@ ResultsFolder = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bf16"],
-    typer.Option(help="What the network runs in; auto: bf16 where that is faster on this machine."),
+    typer.Option(help="What the network (in bench, the engine) runs in; auto: bf16 where that is faster here."),
 ]
 Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
 Threshold = Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -37,11 +37,11 @@ def collect_logits(
     """
     device = next(network.parameters()).device
     with evaluation_mode(network), torch.autocast(device.type, autocast, enabled=autocast is not None):
-        return gather_logits(network, split, transform, device, batch_size)
+        return gather_logits(lambda images: torch.stack(network(images)), split, transform, device, batch_size)
 
 
 def gather_logits(
-    answer: Callable[[Tensor], Sequence[Tensor] | Tensor],
+    answer: Callable[[Tensor], Tensor],
     split: PreparedSplit,
     transform: InputTransform,
     device: torch.device,
@@ -50,7 +50,7 @@ def gather_logits(
     """What `answer` says of every image of a split.
 
     Args:
-        answer: images -> E logits (B, C): a network in evaluation mode, or `Engine.logits`.
+        answer: images -> logits (E, B, C), such as `Engine.logits`.
         split: N images.
         transform: from stored images to the network's input.
         device: where that lies.
@@ -65,7 +65,6 @@ def gather_logits(
         tqdm(total=len(split), desc=f"running {split.name}", unit=" images", disable=None, leave=False) as bar,
     ):
         for batch in iterate_batches(split, batch_size, device=device):
-            logits = answer(transform(batch.images))
-            chunks.append(torch.stack(tuple(logits)).float().cpu())
+            chunks.append(answer(transform(batch.images)).float().cpu())
             bar.update(len(batch.images))
     return torch.cat(chunks, dim=1).numpy()

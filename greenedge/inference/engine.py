@@ -149,9 +149,7 @@ class Engine:
             DataError: no images.
         """
         network = self.network
-        images = self._checked(images)
-        images = images.clone() if images.is_inference() else images
-        features = images.to(dtype=network.dtype, memory_format=torch.channels_last)
+        features = network.placed(self._checked(images))
         answers = []
         for index, stage in enumerate(network.stages):
             sizes = part(len(features), self.chunks[index], network.sizes, flush=True)

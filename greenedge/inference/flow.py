@@ -91,13 +91,11 @@ class Flow:
     @torch.no_grad()
     def take(self, images: Tensor) -> None:
         """Lets a batch wait for the first stage."""
-        images = images.clone() if images.is_inference() else images
         finite = torch.isfinite(images).all(dim=3).all(dim=2).all(dim=1)
         self.open.append(_Open(self.taken, len(images), finite))
         places = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
-        features = images.to(dtype=self.network.dtype, memory_format=torch.channels_last)
-        self.waiting[0].append(_Piece(features, places, None))
+        self.waiting[0].append(_Piece(self.network.placed(images), places, None))
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()

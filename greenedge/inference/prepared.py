@@ -46,6 +46,13 @@ class PreparedNetwork:
     identity: str
 
     @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def placed(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) in the type and layout that the first stage reads; the same tensor where they are so."""
+        images = images.clone() if images.is_inference() else images
+        return images.to(dtype=self.dtype, memory_format=torch.channels_last)
+
+    @torch.inference_mode(mode=False)
     @torch.no_grad()  # compiled code would be made anew for inference tensors
     def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features to hand on and logits, if an exit is there, of one stage."""

@@ -17,7 +17,6 @@ from greenedge.errors import DataError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Answers, Engine
-from greenedge.inference.flow import part
 from greenedge.inference.prepared import PreparedNetwork
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import all_logits, parting_policy, random_network, route
@@ -252,18 +251,6 @@ def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_c
     assert kept.stat().st_mtime_ns == written
     kept.write_text("{damaged")
     assert len(Engine(network, policy, precision="float32").chunks) == 4
-
-
-@given(count=st.integers(0, 300), size=st.sampled_from([1, 4, 16, 64]))
-def test_waiting_images_are_parted_without_loss(count: int, size: int) -> None:
-    assert part(count, size, None, flush=False) == [size] * (count // size)
-    parts = part(count, size, None, flush=True)
-    assert sum(parts) == count
-    assert all(1 <= each <= 1.5 * size for each in parts)
-    assert not parts or max(parts) - min(parts) <= 1
-    sums = part(count, size, (1, 4, 16, 64), flush=True)
-    assert sum(sums) == count
-    assert set(sums) <= {each for each in (1, 4, 16, 64) if each <= size}
 
 
 def test_bad_batches_are_one_sentence(network: MultiExitNetwork, images: Tensor) -> None:
