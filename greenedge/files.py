@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+SEAL = "digest"  # the key under which a JSON file keeps the digest of all its other keys
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -43,9 +46,22 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _write_utf8(temporary, text))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically. NaN is refused: JSON has none."""
+def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
+    """Writes `value` as indented JSON, atomically. NaN is refused: JSON has none.
+
+    Args:
+        path: the file.
+        value: of plain mappings, lists and scalars.
+        sealed: add the digest of a mapping's keys, so that `config/records.py` notices a change in place.
+    """
+    if sealed:
+        value = {**value, SEAL: seal_of(value)}
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def seal_of(value: Any) -> str:
+    """SHA-256 of a mapping, whatever the order of its keys and the layout of its file."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _naming(path: Path, error: OSError) -> OSError:

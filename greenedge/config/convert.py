@@ -68,7 +68,9 @@ class RuleError(ValueError):
 
 
 def convert(node: Node, annotation: Any, key: str) -> Any:
-    """The node's value as `annotation`: a scalar type, Annotated range, Literal, union, tuple or dataclass.
+    """The node's value as `annotation`: a scalar type, Annotated range, Literal, union, tuple, dict or dataclass.
+
+    `dict[str, X]` takes any keys, `Any` any value.
 
     Classes with a `from_node(node, key)` constructor convert themselves.
 
@@ -86,6 +88,10 @@ def convert(node: Node, annotation: Any, key: str) -> Any:
         return _union(node, arguments, key)
     if origin is tuple:
         return _tuple(node, arguments, key)
+    if origin is dict:
+        return _mapping(node, arguments[1], key)
+    if annotation is Any:
+        return node.plain()
     if hasattr(annotation, "from_node"):
         return annotation.from_node(node, key)
     if dataclasses.is_dataclass(annotation):
@@ -167,6 +173,12 @@ def _tuple(node: Node, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
         raise ConfigError(f"expected a list of {len(arguments)}, found {len(node.value)}", key=key, where=node.where)
     pairs = zip(node.value, arguments, strict=True)
     return tuple(convert(item, kind, join_key(key, str(i))) for i, (item, kind) in enumerate(pairs))
+
+
+def _mapping(node: Node, kind: Any, key: str) -> dict[str, Any]:
+    if not isinstance(node.value, dict):
+        raise mismatch(node, key, "a mapping")
+    return {name: convert(child, kind, join_key(key, name)) for name, child in node.value.items()}
 
 
 def _union(node: Node, arguments: tuple[Any, ...], key: str) -> Any:

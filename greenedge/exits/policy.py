@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from greenedge.config.records import RecordError, read_record
 from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import Criterion, find_criterion
 from greenedge.files import write_json
 
 FORMAT = "greenedge-policy/1"
-
-
-def _is_list_of(*kinds: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(type(each) in kinds for each in value)
-
-
-# What the JSON file holds, and whether a value can be that.
-_CONTENT: dict[str, Callable[[Any], bool]] = {
-    "criterion": lambda value: isinstance(value, str),
-    "thresholds": _is_list_of(int, float),
-    "temperatures": lambda value: value is None or _is_list_of(int, float)(value),
-    "exits": _is_list_of(str),
-    "weights": lambda value: isinstance(value, str),
-    "chosen": lambda value: isinstance(value, dict),
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +25,8 @@ class ExitPolicy:
         criterion: a name in `CRITERIA`.
         thresholds: of each early exit, in the criterion's unit.
         temperatures: of each exit, the final one included; they divide the logits (Guo et al. 2017). None: all 1.
+        precision: `float32` or `bf16`: in which the network ran when this was chosen, and has to run under it, since
+            rounding moves images across a threshold; None: any.
 
     Raises:
         ConfigError: there is no such criterion.
@@ -49,6 +36,7 @@ class ExitPolicy:
     criterion: str
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...] | None = None
+    precision: Literal["float32", "bf16"] | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -102,54 +90,56 @@ class SavedPolicy:
 
 def write_policy(path: Path, saved: SavedPolicy) -> None:
     """Writes a policy as JSON, atomically."""
-    write_json(path, {"format": FORMAT, **dataclasses.asdict(saved.policy), **_plain(saved)})
+    content = {"exits": list(saved.exits), "weights": saved.weights, "chosen": dict(saved.chosen)}
+    write_json(path, {"format": FORMAT, **dataclasses.asdict(saved.policy), **content}, sealed=True)
+
+
+@dataclass(frozen=True)
+class _PolicyFile:
+    """What the JSON file holds."""
+
+    format: Literal["greenedge-policy/1"]
+    criterion: str
+    thresholds: tuple[float, ...]
+    temperatures: tuple[float, ...] | None
+    exits: tuple[str, ...]
+    weights: str
+    chosen: dict[str, Any]
+    precision: Literal["float32", "bf16"] | None = None
 
 
 def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     """Reads a policy that must be for this network.
 
     Args:
-        path: what `write_policy` wrote.
+        path: the JSON file.
         exits: the block that each exit of the network comes after, the final one included.
         weights: SHA-256 of its checkpoint.
 
     Raises:
-        UsageError: no such file, not a policy, or one for another network.
+        UsageError: no such file, no policy, or one for another network.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_record(path, _PolicyFile)
+        policy = ExitPolicy(content.criterion, content.thresholds, content.temperatures, content.precision)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such policy; `greenedge tune` writes one") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: is no policy: not JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"{path}: is no policy; `greenedge tune` writes one")
-    for key, holds in _CONTENT.items():
-        if key not in content or not holds(content[key]):
-            raise UsageError(f"{path}: is a damaged policy, as its {key!r} shows; tune again")
-    temperatures = content["temperatures"]
-    try:
-        policy = ExitPolicy(
-            content["criterion"],
-            tuple(map(float, content["thresholds"])),
-            None if temperatures is None else tuple(map(float, temperatures)),
-        )
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except RecordError as error:
+        raise UsageError(f"{path}: is no policy, or {error}; tune again") from None
     except (ConfigError, UsageError) as error:
         raise UsageError(f"{path}: {error}") from None
-    except OverflowError:
-        raise UsageError(f"{path}: holds a number that is too large; tune again") from None
-    saved = SavedPolicy(policy, tuple(content["exits"]), content["weights"], content["chosen"])
-    if len(policy.thresholds) != len(exits) - 1:
+
+    thresholds, theirs = content.thresholds, content.exits
+    if len(thresholds) != len(exits) - 1:
         raise UsageError(
-            f"{path}: has {len(policy.thresholds)} thresholds, the network has {len(exits) - 1} early exits; tune again"
+            f"{path}: has {len(thresholds)} thresholds, the network has {len(exits) - 1} early exits; tune again"
         )
-    if saved.exits != tuple(exits):
-        theirs, ours = ", ".join(saved.exits), ", ".join(exits)
-        raise UsageError(f"{path}: is for a network with exits after {theirs}, not {ours}; tune again")
-    if saved.weights and saved.weights != weights:
+    if theirs != tuple(exits):
+        raise UsageError(
+            f"{path}: is for a network with exits after {', '.join(theirs)}, not {', '.join(exits)}; tune again"
+        )
+    if content.weights and content.weights != weights:
         raise UsageError(f"{path}: was chosen for other weights of this network; tune again")
-    return saved
-
-
-def _plain(saved: SavedPolicy) -> dict[str, Any]:
-    return {"exits": list(saved.exits), "weights": saved.weights, "chosen": dict(saved.chosen)}
+    return SavedPolicy(policy, theirs, content.weights, content.chosen)

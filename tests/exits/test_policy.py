@@ -25,9 +25,9 @@ positive = st.floats(0, exclude_min=True, allow_infinity=False)
 
 
 def saved_with(path: Path, **changes: Any) -> Path:
-    """A sound policy's file, some of whose values are changed; `...` removes one."""
+    """A sound policy's file, some of whose values are changed and its seal taken off; `...` removes one."""
     write_policy(path, SAVED)
-    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    content = {**json.loads(path.read_text(encoding="utf-8")), "digest": ..., **changes}
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}), encoding="utf-8")
     return path
 
@@ -67,11 +67,14 @@ def test_a_policy_comes_back_as_it_was_written(
 
 def test_the_file_is_json_that_says_what_it_is(tmp_path: Path) -> None:
     write_policy(tmp_path / "policy.json", SAVED)
-    assert json.loads((tmp_path / "policy.json").read_text(encoding="utf-8")) == {
+    content = json.loads((tmp_path / "policy.json").read_text(encoding="utf-8"))
+    assert re.fullmatch("[0-9a-f]{64}", content.pop("digest"))
+    assert content == {
         "format": "greenedge-policy/1",
         "criterion": "entropy",
         "thresholds": [0.5, 0.25],
         "temperatures": [1.5, 1.25, 0.75],
+        "precision": None,
         "exits": ["layer1", "layer2", "fc"],
         "weights": WEIGHTS,
         "chosen": {"budget_gflops": 0.5, "split": "val"},
@@ -96,25 +99,27 @@ def test_an_absent_policy_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "policy.json"
     path.write_bytes(content)
-    assert re.fullmatch(r"is no policy: not JSON \(.+\)", refusal(path))
+    found = refusal(path)
+    assert re.fullmatch(r"is no policy, or is damaged: it is not (JSON \(.+\)|UTF-8 text); tune again", found)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"greenedge-policy/1"', "{}", '{"thresholds": [0.5, 0.5]}'])
 def test_other_json_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "policy.json"
     path.write_text(content, encoding="utf-8")
-    assert refusal(path) == "is no policy; `greenedge tune` writes one"
+    assert re.fullmatch(r"is no policy, or is damaged: (expected a mapping, found|format: missing).+", refusal(path))
 
 
 @pytest.mark.parametrize("other", ["greenedge-policy/2", "something else", None, ["greenedge-policy/1"]])
 def test_another_format_is_refused(tmp_path: Path, other: object) -> None:
-    assert refusal(saved_with(tmp_path / "p.json", format=other)) == "is no policy; `greenedge tune` writes one"
+    found = refusal(saved_with(tmp_path / "p.json", format=other))
+    assert found.startswith("is no policy, or is damaged: format: expected greenedge-policy/1, found")
 
 
 @pytest.mark.parametrize("key", ["criterion", "thresholds", "temperatures", "exits", "weights", "chosen"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     found = refusal(saved_with(tmp_path / "p.json", **{key: ...}))
-    assert re.fullmatch(rf"is a damaged policy, as its '{key}' shows; tune again", found)
+    assert found == f"is no policy, or is damaged: {key}: missing; it has no default; tune again"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,27 @@ def test_values_of_another_kind_are_refused(tmp_path: Path, key: str, value: obj
 
 def test_exits_written_as_one_text_are_refused(tmp_path: Path) -> None:
     found = refusal(saved_with(tmp_path / "p.json", exits="abc"), exits=("a", "b", "c"))
-    assert re.fullmatch(r"is a damaged policy, as its 'exits' shows; tune again", found)
+    assert found == "is no policy, or is damaged: exits: expected a list, found 'abc'; tune again"
+
+
+def test_a_changed_threshold_is_noticed_and_taken_where_the_seal_is_removed(tmp_path: Path) -> None:
+    write_policy(tmp_path / "p.json", SAVED)
+    changed = json.loads((tmp_path / "p.json").read_text()) | {"thresholds": [0.5, 0.26]}
+    (tmp_path / "p.json").write_text(json.dumps(changed))
+    assert 'was changed after it was written; without its "digest" line' in refusal(tmp_path / "p.json")
+    (tmp_path / "p.json").write_text(json.dumps({k: v for k, v in changed.items() if k != "digest"}))
+    assert read_policy(tmp_path / "p.json", EXITS, WEIGHTS).policy.thresholds == (0.5, 0.26)
+
+
+def test_a_policy_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = saved_with(tmp_path / "p.json", precision=...)
+    assert read_policy(path, EXITS, WEIGHTS) == SAVED
+
+
+def test_a_policy_nested_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"chosen": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    assert "nested too deeply" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +199,9 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, key: str, number: str
     values = [1.0, "here"] if key == "thresholds" else [1.0, "here", 1.0]
     path = saved_with(tmp_path / "p.json", **{key: values})
     path.write_text(path.read_text(encoding="utf-8").replace('"here"', number), encoding="utf-8")
-    expected = (
-        "thresholds must be finite numbers" if key == "thresholds" else "temperatures must be finite numbers above 0"
+    assert re.fullmatch(
+        r"is no policy, or is damaged: it holds .+, which is no finite number; tune again", refusal(path)
     )
-    assert refusal(path) == expected
 
 
 @pytest.mark.parametrize("temperature", [0, 0.0, -1.5])
