@@ -58,7 +58,12 @@ class InputTransform:
 
 
 def iterate_batches(
-    split: PreparedSplit, batch_size: int, order: Tensor | None = None, device: torch.device | str = "cpu"
+    split: PreparedSplit,
+    batch_size: int,
+    order: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    check: bool = True,
 ) -> Iterator[Batch]:
     """Reads a split in batches of uint8 images.
 
@@ -67,12 +72,13 @@ def iterate_batches(
         batch_size: images a batch; the last batch may hold fewer.
         order: int64 (n,): positions within the split, in the order wanted; None: as stored.
         device: where the batches go.
+        check: compare each image with the digest that was made of it when it was prepared.
+
+    Raises:
+        DataError: an image was changed since.
     """
-    images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-    rows = torch.from_numpy(split.rows)
-    rows = rows if order is None else rows[order]
+    rows = split.rows if order is None else split.rows[order.numpy()]
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
-        # index_select copies whole rows; plain indexing takes 30 times as long on uint8 images.
-        pixels, targets = images.index_select(0, chosen), labels.index_select(0, chosen)
+        pixels, targets = torch.from_numpy(split.read(chosen, check=check)), torch.from_numpy(split.labels[chosen])
         yield Batch(pixels.to(device), targets.to(device), num_classes=len(split.classes))

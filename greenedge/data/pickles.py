@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from greenedge.data.decode import convert_pixels
 from greenedge.data.label_maps import Label, build_label_maps, label_of, read_labels_map
 from greenedge.data.layouts import SPLITS, ClassInfo, Listing, Record
 from greenedge.data.safe_pickle import read_pickle
@@ -50,11 +49,15 @@ class PickledSource:
         splits = {name: self._records(name, labels.get(name, []), index, where) for name in SPLITS}
         self.listing = Listing(classes, splits)
 
-    def pixels(self, record: Record, size: int) -> np.ndarray:
-        """uint8 (3, size, size): one image."""
+    def image(self, record: Record) -> np.ndarray:
+        """One image as the pickle has it, of any type and shape."""
         split, number = record.path.split("/")
-        image = np.asarray(self._images[split][int(number)])
-        return convert_pixels(image, f"{self._paths[split]}: image {number}", size)
+        return np.asarray(self._images[split][int(number)])
+
+    def locate(self, record: Record) -> str:
+        """How a person finds it."""
+        split, number = record.path.split("/")
+        return f"{self._paths[split]}: image {number}"
 
     def digests(self) -> list[dict[str, Any]]:
         """For each pickle its name and SHA-256."""

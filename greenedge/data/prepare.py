@@ -19,8 +19,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from greenedge import __version__
+from greenedge.config.records import digest_of
 from greenedge.data.layouts import Listing, Record
-from greenedge.data.prepared import FORMAT, MANIFEST, array_paths
+from greenedge.data.prepared import (
+    DIGEST_BYTES,
+    FORMAT,
+    MANIFEST,
+    ImageDigests,
+    SplitInfo,
+    array_path,
+    content_digest,
+    image_digest,
+    paths_content,
+    paths_file,
+)
 from greenedge.data.sources import Source, open_source
 from greenedge.errors import DataError
 from greenedge.files import write_json
@@ -64,13 +76,14 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
     with open_source(sources, options.labels_map) as source:
         listing = source.listing.subset(options.classes, options.per_class)
-        manifest = _manifest(source, listing, options)
         with new_folder(out) as partial, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # here: filters belong to all threads
-            for split, records in listing.splits.items():
-                if records:
-                    _write_split(source, partial, split, records, options.size)
-            write_json(partial / MANIFEST, manifest)
+            splits = {
+                split: _write_split(source, partial, split, records, options.size)
+                for split, records in listing.splits.items()
+            }
+            manifest = _manifest(source, listing, splits, options)
+            write_json(partial / MANIFEST, manifest, sealed=True)
     return manifest
 
 
@@ -109,10 +122,23 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
             raise DataError(f"{self.out}: cannot be written: {error.strerror}; nothing was kept") from None
 
 
-def _write_split(source: Source, folder: Path, split: str, records: Sequence[Record], size: int) -> None:
-    images_path, labels_path = array_paths(folder, split)
-    np.save(labels_path, np.array([record.label for record in records], dtype=np.int64))
-    with images_path.open("wb") as file:
+def _write_split(source: Source, folder: Path, split: str, records: Sequence[Record], size: int) -> SplitInfo:
+    """Writes images, labels, digests and paths; nothing for a split without images."""
+    if not records:
+        return SplitInfo(0)
+    labels = np.array([record.label for record in records], dtype=np.int64)
+    digests = _write_images(source, array_path(folder, split, "images"), split, records, size)
+    np.save(array_path(folder, split, "labels"), labels)
+    np.save(array_path(folder, split, "digests"), np.stack([digests.pixels, digests.sources]))
+    paths = paths_content([record.path for record in records])
+    paths_file(folder, split).write_bytes(paths)
+    return SplitInfo(len(records), content_digest(labels, digests), digest_of(paths))
+
+
+def _write_images(source: Source, path: Path, split: str, records: Sequence[Record], size: int) -> ImageDigests:
+    """Decodes and writes images in parallel."""
+    digests = ImageDigests(*np.zeros((2, len(records), DIGEST_BYTES), np.uint8))
+    with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(records), 3, size, size)}
         np.lib.format.write_array_header_1_0(file, header)
         file.flush()
@@ -120,9 +146,15 @@ def _write_split(source: Source, folder: Path, split: str, records: Sequence[Rec
 
         def write(first: int) -> int:
             chunk = records[first : first + _CHUNK]
-            pixels = np.stack([source.pixels(record, size) for record in chunk])
+            content = bytearray()
+            for row, record in enumerate(chunk, start=first):
+                image = source.load(record, size)
+                pixels = np.ascontiguousarray(image.pixels)
+                digests.pixels[row] = np.frombuffer(image_digest(pixels), np.uint8)
+                digests.sources[row] = np.frombuffer(image.digest[:DIGEST_BYTES], np.uint8)
+                content += pixels.data
             # Plain writes, not a writable memory map: on a full disk a map kills the process (SIGBUS).
-            _write_all(file.fileno(), pixels.tobytes(), start + first * image_bytes)
+            _write_all(file.fileno(), content, start + first * image_bytes)
             return len(chunk)
 
         pool = ThreadPoolExecutor(os.cpu_count())
@@ -133,21 +165,24 @@ def _write_split(source: Source, folder: Path, split: str, records: Sequence[Rec
                     bar.update(task.result())
         finally:
             pool.shutdown(cancel_futures=True)
+    return digests
 
 
-def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+def _write_all(descriptor: int, content: bytearray, offset: int) -> None:
     view = memoryview(content)
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
 
 
-def _manifest(source: Source, listing: Listing, options: PrepareOptions) -> dict[str, Any]:
+def _manifest(
+    source: Source, listing: Listing, splits: dict[str, SplitInfo], options: PrepareOptions
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "image_size": options.size,
         "classes": [asdict(info) for info in listing.classes],
-        "splits": {name: {"images": len(records)} for name, records in listing.splits.items()},
+        "splits": {name: asdict(info) for name, info in splits.items()},
         "subset": {"classes": options.classes, "per_class": options.per_class},
         "sources": source.digests(),
         "versions": {"greenedge": __version__, "numpy": np.__version__, "pillow": PIL.__version__},

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from greenedge.data.decode import decode_image
+from greenedge.data.decode import convert_pixels, decode_image
 from greenedge.data.layouts import Listing, Record, read_listing
 from greenedge.data.pickles import PickledSource
 from greenedge.data.tree import Tree
 from greenedge.errors import DataError
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """One image of a source.
+
+    Attributes:
+        pixels: uint8 (3, size, size).
+        digest: SHA-256 of what it was decoded from.
+    """
+
+    pixels: np.ndarray
+    digest: bytes
 
 
 class Source(Protocol):
@@ -25,8 +40,8 @@ class Source(Protocol):
 
     listing: Listing
 
-    def pixels(self, record: Record, size: int) -> np.ndarray:
-        """uint8 (3, size, size): one image. Safe to call from several threads."""
+    def load(self, record: Record, size: int) -> LoadedImage:
+        """One image. Safe to call from several threads."""
         ...
 
     def digests(self) -> list[dict[str, Any]]:
@@ -49,7 +64,7 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
     if pickles and len(pickles) < len(sources):
         raise DataError(f"{pickles[0]}: a pickle cannot be joined with folders or zip files; prepare them apart")
     if pickles:
-        yield PickledSource(pickles, labels_map)
+        yield _PickleSource(PickledSource(pickles, labels_map))
         return
     if labels_map is not None:
         raise DataError(f"{labels_map}: a label map is for pickled data sets; files name their classes themselves")
@@ -57,13 +72,29 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
         yield _FileSource(tree)
 
 
+class _PickleSource:
+    def __init__(self, pickles: PickledSource) -> None:
+        self._pickles = pickles
+        self.listing = pickles.listing
+
+    def load(self, record: Record, size: int) -> LoadedImage:
+        image = self._pickles.image(record)
+        digest = hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
+        return LoadedImage(convert_pixels(image, self._pickles.locate(record), size), digest)
+
+    def digests(self) -> list[dict[str, Any]]:
+        return self._pickles.digests()
+
+
 class _FileSource:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self.listing = read_listing(tree)
 
-    def pixels(self, record: Record, size: int) -> np.ndarray:
-        return decode_image(self._tree.read(record.path), self._tree.locate(record.path), size)
+    def load(self, record: Record, size: int) -> LoadedImage:
+        content = self._tree.read(record.path)
+        pixels = decode_image(content, self._tree.locate(record.path), size)
+        return LoadedImage(pixels, hashlib.sha256(content).digest())
 
     def digests(self) -> list[dict[str, Any]]:
         return self._tree.digests()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from greenedge.data.prepared import PreparedSplit
+from greenedge.data.prepared import PreparedSplit, image_digest
 from greenedge.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
@@ -19,11 +19,43 @@ _SEED = 20_240_601
 
 
 def split_digest(split: PreparedSplit) -> str:
-    """Names the classes and the images of a split by their labels and rows, without reading the pixels."""
-    digest = hashlib.sha256(json.dumps([info.id for info in split.classes]).encode())
+    """Names a split by what it holds: its classes, and the label and the pixels of each image, in order.
+
+    Equal for equal content, whatever the data set's name, place and other images. Where no digests of the images are
+    kept (format 1), all of its pixels are read.
+    """
+    if split.digests is None:
+        pixels = np.stack([np.frombuffer(image_digest(split.images[row]), np.uint8) for row in split.rows])
+    else:
+        pixels = split.digests.pixels[split.rows]
+    return _digest(split, pixels)
+
+
+def source_digest(split: PreparedSplit) -> str | None:
+    """As `split_digest`, by the files that the images were decoded from: equal for preparations at two sizes.
+
+    None where that is not known (format 1).
+    """
+    return None if split.digests is None else _digest(split, split.digests.sources[split.rows])
+
+
+def former_split_digest(split: PreparedSplit) -> str:
+    """What named a split before its images' digests were kept: its classes, labels and rows."""
+    digest = hashlib.sha256(_class_ids(split))
     for array in (split.labels, split.rows):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _digest(split: PreparedSplit, images: np.ndarray) -> str:
+    digest = hashlib.sha256(_class_ids(split))
+    digest.update(np.ascontiguousarray(split.labels[split.rows]).data)
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def _class_ids(split: PreparedSplit) -> bytes:
+    return json.dumps([info.id for info in split.classes]).encode()
 
 
 def carve_calibration(train: PreparedSplit, per_class: int) -> tuple[PreparedSplit, PreparedSplit]:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -76,14 +77,15 @@ def test_the_manifest_says_what_was_made_of_what(official: Path, tmp_path: Path)
     val = zip_folder(official, tmp_path / "val.zip", keep=lambda p: not p.startswith("train/"))
     returned = prepare([train, val], tmp_path / "out", PrepareOptions(size=32, classes=2, per_class=7))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert re.fullmatch("[0-9a-f]{64}", manifest.pop("digest"))
     assert manifest == returned
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["image_size"] == 32
     assert manifest["classes"] == [
         {"id": "n01", "name": "goldfish, Carassius auratus"},
         {"id": "n02", "name": "bullfrog"},
     ]
-    assert manifest["splits"] == {"train": {"images": 14}, "val": {"images": 10}}
+    assert {name: split["images"] for name, split in manifest["splits"].items()} == {"train": 14, "val": 10}
     assert manifest["subset"] == {"classes": 2, "per_class": 7}
     assert manifest["sources"] == [
         {"name": path.name, "kind": "zip", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -96,7 +98,11 @@ def test_the_stored_arrays_are_plain_npy_files_that_others_may_read(official: Pa
     prepare([official], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
-        *(f"{split}-{part}.npy" for split in ("train", "val") for part in ("images", "labels")),
+        *(
+            f"{split}-{part}"
+            for split in ("train", "val")
+            for part in ("digests.npy", "images.npy", "labels.npy", "paths.json")
+        ),
     ]
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
     images, labels = read_official(official)["train"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenedge.data.arrays import map_array
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepare import PrepareOptions, prepare
-from greenedge.data.prepared import open_prepared
+from greenedge.data.prepared import check_images, image_paths, open_prepared
+from greenedge.data.splits import split_digest
 from greenedge.errors import DataError
 from tests.data.sources import assert_holds, is_one_sentence, read_official, write_class_folders
 
@@ -30,8 +33,22 @@ def complaint(folder: Path) -> str:
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
+    """Changes the manifest and takes its seal off."""
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    content.pop("digest", None)
+    path.write_text(json.dumps(content))
+
+
+def as_format_1(folder: Path) -> Path:
+    """Takes away what the first format did not have."""
+    content = json.loads((folder / "manifest.json").read_text())
+    splits = {name: {"images": split["images"]} for name, split in content["splits"].items()}
+    content.pop("skipped", None)
+    edit_manifest(folder, format=1, splits=splits)
+    for path in [*folder.glob("*-digests.npy"), *folder.glob("*-paths.json")]:
+        path.unlink()
+    return folder
 
 
 def test_a_prepared_set_opens_with_its_images_labels_and_classes(prepared: Path) -> None:
@@ -50,12 +67,90 @@ def test_images_stay_on_disk_until_they_are_read(prepared: Path) -> None:
         assert split.images.dtype == np.uint8
 
 
-def test_writing_to_the_images_does_not_reach_the_disk(damaged: Path) -> None:
-    before = (damaged / "val-images.npy").read_bytes()
-    images = open_prepared(damaged).split("val").images
-    images[:] = 0
-    images.flush()
-    assert (damaged / "val-images.npy").read_bytes() == before
+def test_the_images_cannot_be_written(prepared: Path) -> None:
+    images = open_prepared(prepared).split("val").images
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_a_set_larger_than_memory_and_swap_opens(damaged: Path) -> None:
+    count = 3_000_000_000_000 // (3 * 64 * 64)
+    with (damaged / "val-images.npy").open("wb") as file:  # a sparse file of 3 TB
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (count, 3, 64, 64)}
+        )
+        try:
+            file.truncate(file.tell() + count * 3 * 64 * 64)
+        except OSError:
+            pytest.skip("the file system has no files that large")
+    images = map_array(damaged / "val-images.npy", np.uint8, (count, 3, 64, 64))
+    assert not images[-1].any()
+
+
+@pytest.mark.parametrize("what", ["labels", "digests", "images"])
+def test_a_byte_changed_in_place_is_noticed(damaged: Path, what: str) -> None:
+    path = damaged / f"val-{what}.npy"
+    content = bytearray(path.read_bytes())
+    content[-16] ^= 1  # of the labels: the last but one becomes another class
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        check_images(damaged)
+
+
+def test_changed_pixels_are_noticed_when_they_are_read(damaged: Path) -> None:
+    path = damaged / "val-images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 128
+    path.write_bytes(content)
+    split = open_prepared(damaged).split("val")
+    split.read(np.arange(14))
+    with pytest.raises(DataError, match=r"image 14 of its val images is damaged") as caught:
+        split.read(np.array([3, 14]))
+    assert str(damaged) in str(caught.value)
+    assert split.read(np.array([14]), check=False).shape == (1, 3, 64, 64)
+
+
+def test_each_image_has_the_digests_of_its_pixels_and_of_its_file(prepared: Path) -> None:
+    split = open_prepared(prepared).split("val")
+    paths = image_paths(split)
+    assert split.digests is not None
+    assert paths is not None
+    assert len(paths) == len(set(paths)) == 15
+    for row, path in enumerate(paths):
+        file = (prepared.parent / "source" / path).read_bytes()
+        assert split.digests.sources[row].tobytes() == hashlib.sha256(file).digest()[:16]
+        assert split.digests.pixels[row].tobytes() == hashlib.sha256(split.images[row].tobytes()).digest()[:16]
+
+
+def test_changed_paths_are_noticed(damaged: Path) -> None:
+    path = damaged / "val-paths.json"
+    path.write_bytes(path.read_bytes().replace(b"val_3.", b"val_4."))
+    with pytest.raises(DataError, match=r"val-paths\.json: is damaged"):
+        image_paths(open_prepared(damaged).split("val"))
+
+
+def test_a_manifest_changed_in_place_is_refused(damaged: Path) -> None:
+    path = damaged / "manifest.json"
+    path.write_text(path.read_text().replace("bullfrog", "bulldogs"))
+    assert "was changed after it was written" in complaint(damaged)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [["a", "b", "c"], [{"id": True, "name": "x"}], [{"id": "a", "name": None}], [{"id": "a", "name": "a"}] * 3, []],
+)
+def test_classes_that_cannot_be_are_refused(damaged: Path, classes: list[Any]) -> None:
+    edit_manifest(damaged, classes=classes)
+    assert "manifest.json" in complaint(damaged)
+
+
+def test_a_set_of_the_first_format_is_read_and_named_by_its_pixels(damaged: Path, prepared: Path) -> None:
+    former = as_format_1(damaged)
+    split, same = open_prepared(former).split("val"), open_prepared(prepared).split("val")
+    assert split.digests is None
+    assert image_paths(split) is None
+    assert split_digest(split) == split_digest(same)
+    assert check_images(former) == {"train": 0, "val": 0}
 
 
 def test_a_split_knows_its_length_and_rows(prepared: Path) -> None:

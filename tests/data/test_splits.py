@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from greenedge.data.layouts import ClassInfo
-from greenedge.data.prepared import PreparedSplit, open_prepared
-from greenedge.data.splits import carve_calibration, take_fraction
+from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import ImageDigests, PreparedSplit, open_prepared
+from greenedge.data.splits import carve_calibration, source_digest, split_digest, take_fraction
 from greenedge.errors import DataError
 
 CLASSES = tuple(ClassInfo(f"c{n}", f"class {n}") for n in range(4))
@@ -92,3 +93,53 @@ def test_a_fraction_takes_its_share_of_each_class_rounded_up(uneven: PreparedSpl
 def test_a_larger_fraction_contains_the_smaller_one(uneven: PreparedSplit) -> None:
     small, large = (set(take_fraction(uneven, fraction).rows.tolist()) for fraction in (0.3, 0.6))
     assert small < large
+
+
+@pytest.fixture
+def digested(uneven: PreparedSplit) -> PreparedSplit:
+    random = np.random.default_rng(0)
+    return replace(uneven, digests=ImageDigests(*random.integers(0, 256, (2, 180, 16), dtype=np.uint8)))
+
+
+def test_a_splits_digest_names_its_content_and_nothing_else(digested: PreparedSplit) -> None:
+    assert digested.digests is not None
+    order = np.random.default_rng(2).permutation(180)  # the same images, stored elsewhere
+    moved = replace(
+        digested,
+        name="other",
+        labels=digested.labels[order],
+        rows=np.argsort(order)[digested.rows],
+        digests=ImageDigests(digested.digests.pixels[order], digested.digests.sources[order]),
+    )
+    for digest in (split_digest, source_digest):
+        assert digest(moved) == digest(digested)
+
+
+def test_every_part_of_a_split_is_in_its_digest(digested: PreparedSplit) -> None:
+    """Labels, rows, pixels and classes; what lies outside of its rows is not."""
+    assert digested.digests is not None
+    labels, pixels = digested.labels.copy(), digested.digests.pixels.copy()
+    labels[20] = (labels[20] + 1) % 4
+    pixels[25, 3] ^= 1
+    changed = [
+        replace(digested, labels=labels),
+        replace(digested, digests=ImageDigests(pixels, digested.digests.sources)),
+        replace(digested, rows=digested.rows[1:]),
+        replace(digested, rows=digested.rows[::-1]),
+        replace(digested, classes=(*CLASSES[:3], ClassInfo("other", "class 3"))),
+    ]
+    assert len({split_digest(split) for split in [digested, *changed]}) == 6
+    labels, pixels = digested.labels.copy(), digested.digests.pixels.copy()
+    labels[0], pixels[0] = (labels[0] + 1) % 4, 0
+    outside = replace(digested, labels=labels, digests=ImageDigests(pixels, digested.digests.sources))
+    assert split_digest(outside) == split_digest(digested)
+
+
+def test_two_preparations_of_the_same_files_share_the_digest_of_their_sources(official: Path, tmp_path: Path) -> None:
+    small, large = (
+        open_prepared(tmp_path / f"{size}").split("val")
+        for size in (16, 64)
+        if prepare([official], tmp_path / f"{size}", PrepareOptions(size=size))
+    )
+    assert source_digest(small) == source_digest(large)
+    assert split_digest(small) != split_digest(large)
