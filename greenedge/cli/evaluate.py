@@ -12,6 +12,7 @@ from greenedge.cli.options import (
     Json,
     LabelsMap,
     Policy,
+    PolicyPrecision,
     Precision,
     ResultsFolder,
     Split,
@@ -31,16 +32,19 @@ def evaluate(
     criterion: Criterion = None,
     policy: Policy = None,
     labels_map: LabelsMap = None,
-    precision: Precision = "float32",
+    precision: PolicyPrecision = None,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of each exit, and of all together under one policy."""
     from greenedge.workflows.evaluate import evaluate as run_evaluation
     from greenedge.workflows.outputs import run_once
+    from greenedge.workflows.policies import note_policy_beside, requested_precision
 
     options = policy_options(policy, threshold, criterion)
-    report = run_evaluation(run_once(weights, data, split, out, say, precision), options, labels_map)
+    note_policy_beside(weights, options, say)
+    evaluated = run_once(weights, data, split, out, say, requested_precision(options, precision))
+    report = run_evaluation(evaluated, options, labels_map)
     show_json(report.json) if as_json else show(report.text)
 
 

@@ -39,6 +39,10 @@ Precision = Annotated[
     Literal["auto", "float32", "bf16"],
     typer.Option(help="What the network (in bench, the engine) runs in; auto: bf16 where that is faster here."),
 ]
+PolicyPrecision = Annotated[
+    Literal["auto", "float32", "bf16"] | None,
+    typer.Option("--precision", help="What the network runs in; default: the policy's, else float32."),
+]
 Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
 Threshold = Annotated[
     str | None,

@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Criterion, Json, LabelsMap, Policy, Threshold, Weights, policy_options
-from greenedge.cli.output import show, show_json
+from greenedge.cli.options import (
+    Criterion,
+    Json,
+    LabelsMap,
+    Policy,
+    PolicyPrecision,
+    Threshold,
+    Weights,
+    policy_options,
+)
+from greenedge.cli.output import say, show, show_json
+from greenedge.errors import DataError
 
 
 def predict(
@@ -18,10 +28,15 @@ def predict(
     criterion: Criterion = None,
     policy: Policy = None,
     labels_map: LabelsMap = None,
+    precision: PolicyPrecision = None,
     as_json: Json = False,
 ) -> None:
     """Classify image files, and say at which exit each was sure."""
+    from greenedge.workflows.predict import PredictOptions
     from greenedge.workflows.predict import predict as run_prediction
 
-    report = run_prediction(weights, images, policy_options(policy, threshold, criterion), labels_map)
+    options = PredictOptions(policy_options(policy, threshold, criterion), labels_map, precision)
+    report = run_prediction(weights, images, options, say)
     show_json(report.json) if as_json else show(report.text)
+    if report.problem is not None:
+        raise DataError(report.problem)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
+
+DType = type[np.generic] | np.dtype[Any]
 
 # What numpy's header parser raises on a damaged header.
 _HEADER_ERRORS = (ValueError, TypeError, LookupError, EOFError, SyntaxError, TokenError, UnicodeError, RecursionError)
@@ -17,11 +19,16 @@ class ArrayError(ValueError):
     """A file that is not the array it should be: a fragment such as `is cut short`."""
 
 
-def read_array(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+class OtherArrayError(ArrayError):
+    """A sound array of another type or shape."""
+
+
+def read_array(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
     """Reads an array of that very type and shape; nothing is allocated for any other.
 
     Raises:
-        ArrayError: another array, a damaged one, or one that is cut short.
+        OtherArrayError: another array.
+        ArrayError: a damaged one, or one that is cut short.
         OSError: the file cannot be read.
     """
     _check_header(file, dtype, shape)
@@ -39,7 +46,7 @@ def read_array(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) 
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
+def map_array(path: Path, dtype: DType, shape: tuple[int, ...]) -> np.memmap:
     """A read-only memory map of an array of that type and shape, of any size: nothing is read, nothing reserved.
 
     Raises:
@@ -54,7 +61,7 @@ def map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np
     return np.memmap(path, dtype, "r", offset, shape)
 
 
-def _check_header(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def _check_header(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> None:
     """Reads past the header, which must be of C order and of this type and shape."""
     try:
         version = np.lib.format.read_magic(file)
@@ -63,4 +70,4 @@ def _check_header(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...
     except _HEADER_ERRORS:
         raise ArrayError("is damaged or cut short") from None
     if found_dtype != np.dtype(dtype) or found_shape != shape or (fortran_order and len(shape) > 1):
-        raise ArrayError(f"holds {found_dtype} {found_shape}, not {np.dtype(dtype)} {shape}")
+        raise OtherArrayError(f"holds {found_dtype} {found_shape}, not {np.dtype(dtype)} {shape}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from greenedge.data.prepared import PreparedSplit, image_digest
+from greenedge.data.prepared import DIGEST_BYTES, PreparedSplit, image_digest
 from greenedge.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
@@ -24,11 +24,16 @@ def split_digest(split: PreparedSplit) -> str:
     Equal for equal content, whatever the data set's name, place and other images. Where no digests of the images are
     kept (format 1), all of its pixels are read.
     """
-    if split.digests is None:
-        pixels = np.stack([np.frombuffer(image_digest(split.images[row]), np.uint8) for row in split.rows])
-    else:
-        pixels = split.digests.pixels[split.rows]
-    return _digest(split, pixels)
+    return _digest(split, pixel_digests(split))
+
+
+def pixel_digests(split: PreparedSplit) -> np.ndarray:
+    """uint8 (n, 16): of each image of a split; where none are kept (format 1) they are made now."""
+    if split.digests is not None:
+        kept: np.ndarray = split.digests.pixels[split.rows]
+        return kept
+    found = b"".join(image_digest(split.images[row]) for row in split.rows.tolist())
+    return np.frombuffer(found, np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def source_digest(split: PreparedSplit) -> str | None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from greenedge.data.arrays import ArrayError, OtherArrayError, read_array
 from greenedge.files import write_atomically
+
+# What a damaged zip file makes zipfile raise: an odd compression, an encryption, a member that is not there.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ArrayError),
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class ExitOutputs:
         gflops: float64 (E,), cost of one image that leaves at each exit, all heads before it included.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: shapes that do not fit each other, or numbers that are not finite.
     """
 
     logits: np.ndarray
@@ -34,6 +45,17 @@ class ExitOutputs:
             raise ValueError(f"logits {self.logits.shape} and labels {self.labels.shape} do not fit")
         if self.gflops.shape != self.logits.shape[:1]:
             raise ValueError(f"logits {self.logits.shape} and gflops {self.gflops.shape} do not fit")
+        if self.logits.size == 0:
+            raise ValueError(f"logits {self.logits.shape} are of no exit, no image or no class")
+        for index, logits in enumerate(self.logits):
+            if not np.isfinite(logits).all():
+                raise ValueError(f"exit {index + 1} gives logits that are NaN or infinite")
+        if not (np.isfinite(self.gflops).all() and (self.gflops >= 0).all() and (np.diff(self.gflops) >= 0).all()):
+            raise ValueError(
+                f"costs must be at least 0 and rise from exit to exit, found {self.gflops.tolist()} GFLOPs"
+            )
+        if self.labels.min() < 0 or self.labels.max() >= self.logits.shape[2]:
+            raise ValueError(f"labels lie outside 0..{self.logits.shape[2] - 1}")
 
     @property
     def num_exits(self) -> int:
@@ -49,6 +71,21 @@ class ExitOutputs:
         """float64 (E,): the accuracy in [0, 1] of each exit if it took all images."""
         means: np.ndarray = self.correct().mean(axis=1)
         return means
+
+
+@dataclass(frozen=True)
+class ExpectedOutputs:
+    """What kept outputs must be of.
+
+    Attributes:
+        labels: int64 (N,).
+        gflops: float64 (E,).
+        num_classes: C.
+    """
+
+    labels: np.ndarray
+    gflops: np.ndarray
+    num_classes: int
 
 
 def save_outputs(path: Path, outputs: ExitOutputs, source: str) -> None:
@@ -68,15 +105,47 @@ def save_outputs(path: Path, outputs: ExitOutputs, source: str) -> None:
     write_atomically(path, lambda temporary: _save(temporary, arrays))
 
 
-def load_outputs(path: Path, source: str) -> ExitOutputs | None:
-    """Reads what `save_outputs` wrote; None where there is nothing readable of the same source."""
+def load_outputs(path: Path, source: str, expected: ExpectedOutputs) -> ExitOutputs | None:
+    """Reads what `save_outputs` wrote.
+
+    Args:
+        path: the file.
+        source: that it must name.
+        expected: what it must hold besides the logits, and the shape of those.
+
+    Returns:
+        None where there is no file, or one of another source.
+
+    Raises:
+        ValueError: the file is damaged: it holds something else than it should.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["source"]) != source:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            named = _member(archive, "source", np.dtype(f"<U{len(source)}"), ())
+            if named is None or str(named) != source:
                 return None
-            return ExitOutputs(arrays["logits"], arrays["labels"], arrays["gflops"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # absent or damaged: the network runs again
+            exits, (images,) = len(expected.gflops), expected.labels.shape
+            logits = _member(archive, "logits", np.dtype(np.float32), (exits, images, expected.num_classes))
+            labels = _member(archive, "labels", np.dtype(np.int64), (images,))
+            gflops = _member(archive, "gflops", np.dtype(np.float64), (exits,))
+    except FileNotFoundError:
+        return None
+    except _DAMAGE as error:
+        raise ValueError(f"is damaged ({error})") from None
+    if logits is None or labels is None or gflops is None:
+        raise ValueError("is damaged: it holds arrays of other shapes")
+    if not (np.array_equal(labels, expected.labels) and np.allclose(gflops, expected.gflops, rtol=1e-9)):
+        raise ValueError("is damaged: its labels or costs are not those of these images and weights")
+    return ExitOutputs(logits, labels, gflops)
+
+
+def _member(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray | None:
+    """An array of that very type and shape, or None for another; the zip's check sum has been compared."""
+    with archive.open(f"{name}.npy") as file:
+        try:
+            return read_array(file, dtype, shape)
+        except OtherArrayError:
+            return None
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -119,15 +119,9 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     Raises:
         UsageError: no such file, no policy, or one for another network.
     """
+    content = _read(path)
     try:
-        content = read_record(path, _PolicyFile)
         policy = ExitPolicy(content.criterion, content.thresholds, content.temperatures, content.precision)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such policy; `greenedge tune` writes one") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except RecordError as error:
-        raise UsageError(f"{path}: is no policy, or {error}; tune again") from None
     except (ConfigError, UsageError) as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -143,3 +137,23 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     if content.weights and content.weights != weights:
         raise UsageError(f"{path}: was chosen for other weights of this network; tune again")
     return SavedPolicy(policy, theirs, content.weights, content.chosen)
+
+
+def read_precision(path: Path) -> Literal["float32", "bf16"] | None:
+    """The precision that a policy was chosen in, whatever its network; None where it does not say.
+
+    Raises:
+        UsageError: no such file, or no policy.
+    """
+    return _read(path).precision
+
+
+def _read(path: Path) -> _PolicyFile:
+    try:
+        return read_record(path, _PolicyFile)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such policy; `greenedge tune` writes one") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except RecordError as error:
+        raise UsageError(f"{path}: is no policy, or {error}; tune again") from None

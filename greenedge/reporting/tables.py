@@ -32,7 +32,8 @@ def write_csv(path: Path, headers: Sequence[str], rows: Rows) -> None:
 
 
 def _write(path: Path, headers: Sequence[str], rows: Rows) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    # Names of files need not be UTF-8; what is not is escaped.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(headers)
         writer.writerows(rows)

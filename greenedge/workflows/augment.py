@@ -42,7 +42,7 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
     # A stride that shares no factor with usual class sizes, so that the images are of many classes.
     chosen = split.rows[(np.arange(columns) * 7919 + config.train.seed) % len(split)]
     labels = torch.from_numpy(split.labels[chosen])
-    before = Batch(torch.from_numpy(split.images[chosen]), labels, len(split.classes))
+    before = Batch(torch.from_numpy(split.read(chosen)), labels, len(split.classes))
     rows = {"before": _pixels(before)}
     for index, (part, function) in enumerate(zip(parts, functions, strict=True)):
         name = part.name if part.name not in rows else f"{part.name} ({index + 1})"

@@ -70,7 +70,7 @@ def bench(
         GreenedgeError: the checkpoint, the data or the policy cannot be used.
     """
     model = load_model(weights)
-    policy = choose_policy(model, weights, options.policy)
+    policy = choose_policy(model, options.policy)
     images = _images(model, weights, data, max(*options.batches, options.singles, _IMAGES_A_TURN))
     device = choose_device("auto")
     network = place(model.network, device, channels_last=False)
@@ -154,7 +154,7 @@ def _images(model: TrainedModel, weights: Path, data: Path | None, count: int) -
     split = open_data(model, weights, data).split("val")
     rows = split.rows[np.random.default_rng(0).permutation(len(split))]
     chosen = np.resize(rows, count)
-    return build_transform(model.config.data, channels_last=False)(torch.from_numpy(split.images[chosen]))
+    return build_transform(model.config.data, channels_last=False)(torch.from_numpy(split.read(chosen)))
 
 
 def _latencies(contenders: dict[str, Callable[[Tensor], object]], images: Tensor) -> dict[str, list[float]]:

@@ -26,6 +26,7 @@ from greenedge.config.nodes import join_key
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.data.seen import SeenImages
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.device.memory import keep_freed_memory
 from greenedge.errors import CheckpointError, ConfigError
@@ -132,12 +133,14 @@ class Splits:
     Attributes:
         classes: in the order of the labels.
         train: to learn from.
+        calibration: set aside from the training images; may be empty.
         monitor: to watch while training: the calibration images, or, without any, the validation images.
         honest: whether choices may be made on `monitor` (it is the calibration split).
     """
 
     classes: tuple[ClassInfo, ...]
     train: PreparedSplit
+    calibration: PreparedSplit
     monitor: PreparedSplit
     honest: bool
 
@@ -152,7 +155,7 @@ def open_splits(config: RunConfig) -> Splits:
     rest, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
     train = take_fraction(rest, config.data.train_fraction)
     honest = len(calibration) > 0
-    return Splits(data.classes, train, calibration if honest else data.split("val"), honest)
+    return Splits(data.classes, train, calibration, calibration if honest else data.split("val"), honest)
 
 
 def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
@@ -177,6 +180,8 @@ class TrainedModel:
         classes: in the order of its logits.
         epoch: epochs of training behind it.
         stored_size: pixels a side of the prepared images it was trained on; the recipe's image size where unknown.
+        seen: the images it was trained on; None where that is unknown.
+        digest: SHA-256 of the checkpoint as it was read.
     """
 
     network: MultiExitNetwork
@@ -184,6 +189,13 @@ class TrainedModel:
     classes: tuple[ClassInfo, ...]
     epoch: int
     stored_size: int
+    seen: SeenImages | None
+    digest: str
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """The block that each exit comes after."""
+        return tuple(segment.after for segment in self.network.segments)
 
 
 def load_model(path: Path) -> TrainedModel:
@@ -193,14 +205,15 @@ def load_model(path: Path) -> TrainedModel:
         CheckpointError: the file is missing, broken or not such a checkpoint.
     """
     checkpoint = read_checkpoint(path)
+    info = checkpoint.info
     try:
-        config = config_from_text(checkpoint.config, str(path))
-        network = build_model(config, len(checkpoint.classes))
+        config = config_from_text(info.config, str(path))
+        network = build_model(config, len(info.classes))
     except ConfigError as error:
-        raise CheckpointError(f"{path}: its recipe does not fit this version of greenedge ({error})") from None
-    load_into(network, checkpoint, path)
-    stored_size = checkpoint.stored_size or config.data.image_size
-    return TrainedModel(network.eval(), config, checkpoint.classes, checkpoint.epoch, stored_size)
+        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
+    load_into(network, checkpoint.tensors, path)
+    stored_size = info.stored_size or config.data.image_size
+    return TrainedModel(network.eval(), config, info.classes, info.epoch, stored_size, info.seen, checkpoint.digest)
 
 
 def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -> None:

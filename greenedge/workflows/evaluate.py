@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from greenedge.data.label_maps import Label
+from greenedge.data.prepared import image_paths
+from greenedge.errors import UsageError
 from greenedge.exits.bootstrap import interval, resample_points, resample_shares
-from greenedge.exits.sweep import score_outputs
+from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.sweep import ExitScores, score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.tables import format_table, write_csv
 from greenedge.workflows.labels import class_labels
 from greenedge.workflows.outputs import Evaluated
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 from greenedge.workflows.report import Report
+
+_TOP = 5  # classes named for each image in the CSV
 
 
 def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | None = None) -> Report:
@@ -32,7 +38,11 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
         DataError: the map cannot be used.
     """
     labels = class_labels(evaluated.model.classes, labels_map)
-    policy = choose_policy(evaluated.model, evaluated.weights, options)
+    policy = choose_policy(evaluated.model, options)
+    if policy.precision not in (None, evaluated.precision):
+        raise UsageError(
+            f"{options.policy}: was chosen in {policy.precision}, and the outputs are {evaluated.precision}"
+        )
     scores = score_outputs(evaluated.outputs, policy.rule, policy.temperatures)
     point = scores.operating_point(policy.thresholds)
     resampled = resample_points(scores, [policy.thresholds], resample_shares(len(evaluated.split)))
@@ -41,8 +51,8 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
     result = {
         "split": evaluated.split.name,
         "images": len(evaluated.split),
-        "precision": evaluated.precision,
         **dataclasses.asdict(policy),
+        "precision": evaluated.precision,
         "accuracy": point.accuracy,
         "accuracy_interval": [accuracy.low, accuracy.high],
         "gflops": point.gflops,
@@ -67,7 +77,7 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
         each_exit,
     )
     write_json(evaluated.folder / f"eval-{evaluated.split.name}.json", result)
-    _write_predictions(evaluated, scores.exits_taken(policy.thresholds), labels)
+    _write_predictions(evaluated, scores, policy, labels)
     text = "\n".join(
         [
             evaluated.heading,
@@ -81,15 +91,22 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
     return Report(text, result)
 
 
-def _write_predictions(evaluated: Evaluated, exits: np.ndarray, labels: Mapping[int, Label]) -> None:
-    """`predictions-<split>.csv`: each image's label, the one predicted where it left, and that exit, from 1."""
-    outputs = evaluated.outputs
-    predicted = outputs.logits.argmax(axis=2)[exits, np.arange(len(exits))]
+def _write_predictions(
+    evaluated: Evaluated, scores: ExitScores, policy: ExitPolicy, labels: Mapping[int, Label]
+) -> None:
+    """`predictions-<split>.csv`: what each image is, and what was predicted at the exit that it took, from 1."""
+    split, logits = evaluated.split, evaluated.outputs.logits
+    exits = scores.exits_taken(policy.thresholds)
+    taken = logits[exits, np.arange(len(exits))]
+    temperatures = np.array([policy.temperature(index) for index in range(len(logits))], dtype=np.float32)
+    probabilities = torch.softmax(torch.from_numpy(taken / temperatures[exits, None]), dim=1).numpy()
+    best = np.argsort(-taken, axis=1, kind="stable")[:, :_TOP]
+    paths = image_paths(split) or [""] * len(split)
+    columns = (split.rows.tolist(), paths, evaluated.outputs.labels.tolist(), best.tolist(), exits.tolist())
     rows = [
-        [row, labels[label], labels[prediction], exit_index + 1]
-        for row, label, prediction, exit_index in zip(
-            evaluated.split.rows.tolist(), outputs.labels.tolist(), predicted.tolist(), exits.tolist(), strict=True
-        )
+        [row, path, labels[label], labels[top[0]], f"{sure[top[0]]:.6f}", exit_index + 1, *map(labels.get, top)]
+        for row, path, label, top, exit_index, sure in zip(*columns, probabilities, strict=True)
     ]
-    path = evaluated.folder / f"predictions-{evaluated.split.name}.csv"
-    write_csv(path, ["row", "label", "prediction", "exit"], rows)
+    ranks = [f"top_{place + 1}" for place in range(best.shape[1])]
+    headers = ["row", "file", "label", "prediction", "probability", "exit", *ranks]
+    write_csv(evaluated.folder / f"predictions-{split.name}.csv", headers, rows)

@@ -21,7 +21,7 @@ from greenedge.inference.export import (
     remove_export,
 )
 from greenedge.workflows.build import load_model, model_summary
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, network_identity
+from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:
@@ -42,8 +42,8 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     check_exporter(kind)
     _check_replaceable(out)
     model = load_model(weights)
-    chosen = choose_policy(model, weights, options)
-    saved = SavedPolicy(chosen, *network_identity(model, weights))
+    chosen = choose_policy(model, options)
+    saved = SavedPolicy(chosen, model.exits, model.digest)
     data = model.config.data
     meaning = Meaning(data.mean, data.std, model.stored_size, model.classes)
     with _refilled(out) as partial:

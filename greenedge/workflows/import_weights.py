@@ -9,7 +9,7 @@ from greenedge.data.prepared import open_prepared
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.models.paper import PUBLISHED_CLASSES, translate_published
 from greenedge.models.weights import read_state_dict
-from greenedge.training.checkpoint import Checkpoint, load_into, save_checkpoint
+from greenedge.training.checkpoint import CheckpointInfo, load_into, save_checkpoint
 from greenedge.workflows.build import build_model, model_summary, resolve_recipe
 
 _RECIPE = """\
@@ -49,7 +49,7 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
     if len(classes) != PUBLISHED_CLASSES:
         raise CheckpointError(f"{weights}: has {PUBLISHED_CLASSES} classes, {data} has {len(classes)}")
     network = build_model(config, PUBLISHED_CLASSES)
-    load_into(network, Checkpoint(published.tensors, text, classes, 0), weights)
-    save_checkpoint(out, network, config_to_text(config), classes, epoch=0, stored_size=stored_size)
+    load_into(network, published.tensors, weights)
+    save_checkpoint(out, network, CheckpointInfo(config_to_text(config), classes, 0, stored_size))
     network_name = f"{model_summary(config.model)} for {published.image_size} px"
     return [f"{out}: {network_name}; next: greenedge sweep --weights {out}"]

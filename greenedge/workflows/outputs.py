@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from greenedge.cost.flops import NetworkCost, count_costs
-from greenedge.data.prepared import MANIFEST, PreparedData, PreparedSplit, open_prepared
+from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.data.seen import count_trained_on, is_split_of
+from greenedge.data.splits import source_digest, split_digest
 from greenedge.device.precision import Precision, choose_autocast, choose_device
-from greenedge.errors import DataError
-from greenedge.exits.outputs import ExitOutputs, load_outputs, save_outputs
+from greenedge.errors import CheckpointError, DataError
+from greenedge.exits.outputs import ExitOutputs, ExpectedOutputs, load_outputs, save_outputs
 from greenedge.exits.policy import shared_policy
 from greenedge.inference import Engine
 from greenedge.inference.collect import gather_logits
@@ -41,7 +43,7 @@ class Evaluated:
         outputs: its answers at every exit.
         cost: of every exit.
         folder: where results are written.
-        images_digest: names the images, whatever the weights.
+        images_digest: names the images, whatever the weights and the size they were prepared at.
         precision: `float32` or `bf16`, that the network ran in.
     """
 
@@ -113,30 +115,101 @@ def run_once(
     split = open_named_split(prepared, split_name, config.data)
     if len(split) == 0:
         raise DataError(
-            f"the {split_name} split is empty: the recipe set data.calibration_per_class = "
+            f"the {split_name} split is empty: the config set data.calibration_per_class = "
             f"{config.data.calibration_per_class}; choose other images"
         )
+    check_unseen(split, model, weights, prepared, named=data is not None, say=say)
+
     cost = count_costs(model.network)
+    expected = ExpectedOutputs(
+        split.labels[split.rows], np.array([each.gflops for each in cost.exits]), len(model.classes)
+    )
     folder = out or weights.parent
     device = choose_device("auto")
     precision: Precision = "float32" if choose_autocast(requested, model.network, device) is None else "bf16"
     path = folder / f"outputs-{split_name}{'' if precision == 'float32' else '-bf16'}.npz"
-    digest = _images_digest(prepared.path / MANIFEST, split)
-    source = hashlib.sha256(file_digest(weights).encode() + digest.encode()).hexdigest()
-    outputs = load_outputs(path, source)
+    source = hashlib.sha256(f"{model.digest} {split_name} {split_digest(split)}".encode()).hexdigest()
+    outputs = _kept(path, source, expected, say)
     if outputs is None:
         never = shared_policy("entropy", None, model.network.num_exits - 1)
         engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
         transform = build_transform(config.data, channels_last=True)
-        outputs = ExitOutputs(
-            logits=gather_logits(engine.logits, split, transform, device),
-            labels=split.labels[split.rows],
-            gflops=np.array([each.gflops for each in cost.exits]),
-        )
+        logits = gather_logits(engine.logits, split, transform, device)
+        try:
+            outputs = ExitOutputs(logits, expected.labels, expected.gflops)
+        except ValueError as error:
+            raise CheckpointError(f"{weights}: {error} on the {split_name} images; train again") from None
         save_outputs(path, outputs, source)
-    else:
-        say(f"{path}: answers of these weights on these images are kept there; the network need not run")
+    digest = source_digest(split) or split_digest(split)
     return Evaluated(weights, model, split, outputs, cost, folder, digest, precision)
+
+
+def _kept(path: Path, source: str, expected: ExpectedOutputs, say: Callable[[str], None]) -> ExitOutputs | None:
+    """The outputs of an earlier pass; None where there are none that can be used."""
+    try:
+        outputs = load_outputs(path, source, expected)
+    except ValueError as error:
+        say(f"note: {path} {error}; the network runs again")
+        return None
+    if outputs is not None:
+        say(f"{path}: outputs of these weights on these images are kept there; the network need not run")
+    return outputs
+
+
+def check_unseen(
+    split: PreparedSplit,
+    model: TrainedModel,
+    weights: Path,
+    prepared: PreparedData,
+    *,
+    named: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Images that a network was trained on may not pass for others.
+
+    `train` must be the images trained on. `calibration` must be those that were set aside, or, where another data set
+    is named, images of which none was trained on. Of `val`, a part may have been (copies, in a set of photos), which is
+    said, but not most.
+
+    Args:
+        split: what is to be run.
+        model: the network.
+        weights: its checkpoint.
+        prepared: the data set of the split.
+        named: whether the user named that data set.
+        say: told what cannot be refused.
+
+    Raises:
+        DataError: the split is not what its name says.
+    """
+    seen, name = model.seen, split.name
+    if seen is None:
+        if name != "val":
+            say(f"note: {weights} does not say which images it was trained on, so {name} images are taken on trust")
+        return
+    if name in ("train", "calibration") and is_split_of(split, seen, "train" if name == "train" else "calibration"):
+        return
+    if name == "train":
+        raise DataError(f"{prepared.path}: its training images are not those that {weights} was trained on")
+
+    trained_on = count_trained_on(split, seen)
+    if trained_on is None:
+        if name == "calibration":
+            raise DataError(
+                f"{prepared.path}: keeps no digests of its files, so that it cannot be told whether {weights} was "
+                "trained on its calibration images; prepare the data set again"
+            )
+        return
+    whole = f"{trained_on} of the {len(split)} {name} images of {prepared.path}"
+    if trained_on > (0 if name == "calibration" else len(split) // 2):
+        raise DataError(f"{whole} are among those that {weights} was trained on; use images that it has not seen")
+    if trained_on:
+        say(f"note: {whole} are copies of images that {weights} was trained on")
+    if name == "calibration" and not named:
+        raise DataError(
+            f"{prepared.path}: is not the data set that {weights} was trained on, as its calibration images show; "
+            "name it with --data to use it in place of that"
+        )
 
 
 def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:
@@ -152,14 +225,3 @@ def open_data(model: TrainedModel, weights: Path, data: Path | None) -> Prepared
     prepared = open_prepared(path)
     check_same_classes(model, prepared, weights)
     return prepared
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _images_digest(manifest: Path, split: PreparedSplit) -> str:
-    """Names the images, so that kept answers are never taken for those of others."""
-    return hashlib.sha256(file_digest(manifest).encode() + split.name.encode() + split.rows.tobytes()).hexdigest()

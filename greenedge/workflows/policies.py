@@ -1,32 +1,40 @@
-"""Which policy a command means: a file, thresholds on the command line, or none."""
+"""Which policy a command means: a file, thresholds on the command line, the one beside the weights, or none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
-from greenedge.exits.policy import ExitPolicy, read_policy, shared_policy
+from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
 from greenedge.workflows.build import TrainedModel
-from greenedge.workflows.outputs import file_digest
+
+POLICY = "policy.json"  # in a run directory, as `greenedge tune` writes it
 
 
 @dataclass(frozen=True)
 class PolicyOptions:
-    """What the user said of when images leave.
+    """What the user said of when images exit.
 
     Attributes:
         policy: a file that `greenedge tune` wrote; nothing else may be said then.
-        thresholds: one that all early exits share, or one for each; None: nothing leaves early.
-        criterion: a name in `CRITERIA`; None: the recipe's.
+        thresholds: one that all early exits share, or one for each; None: no image exits early.
+        criterion: a name in `CRITERIA`; None: the config's.
     """
 
     policy: Path | None = None
     thresholds: tuple[float, ...] | None = None
     criterion: str | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was said."""
+        return self == PolicyOptions()
 
-def choose_policy(model: TrainedModel, weights: Path, options: PolicyOptions) -> ExitPolicy:
+
+def choose_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
     """The policy that the options mean for this network.
 
     Raises:
@@ -36,7 +44,7 @@ def choose_policy(model: TrainedModel, weights: Path, options: PolicyOptions) ->
     if options.policy is not None:
         if options.thresholds is not None or options.criterion is not None:
             raise UsageError("--policy says criterion and thresholds itself; leave out --threshold(s) and --criterion")
-        return read_policy(options.policy, *network_identity(model, weights)).policy
+        return read_policy(options.policy, model.exits, model.digest).policy
     criterion = options.criterion or model.config.sweep.criterion
     early_exits = model.network.num_exits - 1
     thresholds = options.thresholds
@@ -52,18 +60,45 @@ def choose_policy(model: TrainedModel, weights: Path, options: PolicyOptions) ->
     return ExitPolicy(criterion, thresholds)
 
 
-def network_identity(model: TrainedModel, weights: Path) -> tuple[tuple[str, ...], str]:
-    """The block that each exit comes after, and the SHA-256 of the checkpoint: what a policy is made for."""
-    return tuple(segment.after for segment in model.network.segments), file_digest(weights)
+def requested_precision(options: PolicyOptions, precision: Precision | None) -> Precision:
+    """What the network is to run in: what was asked for, else what the policy was chosen in, else float32.
+
+    Raises:
+        UsageError: the policy cannot be read, or was chosen in another precision than is asked for.
+    """
+    chosen_in = None if options.policy is None else read_precision(options.policy)
+    if chosen_in is not None and precision not in (None, chosen_in):
+        raise UsageError(
+            f"{options.policy}: was chosen in {chosen_in}; leave out --precision {precision}, or tune again with it"
+        )
+    return precision or chosen_in or "float32"
+
+
+def with_policy_beside(weights: Path, options: PolicyOptions, say: Callable[[str], None]) -> PolicyOptions:
+    """The options; where they say nothing, those of the policy that lies beside the weights, which is said."""
+    path = weights.parent / POLICY
+    if not options.silent or not path.is_file():
+        return options
+    say(f"images exit by {path}; --threshold or another --policy takes its place")
+    return PolicyOptions(path)
+
+
+def note_policy_beside(weights: Path, options: PolicyOptions, say: Callable[[str], None]) -> None:
+    """Mentions a policy that lies beside the weights and is not asked for."""
+    path = weights.parent / POLICY
+    if options.silent and path.is_file():
+        say(f"note: no image exits early, as no policy was named; give --policy {path} to use the one found there")
 
 
 def describe_policy(policy: ExitPolicy) -> str:
-    """`entropy threshold 1.26 (nats)`, or `entropy thresholds 1.2, 0.9 (nats)`."""
+    """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or that no image exits early."""
     rule = policy.rule
-    distinct = list(dict.fromkeys(policy.thresholds)) or [rule.never]
+    if all(threshold == rule.never for threshold in policy.thresholds):
+        return "no image exits early"
+    distinct = list(dict.fromkeys(policy.thresholds))
     shown = distinct if len(distinct) == 1 else policy.thresholds
     plural = "s" if len(shown) > 1 else ""
-    numbers = ", ".join(f"{threshold:.4g}" for threshold in shown)
+    numbers = ", ".join("never" if threshold == rule.never else f"{threshold:.4g}" for threshold in shown)
     text = f"{policy.criterion} threshold{plural} {numbers} ({rule.unit})"
     if policy.temperatures is not None:
         text += ", temperatures " + ", ".join(f"{each:.3g}" for each in policy.temperatures)

@@ -1,57 +1,103 @@
-"""`greenedge predict`: what a trained network says of image files, stopping early where it is sure."""
+"""`greenedge predict`: what a trained network says of image files, stopping early where it is confident."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from greenedge.data.decode import decode_image
-from greenedge.device.precision import choose_device
+from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import DataError, UsageError
 from greenedge.inference import Engine
 from greenedge.reporting.figures import exit_name
 from greenedge.reporting.tables import format_table
 from greenedge.workflows.build import build_transform, load_model, place
 from greenedge.workflows.labels import class_labels
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.workflows.policies import (
+    PolicyOptions,
+    choose_policy,
+    describe_policy,
+    requested_precision,
+    with_policy_beside,
+)
 from greenedge.workflows.report import Report
 
 _BATCH = 64
+_LARGEST_BYTES = 1_000_000_000  # of a file
 
 
-def predict(weights: Path, images: Sequence[Path], options: PolicyOptions, labels_map: Path | None) -> Report:
+@dataclass(frozen=True)
+class PredictOptions:
+    """How images are classified.
+
+    Attributes:
+        policy: when images exit; where nothing is said, by the policy beside the weights.
+        labels_map: a map from class indices to labels to predict in; None: the data set's own.
+        precision: what the network runs in; None: what the policy was chosen in, else float32.
+    """
+
+    policy: PolicyOptions = PolicyOptions()
+    labels_map: Path | None = None
+    precision: Precision | None = None
+
+
+def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say: Callable[[str], None]) -> Report:
     """Classifies image files.
 
     Files are decoded as `data prepare` does it: the shorter side scaled to the size of the images the network was
-    trained on, and cropped at the centre.
+    trained on, and cropped at the centre. Batches of files are decoded as they are needed; a file that cannot be used
+    costs no other its prediction.
 
     Args:
         weights: a checkpoint.
         images: files.
-        options: when images leave.
-        labels_map: a map from class indices to labels to answer in; None: the data set's own.
+        options: how.
+        say: told what happens, and of each file that cannot be used.
 
     Raises:
-        GreenedgeError: the checkpoint, the policy, an image or the map cannot be used.
+        GreenedgeError: the checkpoint, the policy or the map cannot be used, or none of the files.
     """
     if not images:
         raise UsageError("name at least one image")
     model = load_model(weights)
-    labels = class_labels(model.classes, labels_map)
-    policy = choose_policy(model, weights, options)
-    pixels = np.stack([decode_image(_read(path), str(path), model.stored_size) for path in images])
+    labels = class_labels(model.classes, options.labels_map)
+    chosen = with_policy_beside(weights, options.policy, say)
+    policy = choose_policy(model, chosen)
+    precision = requested_precision(chosen, options.precision)
     device = choose_device("auto")
-    engine = Engine(place(model.network, device, channels_last=True), policy, precision="float32")
+    engine = Engine(place(model.network, device, channels_last=True), policy, precision=precision)
     transform = build_transform(model.config.data, channels_last=True)
-    batches = np.split(pixels, range(_BATCH, len(pixels), _BATCH))
-    answers = engine.stream(transform(torch.from_numpy(batch).to(device)) for batch in batches)
+
+    used: list[Path] = []
+    failed: list[dict[str, str]] = []
+
+    def batches() -> Iterator[torch.Tensor]:
+        for start in range(0, len(images), _BATCH):
+            pixels = []
+            for path in images[start : start + _BATCH]:
+                try:
+                    pixels.append(decode_image(_read(path), str(path), model.stored_size))
+                    used.append(path)
+                except DataError as error:
+                    say(f"left out: {error}")
+                    failed.append({"image": str(path), "error": str(error)})
+            if pixels:
+                yield transform(torch.from_numpy(np.stack(pixels)).to(device))
+
     columns = ("predictions", "exits", "confidence", "scores", "gflops")
-    rows_of_batches = (zip(*(getattr(each, name).tolist() for name in columns), strict=True) for each in answers)
+    found = [
+        row
+        for batch in engine.stream(batches())
+        for row in zip(*(getattr(batch, name).tolist() for name in columns), strict=True)
+    ]
+    if not found:
+        raise DataError(failed[0]["error"] if len(images) == 1 else f"none of the {len(images)} images can be used")
     predictions = [
         {
             "image": str(path),
@@ -63,38 +109,40 @@ def predict(weights: Path, images: Sequence[Path], options: PolicyOptions, label
             policy.criterion: score,
             "gflops": gflops,
         }
-        for path, (index, exit_index, confidence, score, gflops) in zip(
-            images, itertools.chain.from_iterable(rows_of_batches), strict=True
-        )
+        for path, (index, exit_index, confidence, score, gflops) in zip(used, found, strict=True)
     ]
     gflops = sum(float(each["gflops"]) for each in predictions) / len(predictions)
+    unit = f"{policy.criterion} ({policy.rule.unit})"
+    text = _table(predictions, policy.criterion, unit, model.network.num_exits)
+    text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs per image"
+    problem = f"{len(failed)} of {len(images)} images cannot be used, and have no prediction" if failed else None
+    result = {**dataclasses.asdict(policy), "gflops": gflops, "predictions": predictions, "failed": failed}
+    return Report(text, result, problem)
+
+
+def _table(predictions: Sequence[dict[str, Any]], criterion: str, unit: str, num_exits: int) -> str:
     rows = [
         [
             each["image"],
             each["label"],
             each["name"],
             f"{100 * each['probability']:.1f}",
-            exit_name(each["exit"] - 1, model.network.num_exits),
-            f"{each[policy.criterion]:.3f}",
+            exit_name(each["exit"] - 1, num_exits),
+            f"{each[criterion]:.3f}",
             f"{each['gflops']:.4f}",
         ]
         for each in predictions
     ]
-    headers = [
-        "image",
-        "label",
-        "name",
-        "probability (%)",
-        "left at",
-        f"{policy.criterion} ({policy.rule.unit})",
-        "GFLOPs",
-    ]
-    text = format_table(headers, rows)
-    text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs an image"
-    return Report(text, {**dataclasses.asdict(policy), "gflops": gflops, "predictions": predictions})
+    headers = ["image", "label", "name", "probability (%)", "exit", unit, "GFLOPs"]
+    return format_table(headers, rows)
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise DataError(f"{path}: no such image")
-    return path.read_bytes()
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such image")
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise DataError(f"{path}: is larger than {_LARGEST_BYTES // 10**6} MB, which no image is")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None

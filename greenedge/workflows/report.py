@@ -13,7 +13,9 @@ class Report:
     Attributes:
         text: a table and what belongs to it.
         json: the same for `--json`.
+        problem: a sentence on what could not be done; with one the command shows the result and ends as with an error.
     """
 
     text: str
     json: dict[str, Any]
+    problem: str | None = None

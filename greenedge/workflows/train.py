@@ -16,6 +16,7 @@ import torch
 from greenedge import __version__
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
 from greenedge.data.prepared import PreparedSplit
+from greenedge.data.seen import seen_images
 from greenedge.data.splits import split_digest
 from greenedge.device.precision import choose_autocast, choose_device, make_repeatable
 from greenedge.errors import CheckpointError, UsageError
@@ -24,7 +25,7 @@ from greenedge.inference.collect import collect_logits
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.training_plot import draw_history
-from greenedge.training.checkpoint import save_checkpoint
+from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.history import append_history, read_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import EpochRecord, Recipe, fit
@@ -140,7 +141,9 @@ def _run(
     """Trains to the end or to a signal; whatever happens, the last checkpoint on disk can be resumed."""
     text = config_to_text(config)
     history = read_history(out / "history.jsonl")
+    seen = seen_images(splits.train, splits.calibration)
     stored_size = splits.train.images.shape[-1]
+    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen)
     with StopSignals() as stop:
         for record in fit(state, splits.train, recipe, stop.requested):
             accuracy = _accuracies(state, splits, recipe)
@@ -148,7 +151,7 @@ def _run(
             chosen = not splits.honest or _mean(accuracy) >= _best(history, before=record.epoch)
             for name in ("last", "best") if chosen else ("last",):
                 path = out / f"{name}.safetensors"
-                save_checkpoint(path, state.evaluated, text, splits.classes, state.epoch, stored_size)
+                save_checkpoint(path, state.evaluated, dataclasses.replace(info, epoch=state.epoch))
             history = append_history(out / "history.jsonl", entry)
             save_state(out / "last.state.pt", state)
             draw_history(history, out / "training.png")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from greenedge.device.precision import Precision
-from greenedge.errors import UsageError
+from greenedge.errors import CheckpointError, UsageError
 from greenedge.exits.bootstrap import interval, resample_points, resample_shares
 from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import find_criterion
@@ -23,7 +23,7 @@ from greenedge.files import write_json
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.tables import format_table
 from greenedge.workflows.outputs import Evaluated, run_once
-from greenedge.workflows.policies import describe_policy, network_identity
+from greenedge.workflows.policies import describe_policy
 from greenedge.workflows.report import Report
 
 POLICY = "policy.json"
@@ -123,6 +123,8 @@ def tune(
     if known.outputs.num_exits == 1:
         raise UsageError(f"{weights}: the network has no early exit, so there is nothing to tune")
     shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say, options.precision)
+    if shown.model.digest != known.model.digest:
+        raise CheckpointError(f"{weights}: was replaced by other weights meanwhile; tune again")
     criterion = options.criterion or known.model.config.sweep.criterion
     rule = find_criterion(criterion)
     # Temperatures fitted on the images that certify a loss would void the certificate.
@@ -154,7 +156,7 @@ def tune(
         "policies": {kind: _as_json(candidate) for kind, candidate in candidates.items()},
         "per_exit_less_shared": _difference(shown_scores, candidates) if len(candidates) == len(_KINDS) else None,
     }
-    exits, digest = network_identity(known.model, weights)
+    exits, digest = known.model.exits, known.model.digest
     how = {
         "goal": str(options.goal),
         "kind": chosen,

@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model(options.weights)
     split = open_prepared(options.data).split("val")
-    pixels = torch.from_numpy(split.images[split.rows[: options.images]])
+    pixels = torch.from_numpy(split.read(split.rows[: options.images]))
     transform = build_transform(model.config.data, channels_last=False)
     batches = [transform(batch) for batch in pixels.split(BATCH)]
     network = model.network

@@ -19,7 +19,6 @@ from tests.cli.helpers import (
     changed_checkpoint,
     contents,
     kept_outputs,
-    with_calibration,
     with_other_answers,
 )
 from tests.conftest import write_image, write_official_layout
@@ -176,8 +175,10 @@ def test_a_run_that_is_not_there_is_named(cli: Cli, runs: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_on_different_images_are_refused(cli: Cli, runs: Path, weights: Path, tmp_path: Path) -> None:
-    more = with_calibration(weights, tmp_path / "more" / "best.safetensors", 3)
+def test_runs_on_different_images_are_refused(cli: Cli, runs: Path, recipe: Path, tmp_path: Path) -> None:
+    settings = ["--set", "train.epochs=1", "--set", "data.calibration_per_class=3"]
+    assert cli("train", "--config", recipe, *settings, "--out", tmp_path / "more").code == 0
+    more = tmp_path / "more" / "best.safetensors"
     result = cli("compare", runs / "a" / "run", more, "--split", "calibration", "--out", tmp_path / "out")
     assert (result.code, result.out) == (1, "")
     assert result.sentence == (

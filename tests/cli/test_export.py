@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from greenedge.config.records import digest_of
 from greenedge.data.decode import decode_image
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.inference.onnx_runner import Runner
 from greenedge.workflows.build import build_transform, load_model
-from greenedge.workflows.outputs import file_digest
 from tests.cli.conftest import Cli
 from tests.conftest import write_official_layout
 from tests.training.helpers import full_disk
@@ -64,7 +64,8 @@ def test_a_former_export_is_replaced_and_other_files_stay(
     out.mkdir()  # an empty folder may be filled
     arguments = ("export", "--weights", weights, "--format", "torch", "--out", out)
     assert cli(*arguments).code == 0
-    assert read_policy(out / "policy.json", EXITS, file_digest(weights)).policy == ExitPolicy("entropy", (0.0, 0.0))
+    digest = digest_of(weights.read_bytes())
+    assert read_policy(out / "policy.json", EXITS, digest).policy == ExitPolicy("entropy", (0.0, 0.0))
     notes, stale = out / "notes.txt", out / "segment-7.onnx"
     for path in (notes, stale):
         path.write_text("of whoever made it")
@@ -73,7 +74,12 @@ def test_a_former_export_is_replaced_and_other_files_stay(
     assert "next:" not in result.err
     names = ["segment-0.pt2", "segment-1.pt2", "segment-2.pt2", "network.pt2"]
     assert {path.name for path in out.iterdir()} == {*names, "manifest.json", "policy.json", "notes.txt"}
-    assert read_policy(out / "policy.json", EXITS, file_digest(weights)).policy.temperatures == (1.0, 1.1, 0.9)
+    digest = digest_of(weights.read_bytes())
+    assert read_policy(out / "policy.json", EXITS, digest).policy.temperatures == (
+        1.0,
+        1.1,
+        0.9,
+    )
     program = torch.export.load(out / "network.pt2").module()
     network = load_model(weights).network
     images = torch.randn(3, 3, 32, 32)

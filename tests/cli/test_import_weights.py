@@ -38,7 +38,7 @@ def test_imported_weights_predict_as_published_at_every_threshold(cli: Cli, two_
     assert cli("sweep", "--weights", out).code == 0
 
     stored = np.load(out.parent / "outputs-val.npz")
-    images = torch.from_numpy(open_prepared(two_hundred).splits["val"].images[:])
+    images = torch.from_numpy(np.array(open_prepared(two_hundred).splits["val"].images))
     images = InputTransform(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(images)
     uncertainty = CRITERIA["entropy"].uncertainty(stored["logits"])
     logits = answer_one_by_one(theirs, images)

@@ -30,7 +30,7 @@ def test_answers_in_bf16_are_near_those_in_float32_and_kept_beside_them(cli: Cli
     difference = np.abs(kept[0] - kept[1]).max()
     assert 0 < difference < 0.1 * np.abs(kept[0]).max()
     again = cli("eval", "--weights", run / "best.safetensors", "--precision", "bf16")
-    assert "outputs-val-bf16.npz: answers of these weights on these images are kept there" in again.err
+    assert "outputs-val-bf16.npz: outputs of these weights on these images are kept there" in again.err
     assert "val: 15 images in bf16" in again.out
 
 

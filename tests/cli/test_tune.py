@@ -18,7 +18,6 @@ from greenedge.exits.sweep import score_outputs
 from greenedge.exits.tuning import risk_controlled
 from greenedge.workflows.build import load_model
 from greenedge.workflows.outputs import run_once
-from greenedge.workflows.policies import network_identity
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
     Point,
@@ -153,7 +152,8 @@ def test_policy_table_and_picture_are_written_beside_the_weights(cli: Cli, run: 
     assert set(contents(run)) == {"best.safetensors", "policy.json", "policy-tuning.json", "policy-tuning.png"}
     report = json.loads((run / "policy-tuning.json").read_text())
     assert report["goal"] == {"budget_gflops": None, "min_accuracy": 0.5, "max_loss": None, "confidence": 0.95}
-    identity = network_identity(load_model(run / "best.safetensors"), run / "best.safetensors")
+    model = load_model(run / "best.safetensors")
+    identity = model.exits, model.digest
     saved = read_policy(run / "policy.json", *identity)
     per_exit = report["policies"]["per-exit"]
     assert (saved.exits, saved.weights) == identity
@@ -301,7 +301,7 @@ def test_without_calibration_images_one_is_told_and_may_choose_on_val(cli: Cli, 
     result = cli("tune", "--weights", uncalibrated, "--budget", 1)
     assert (result.code, result.out) == (1, "")
     assert result.sentence.startswith(
-        "the calibration split is empty: the recipe set data.calibration_per_class = 0; choose other images"
+        "the calibration split is empty: the config set data.calibration_per_class = 0; choose other images"
     )
     assert set(contents(uncalibrated.parent)) == {"best.safetensors"}
     assert cli("tune", "--weights", uncalibrated, "--budget", 1, "--choose-on", "val").code == 0

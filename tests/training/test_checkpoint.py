@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from greenedge.data.layouts import ClassInfo
+from greenedge.data.seen import SeenImages
 from greenedge.errors import CheckpointError
-from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint, save_checkpoint
+from greenedge.training.checkpoint import CheckpointInfo, load_into, read_checkpoint, save_checkpoint
 from tests.training.helpers import Trap, full_disk, tiny_network
 
 CLASSES = (ClassInfo("n01", "goldfish, Carassius"), ClassInfo("n02", 'Ñandú "x"\n'), ClassInfo("n03", "n03"))
 CONFIG = "model:\n  backbone: resnet18  # ü\n"
+INFO = CheckpointInfo(CONFIG, CLASSES, 1, stored_size=64)
+SEEN = SeenImages("sources", "a" * 64, "b" * 64, np.array([0, 5, 2**48 - 1], np.uint64))
 
 
 def refused(path: Path, sentence: str) -> None:
@@ -27,11 +33,12 @@ def refused(path: Path, sentence: str) -> None:
 def test_weights_and_metadata_come_back(tmp_path: Path, layout: torch.memory_format) -> None:
     path = tmp_path / "run" / "best.safetensors"
     network = tiny_network(1).to(memory_format=layout)  # type: ignore[call-overload]
-    save_checkpoint(path, network, CONFIG, CLASSES, 12)
+    save_checkpoint(path, network, replace(INFO, epoch=12))
     checkpoint = read_checkpoint(path)
-    assert (checkpoint.config, checkpoint.classes, checkpoint.epoch) == (CONFIG, CLASSES, 12)
+    assert checkpoint.info == replace(INFO, epoch=12)
+    assert checkpoint.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     other = tiny_network(2)
-    load_into(other, checkpoint, path)
+    load_into(other, checkpoint.tensors, path)
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         expected = torch.stack(tiny_network(1).eval()(images))
@@ -41,7 +48,7 @@ def test_weights_and_metadata_come_back(tmp_path: Path, layout: torch.memory_for
 def test_the_file_is_a_plain_safetensors_file_with_the_networks_own_names(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     network = tiny_network()
-    save_checkpoint(path, network, CONFIG, CLASSES, 1)
+    save_checkpoint(path, network, replace(INFO, epoch=1))
     tensors = safetensors.torch.load_file(path)
     assert tensors.keys() == network.state_dict().keys()
     assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
@@ -58,7 +65,7 @@ def test_a_missing_checkpoint_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, tiny_network(), CONFIG, CLASSES, 1)
+    save_checkpoint(path, tiny_network(), replace(INFO, epoch=1))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     refused(path, r"cannot be read; it is truncated or not a \.safetensors checkpoint \(.+\)$")
@@ -79,18 +86,32 @@ def test_weights_of_another_origin_are_refused_with_the_way_to_use_them(
 ) -> None:
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
-    refused(path, r"was not written by `greenedge train`, .*name the file as model\.weights in a recipe$")
+    refused(path, r"was not written by `greenedge train`, .*name the file as model\.weights in a config$")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"classes": "[{"}, {"classes": "[1]"}, {"classes": "5"}, {"classes": '[{"id": "a"}]'}, {"epoch": "one"}],
+    [
+        {"classes": "[{"},
+        {"classes": "[1]"},
+        {"classes": "5"},
+        {"classes": "[]"},
+        {"classes": '[{"id": "a"}]'},
+        {"classes": '[{"id": true, "name": "b"}]'},
+        {"epoch": "one"},
+        {"epoch": "-1"},
+        {"epoch": "\u0663"},
+        {"stored_size": "1e3"},
+        {"seen": "{}"},
+        {"seen": '{"kind": "pixels", "train": "", "calibration": "", "images": "AAAA"}'},
+        {"seen": "[" * 100_000},
+    ],
 )
 def test_damaged_metadata_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
     path = tmp_path / "best.safetensors"
-    metadata = {"format": "greenedge/1", "config": CONFIG, "classes": "[]", "epoch": "1"}
+    metadata = {"format": "greenedge/1", "config": CONFIG, "classes": '[{"id": "a", "name": "b"}]', "epoch": "1"}
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
-    assert read_checkpoint(path).epoch == 1
+    assert read_checkpoint(path).info.epoch == 1
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata | change)
     refused(path, r"its metadata are damaged \(.+\)$")
 
@@ -107,17 +128,55 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, case: str) -> No
     first = "backbone.0.0.weight" if case == "shape" else "heads.0.2.bias" if case == "missing" else "heads.1.2.bias"
     sentence = rf"a\.safetensors: belongs to another network: \d+ tensors do not fit, {first} first$"
     with pytest.raises(CheckpointError, match=sentence):
-        load_into(network, Checkpoint(tensors, CONFIG, CLASSES, 1), Path("a.safetensors"))
+        load_into(network, tensors, Path("a.safetensors"))
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, tiny_network(), CONFIG, CLASSES, 1)
+    save_checkpoint(path, tiny_network(), replace(INFO, epoch=1))
     before = path.read_bytes()
     sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
     with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
-        save_checkpoint(path, tiny_network(width=64), CONFIG, CLASSES, 2)
+        save_checkpoint(path, tiny_network(width=64), replace(INFO, epoch=2))
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_images_seen_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, tiny_network(), replace(INFO, seen=SEEN))
+    seen = read_checkpoint(path).info.seen
+    assert seen is not None
+    assert (seen.kind, seen.train, seen.calibration) == ("sources", "a" * 64, "b" * 64)
+    assert seen.trained.tolist() == SEEN.trained.tolist()
+
+
+@pytest.mark.parametrize("where", ["first", "middle", "last", "classes"])
+def test_a_byte_changed_in_place_is_noticed(tmp_path: Path, where: str) -> None:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, tiny_network(), INFO)
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    place = {"first": start, "middle": (start + len(content)) // 2, "last": len(content) - 1}.get(where)
+    content[content.index(b"goldfish") if place is None else place] ^= 1
+    path.write_bytes(content)
+    refused(path, "was changed or damaged after it was written; use another copy, or train again$")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "best.safetensors"
+    network = tiny_network()
+    with torch.no_grad():
+        network.backbone.get_submodule("0.0").weight.view(-1)[3] = value  # type: ignore[operator, union-attr]
+    save_checkpoint(path, network, INFO)
+    refused(path, r"backbone\.0\.0\.weight holds weights that are NaN or infinite; train again$")
+
+
+def test_a_checkpoint_of_before_its_content_was_digested_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    metadata = {"format": "greenedge/1", "config": CONFIG, "classes": '[{"id": "a", "name": "b"}]', "epoch": "3"}
+    safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
+    assert read_checkpoint(path).info == CheckpointInfo(CONFIG, (ClassInfo("a", "b"),), 3)

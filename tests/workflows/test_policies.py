@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.workflows.build import TrainedModel, build_model
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, network_identity
+from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 
+DIGEST = "0123" * 16
 RECIPE = """\
 data: {{path: unused, image_size: 32}}
 model:
@@ -28,7 +28,7 @@ def model(*after: str) -> TrainedModel:
     exits = ", ".join(f"{{after: {block}, head: linear}}" for block in after)
     config = config_from_text(RECIPE.format(exits=exits), "recipe")
     classes = tuple(ClassInfo(name, name) for name in "abc")
-    return TrainedModel(build_model(config, 3), config, classes, epoch=1, stored_size=32)
+    return TrainedModel(build_model(config, 3), config, classes, 1, 32, None, DIGEST)
 
 
 @pytest.fixture(scope="module")
@@ -41,78 +41,63 @@ def no_exits() -> TrainedModel:
     return model()
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "best.safetensors"
-    path.write_bytes(b"any bytes")
-    return path
-
-
-def test_without_a_word_nothing_leaves_early_by_the_criterion_of_the_recipe(
-    two_exits: TrainedModel, weights: Path
-) -> None:
-    assert choose_policy(two_exits, weights, PolicyOptions()) == ExitPolicy("margin", (1.0, 1.0))
+def test_without_a_word_nothing_leaves_early_by_the_criterion_of_the_recipe(two_exits: TrainedModel) -> None:
+    assert choose_policy(two_exits, PolicyOptions()) == ExitPolicy("margin", (1.0, 1.0))
 
 
 @pytest.mark.parametrize("criterion", sorted(CRITERIA))
-def test_never_is_never_by_any_criterion(two_exits: TrainedModel, weights: Path, criterion: str) -> None:
-    policy = choose_policy(two_exits, weights, PolicyOptions(criterion=criterion))
+def test_never_is_never_by_any_criterion(two_exits: TrainedModel, criterion: str) -> None:
+    policy = choose_policy(two_exits, PolicyOptions(criterion=criterion))
     assert policy == ExitPolicy(criterion, (CRITERIA[criterion].never,) * 2)
 
 
-def test_one_threshold_is_shared_and_two_are_each_exits_own(two_exits: TrainedModel, weights: Path) -> None:
+def test_one_threshold_is_shared_and_two_are_each_exits_own(two_exits: TrainedModel) -> None:
     for thresholds, expected in [((0.25,), (0.25, 0.25)), ((0.25, 0.75), (0.25, 0.75)), ((0.0,), (0.0, 0.0))]:
         options = PolicyOptions(thresholds=thresholds, criterion="entropy")
-        assert choose_policy(two_exits, weights, options) == ExitPolicy("entropy", expected)
+        assert choose_policy(two_exits, options) == ExitPolicy("entropy", expected)
 
 
-def test_a_number_of_thresholds_that_does_not_fit_is_refused(two_exits: TrainedModel, weights: Path) -> None:
+def test_a_number_of_thresholds_that_does_not_fit_is_refused(two_exits: TrainedModel) -> None:
     with pytest.raises(UsageError) as caught:
-        choose_policy(two_exits, weights, PolicyOptions(thresholds=(1, 2, 3)))
+        choose_policy(two_exits, PolicyOptions(thresholds=(1, 2, 3)))
     assert str(caught.value) == (
         "3 thresholds were given; the network has 2 early exits, so give one for all, or one for each"
     )
 
 
-def test_a_network_without_early_exits_has_nothing_to_decide(no_exits: TrainedModel, weights: Path) -> None:
+def test_a_network_without_early_exits_has_nothing_to_decide(no_exits: TrainedModel) -> None:
     for thresholds in (None, (0.5,)):
-        policy = choose_policy(no_exits, weights, PolicyOptions(thresholds=thresholds))
+        policy = choose_policy(no_exits, PolicyOptions(thresholds=thresholds))
         assert policy == ExitPolicy("margin", ())
     with pytest.raises(UsageError, match="2 thresholds were given; the network has no early exit that could use them"):
-        choose_policy(no_exits, weights, PolicyOptions(thresholds=(0.5, 0.5)))
+        choose_policy(no_exits, PolicyOptions(thresholds=(0.5, 0.5)))
 
 
-def test_an_unknown_criterion_is_refused(two_exits: TrainedModel, weights: Path) -> None:
+def test_an_unknown_criterion_is_refused(two_exits: TrainedModel) -> None:
     for thresholds in (None, (1.0,), (1.0, 2.0)):
         with pytest.raises(ConfigError, match="there is no 'entropie'; did you mean 'entropy'"):
-            choose_policy(two_exits, weights, PolicyOptions(thresholds=thresholds, criterion="entropie"))
+            choose_policy(two_exits, PolicyOptions(thresholds=thresholds, criterion="entropie"))
 
 
-def test_a_network_is_known_by_its_exits_and_its_file(two_exits: TrainedModel, weights: Path) -> None:
-    exits, digest = network_identity(two_exits, weights)
-    assert exits == ("layer1.1", "layer3.1", "layer4.1")
-    assert digest == hashlib.sha256(b"any bytes").hexdigest()
-
-
-def test_a_file_says_all_of_it(two_exits: TrainedModel, weights: Path, tmp_path: Path) -> None:
+def test_a_file_says_all_of_it(two_exits: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     policy = ExitPolicy("entropy", (0.5, 1 / 3), (1.5, 2.5, 0.1))
-    exits, digest = network_identity(two_exits, weights)
+    exits, digest = two_exits.exits, two_exits.digest
     for known_weights in (digest, ""):
         write_policy(path, SavedPolicy(policy, exits, known_weights))
-        assert choose_policy(two_exits, weights, PolicyOptions(policy=path)) == policy
+        assert choose_policy(two_exits, PolicyOptions(policy=path)) == policy
 
 
 @pytest.mark.parametrize(
     "more", [{"thresholds": (0.5,)}, {"criterion": "entropy"}, {"thresholds": (1.0, 2.0), "criterion": "margin"}]
 )
 def test_nothing_else_may_be_said_beside_a_file(
-    two_exits: TrainedModel, weights: Path, tmp_path: Path, more: dict[str, object]
+    two_exits: TrainedModel, tmp_path: Path, more: dict[str, object]
 ) -> None:
-    exits, digest = network_identity(two_exits, weights)
+    exits, digest = two_exits.exits, two_exits.digest
     write_policy(tmp_path / "policy.json", SavedPolicy(ExitPolicy("margin", (0.5, 0.5)), exits, digest))
     with pytest.raises(UsageError, match="--policy says criterion and thresholds itself"):
-        choose_policy(two_exits, weights, PolicyOptions(tmp_path / "policy.json", **more))  # type: ignore[arg-type]
+        choose_policy(two_exits, PolicyOptions(tmp_path / "policy.json", **more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -130,18 +115,17 @@ def test_nothing_else_may_be_said_beside_a_file(
 )
 def test_the_policy_of_another_network_is_refused(
     two_exits: TrainedModel,
-    weights: Path,
     tmp_path: Path,
     exits: tuple[str, ...] | None,
     digest: str | None,
     thresholds: tuple[float, ...],
     words: str,
 ) -> None:
-    own_exits, own_digest = network_identity(two_exits, weights)
+    own_exits, own_digest = two_exits.exits, two_exits.digest
     path = tmp_path / "policy.json"
     write_policy(path, SavedPolicy(ExitPolicy("margin", thresholds), exits or own_exits, digest or own_digest))
     with pytest.raises(UsageError, match=re.escape(f"{path}: {words}")):
-        choose_policy(two_exits, weights, PolicyOptions(policy=path))
+        choose_policy(two_exits, PolicyOptions(policy=path))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +135,10 @@ def test_the_policy_of_another_network_is_refused(
         (ExitPolicy("entropy", (1.23456, 0.9)), "entropy thresholds 1.235, 0.9 (nats)"),
         (ExitPolicy("entropy", (0.9, 1.2, 0.9)), "entropy thresholds 0.9, 1.2, 0.9 (nats)"),
         (ExitPolicy("max_probability", (0.75,)), "max_probability threshold 0.75 (probability)"),
-        (ExitPolicy("entropy", ()), "entropy threshold 0 (nats)"),
+        (ExitPolicy("entropy", ()), "no image exits early"),
+        (ExitPolicy("entropy", (0.0, 0.0)), "no image exits early"),
+        (ExitPolicy("margin", (1.0, 1.0), (2.0, 2.0, 2.0)), "no image exits early"),
+        (ExitPolicy("margin", (1.0, 0.25)), "margin thresholds never, 0.25 (probability)"),
         (
             ExitPolicy("margin", (0.5, 0.25), (1.5, 2.0, 0.75)),
             "margin thresholds 0.5, 0.25 (probability), temperatures 1.5, 2, 0.75",
