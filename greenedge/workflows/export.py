@@ -21,8 +21,8 @@ from greenedge.inference.export import (
     is_export,
     remove_export,
 )
-from greenedge.workflows.build import load_model, model_summary
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.workflows.trained import load_model, model_summary
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:
