@@ -14,7 +14,7 @@ from greenedge.errors import ConfigError
 
 Scalar = str | int | float | bool | None
 
-# A config says what a person decided: a few hundred values. These bounds keep the time of reading any text below a second.
+# A config says what a person decided: a few hundred values. With these bounds any text takes a second at most.
 LARGEST_TEXT = 100_000  # characters
 _MOST_NODES = 20_000  # with every alias written out
 _DEEPEST = 50
@@ -87,7 +87,9 @@ def parse_yaml(text: str, name: str) -> Node:
         ConfigError: not YAML, a key given twice, a key that is not text, or more than a config may hold.
     """
     if len(text) > LARGEST_TEXT:
-        raise ConfigError(f"is too long for a config: {len(text):,} characters, of at most {LARGEST_TEXT:,}", where=name)
+        raise ConfigError(
+            f"is too long for a config: {len(text):,} characters, of at most {LARGEST_TEXT:,}", where=name
+        )
     try:
         node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "")
     except yaml.YAMLError as error:

@@ -109,8 +109,7 @@ def test_the_arrays_of_this_test_are_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pickle.dumps(None)[:2]
-        + b"cnumpy\nndarray\n(K\x01\x85U\x01OC\x08AAAAAAAAtR.",  # a pointer to anywhere
+        pickle.dumps(None)[:2] + b"cnumpy\nndarray\n(K\x01\x85U\x01OC\x08AAAAAAAAtR.",  # a pointer to anywhere
         array_of(b"O8", (1,), b"AAAAAAAA"),
         array_of(b"O8", (2,), [1]),
         array_of(b"u1", (10**12,), b"a"),
