@@ -157,7 +157,7 @@ def _scalar(node: Node, kind: type, key: str) -> Any:
         raise mismatch(node, key, "a finite number")
     if type(value) is not kind:
         raise mismatch(node, key, _EXPECTED[kind])
-    if kind is int and abs(value) >= _LARGEST:
+    if kind is int and isinstance(value, int) and abs(value) >= _LARGEST:
         raise mismatch(node, key, "a whole number of 64 bits")
     return value
 

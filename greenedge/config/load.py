@@ -28,7 +28,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file cannot be read, or says something that a recipe may not say.
     """
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError("is no file; a recipe is a YAML file", where=str(path))
         if path.stat().st_size > 4 * LARGEST_TEXT:
             raise ConfigError(f"is too long for a config: {path.stat().st_size:,} bytes", where=str(path))

@@ -57,7 +57,7 @@ class Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > _DEEPEST:
             raise RecursionError
-        node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 

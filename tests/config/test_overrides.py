@@ -48,7 +48,7 @@ def test_components_in_lists_have_options_too() -> None:
         ("train.optimizer.sgd.lr=1", "train.optimizer is 'adamw', which has no keys"),
         ("train.optimizer.sgd={lr: 1}", "train.optimizer is 'adamw', which has no keys"),
         ("train.epochs.x=1", "train.epochs is 1, which has no keys"),
-        ("data.path.x=1", "data.path is 'x', which has no keys"),
+        ("data.path.y=1", "data.path is 'x', which has no keys"),
         ("model.exits.7.head.x=1", "model.exits is a list of 1"),
         ("model.exits.99999999999999.head.x=1", "model.exits is a list of 1"),
         ("nothing.at.all=1", "nothing: unknown key"),
