@@ -66,7 +66,7 @@ class PickleMachine:
     Args:
         file: at the pickle's start.
         size: bytes from there to the file's end.
-        named: (module, name) -> what stands for it.
+        named: (module, name) -> what stands for it: a value, or a `Named`.
         elsewhere: given the identifier of an object that is kept elsewhere; None: there are none.
     """
 
@@ -74,7 +74,7 @@ class PickleMachine:
         self,
         file: BinaryIO,
         size: int,
-        named: Mapping[tuple[str, str], Named],
+        named: Mapping[tuple[str, str], Any],
         elsewhere: Callable[[Any], Any] | None = None,
     ) -> None:
         self._file, self._left = file, size
@@ -214,10 +214,9 @@ class PickleMachine:
     def _name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise _damaged("a name that is no text")
-        found = self._named.get((module, name))
-        if found is None:
+        if (module, name) not in self._named:
             raise refused(f"{module}.{name}")
-        self._push(found)
+        self._push(self._named[module, name])
 
     def _name_lines(self) -> None:
         module, name = self._line().decode(), self._line().decode()
