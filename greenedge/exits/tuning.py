@@ -134,9 +134,8 @@ def risk_controlled(
 def _shared_path(known: ExitScores) -> list[Thresholds]:
     """Thresholds that all early exits share, evenly spaced in cost, the dearest first."""
     curve = sweep_all(known)
-    targets = np.linspace(curve.gflops[0], curve.gflops[-1], _PATH_POINTS)
-    places = np.unique(np.abs(curve.gflops[:, None] - targets).argmin(axis=0))
-    return [(each,) * (known.num_exits - 1) for each in curve.thresholds[places].tolist()]
+    chosen = curve.thresholds[curve.spread(_PATH_POINTS)]
+    return [(each,) * (known.num_exits - 1) for each in chosen.tolist()]
 
 
 def _spread(front: Frontier) -> list[Thresholds]:
