@@ -1,6 +1,6 @@
 """`python -m greenedge` is the `greenedge` command."""
 
-from greenedge.cli.main import run
+from greenedge.cli.start import run
 
 if __name__ == "__main__":
     run()

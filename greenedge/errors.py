@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """Text in one line that does nothing to a terminal: control characters and what is no text are escaped.
+
+    Names of files and classes are other people's, and may hold line breaks, colours, or bytes that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class GreenedgeError(Exception):
     """Base of all expected errors; the command line prints the sentence and exits with `exit_code`."""
 
@@ -28,7 +36,7 @@ class ConfigError(GreenedgeError):
 
     def __init__(self, message: str, *, key: str | None = None, where: str | None = None) -> None:
         sentence = ": ".join(part for part in (where, key, message) if part)
-        super().__init__(sentence.replace("\n", "\\n"))  # what a user wrote may hold line breaks
+        super().__init__(printable(sentence))  # what a user wrote may hold line breaks
         self.message, self.key, self.where = message, key, where
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -26,7 +27,7 @@ from greenedge.cli import (
     train,
     tune,
 )
-from greenedge.cli.output import say
+from greenedge.cli.output import say_error
 from greenedge.errors import GreenedgeError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
 app.add_typer(augment.app, name="augment")
@@ -62,27 +64,46 @@ def main(
 
 
 def run() -> None:
-    """The `greenedge` command: exit code 0, 2 (usage or recipe), 1 (everything else), 130 (interrupted)."""
+    """The `greenedge` command: exit code 0, 2 (usage or config), 1 (everything else), 130 (interrupted)."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer characters than we use
     if arguments == ["--version"]:
         sys.stdout.write(f"greenedge {__version__}\n")
         return
     signal.signal(signal.SIGTERM, _terminate)
-    caught: Exception
+    caught: BaseException
     try:
         app(arguments, prog_name="greenedge")
+    except KeyboardInterrupt as error:
+        code, caught = 130, error
     except GreenedgeError as error:
-        code, sentence, caught = error.exit_code, str(error), error
-    except OSError as error:
-        code, sentence, caught = 1, f"{error.filename or 'input or output'}: {error.strerror or error}", error
+        code, caught = error.exit_code, error
+    except Exception as error:  # noqa: BLE001  # the boundary: whatever it is, the user gets a sentence
+        code, caught = 1, error
     else:
         return
     if debug:
         traceback.print_exception(caught)
-    say(f"error: {sentence}")
+    say_error(_sentence(caught))
     sys.exit(code)
+
+
+def _sentence(error: BaseException) -> str:
+    """What the user is told: of expected errors themselves, of others what kind they are and how to see more."""
+    if isinstance(error, GreenedgeError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
+        return "there is not enough memory for this; use smaller batches, smaller images or fewer of them"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    first_line = str(error).strip().partition("\n")[0]
+    return f"unexpected {type(error).__name__}: {first_line}; this is a fault of greenedge, --debug shows where"
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

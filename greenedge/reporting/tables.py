@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenedge.errors import printable
 from greenedge.files import write_atomically
 
 Rows = Sequence[Sequence[object]]
@@ -13,7 +14,7 @@ Rows = Sequence[Sequence[object]]
 
 def format_table(headers: Sequence[str], rows: Rows) -> str:
     """Columns as wide as their widest cell; text to the left, everything else to the right."""
-    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(headers), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     texts = [all(_is_text(row[index]) for row in cells[1:] if row[index]) for index in range(len(headers))]
     lines = [

@@ -23,13 +23,14 @@ from greenedge.config import (
     resolve_part,
 )
 from greenedge.config.nodes import join_key
+from greenedge.config.schema import IMAGE_SIZES, IMAGENET_MEAN, IMAGENET_STD
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
 from greenedge.data.seen import SeenImages
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.device.memory import keep_freed_memory
-from greenedge.errors import CheckpointError, ConfigError
+from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
@@ -72,6 +73,25 @@ def resolve_recipe(config: RunConfig) -> RunConfig:
     )
 
 
+def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
+    """The config with what its data set and its weights say where it is silent itself.
+
+    Args:
+        config: with `image_size`, `mean` and `std` perhaps null.
+        say: told where the config says something else than the data set or the weights.
+
+    Raises:
+        DataError: the data set is missing or broken.
+        ConfigError: the weights' own metadata cannot be had.
+    """
+    section, stored = config.data, open_prepared(Path(config.data.path)).image_size
+    if section.image_size is None and stored not in IMAGE_SIZES:
+        raise DataError(f"{section.path}: images of {stored} px are no size to train at; set data.image_size")
+    if section.image_size not in (None, stored):
+        say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
+    return dataclasses.replace(config, data=dataclasses.replace(section, image_size=section.image_size or stored))
+
+
 @contextmanager
 def located(config: RunConfig, section: str) -> Iterator[None]:
     """Adds file, line and section to the configuration errors raised inside."""
@@ -94,12 +114,12 @@ def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
         ConfigError: the recipe describes no possible network.
     """
     with located(config, "model"):
-        return build_network(config.model, num_classes, config.data.image_size)
+        return build_network(config.model, num_classes, config.data.input_size)
 
 
 def build_transform(data: DataConfig, *, channels_last: bool) -> InputTransform:
     """How stored images are presented to the network."""
-    return InputTransform(data.image_size, data.mean, data.std, channels_last)
+    return InputTransform(data.input_size, data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, channels_last)
 
 
 def build_augmentations(parts: Sequence[Part], split: PreparedSplit) -> tuple[Callable[[Batch, Generator], Batch], ...]:
@@ -152,8 +172,11 @@ def open_splits(config: RunConfig) -> Splits:
         DataError: the data set is missing, broken, or too small for the split.
     """
     data = open_prepared(Path(config.data.path))
-    rest, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
-    train = take_fraction(rest, config.data.train_fraction)
+    section = config.data
+    rest, calibration = carve_calibration(
+        data.split("train"), section.calibration_per_class, section.calibration_fraction
+    )
+    train = take_fraction(rest, section.train_fraction)
     honest = len(calibration) > 0
     return Splits(data.classes, train, calibration, calibration if honest else data.split("val"), honest)
 
@@ -166,7 +189,9 @@ def open_named_split(data: PreparedData, name: str, config: DataConfig) -> Prepa
     """
     if name == "val":
         return data.split("val")
-    rest, calibration = carve_calibration(data.split("train"), config.calibration_per_class)
+    rest, calibration = carve_calibration(
+        data.split("train"), config.calibration_per_class, config.calibration_fraction
+    )
     return take_fraction(rest, config.train_fraction) if name == "train" else calibration
 
 
@@ -212,7 +237,7 @@ def load_model(path: Path) -> TrainedModel:
     except ConfigError as error:
         raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
     load_into(network, checkpoint.tensors, path)
-    stored_size = info.stored_size or config.data.image_size
+    stored_size = info.stored_size or config.data.input_size
     return TrainedModel(network.eval(), config, info.classes, info.epoch, stored_size, info.seen, checkpoint.digest)
 
 

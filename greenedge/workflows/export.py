@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy
 from greenedge.inference.export import (
@@ -45,12 +46,12 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     chosen = choose_policy(model, options)
     saved = SavedPolicy(chosen, model.exits, model.digest)
     data = model.config.data
-    meaning = Meaning(data.mean, data.std, model.stored_size, model.classes)
+    meaning = Meaning(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
     with _refilled(out) as partial:
         export_network(model.network, saved, meaning, partial, kind)
     sizes = [path.stat().st_size for path in out.glob("segment-*")]
     lines = [
-        f"{out}: {model_summary(model.config.model)} for {data.image_size} px",
+        f"{out}: {model_summary(model.config.model)} for {data.input_size} px",
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
         f"images leave by {describe_policy(chosen)}",
     ]

@@ -115,8 +115,8 @@ def run_once(
     split = open_named_split(prepared, split_name, config.data)
     if len(split) == 0:
         raise DataError(
-            f"the {split_name} split is empty: the config set data.calibration_per_class = "
-            f"{config.data.calibration_per_class}; choose other images"
+            f"the {split_name} split is empty: no images were set aside by data.calibration_per_class of the config; "
+            "choose other images"
         )
     check_unseen(split, model, weights, prepared, named=data is not None, say=say)
 

@@ -38,6 +38,7 @@ from greenedge.workflows.build import (
     build_augmentations,
     build_model,
     build_transform,
+    complete_config,
     located,
     model_summary,
     open_splits,
@@ -88,7 +89,7 @@ def train(
     own_recipe = out / "config.yaml"
     if resume and not own_recipe.is_file():
         raise CheckpointError(f"{out}: holds no run to resume (no config.yaml); train without --resume")
-    config = read_recipe(config_path or own_recipe, overrides)
+    config = complete_config(read_recipe(config_path or own_recipe, overrides), say)
     if resume:
         _check_same_run(config, out)
     elif out.exists() and any(out.iterdir()):
@@ -121,7 +122,9 @@ def train(
         write_json(out / "environment.json", _environment(device, recipe))
     write_text(own_recipe, config_to_text(config))
     if not splits.honest:
-        say("note: data.calibration_per_class is 0, so nothing is chosen: the best weights are the last")
+        say(
+            "note: data.calibration_per_class sets no images aside, so nothing is chosen: the best weights are the last"
+        )
     say(
         f"{model_summary(config.model)}: {len(splits.train)} images, {len(splits.classes)} classes, "
         f"{'bf16' if recipe.autocast else 'float32'} on {device.type}; run directory {out}"

@@ -13,7 +13,7 @@ from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 
 GROUPS = {
-    "data": {"prepare", "download", "synth"},
+    "data": {"prepare", "check", "download", "synth"},
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
 }
@@ -106,6 +106,61 @@ def test_an_error_of_the_system_names_the_file(cli: Cli, recipe: Path, tmp_path:
     assert result.code == 1
     assert result.sentence.startswith(f"{tmp_path / 'taken'}")
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [ValueError("first\nsecond"), KeyError("k"), RecursionError(), MemoryError()])
+def test_what_should_not_happen_ends_in_a_sentence_too(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("greenedge.data.synth.synthesize", fail)
+    monkeypatch.setattr("greenedge.workflows.data.synthesize", fail)
+    result = cli("data", "synth", "--out", tmp_path / "out")
+    assert result.code == 1
+    if isinstance(error, MemoryError):
+        assert "not enough memory" in result.sentence
+    else:
+        assert result.sentence.startswith(f"unexpected {type(error).__name__}: ")
+        assert result.sentence.endswith("this is a fault of greenedge, --debug shows where")
+        assert "second" not in result.sentence
+
+
+def test_names_of_others_do_nothing_to_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    nasty = tmp_path / "\x1b[31mred\x07\u202e\nerror: fake\udce9"
+    result = cli("data", "prepare", nasty, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.sentence == f"{tmp_path}/\\x1b[31mred\\x07\\u202e\\nerror: fake\\udce9: no such file or folder"
+
+
+def test_a_long_sentence_loses_its_middle(cli: Cli, tmp_path: Path) -> None:
+    result = cli("data", "prepare", tmp_path / ("x" * 200) / ("y" * 200), "--out", tmp_path / "out")
+    assert len(result.err) <= 310
+    assert "…" in result.sentence
+    assert result.sentence.endswith("no such file or folder")
+
+
+def test_h_is_help_everywhere(cli: Cli) -> None:
+    for command in ["", *GROUPS, *COMMANDS]:
+        assert cli(*command.split(), "-h").out == cli(*command.split(), "--help").out != ""
+
+
+@pytest.mark.parametrize("module", ["greenedge.cli.main", "typer", "greenedge.cli.tune", "greenedge.workflows.data"])
+def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Interrupter:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupter())\n"
+        "from greenedge.cli.start import run\n"
+        f"sys.argv = ['greenedge', 'data', 'synth', '--out', {str(tmp_path / 'out')!r}]\n"
+        "run()"
+    )
+    result = python("-c", script)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr in ("", "error: interrupted\n")  # typer itself says nothing
 
 
 def test_an_interrupt_ends_with_its_own_code_and_leaves_nothing(tmp_path: Path) -> None:
