@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 from greenedge.data.decode import is_image_name
 from greenedge.data.problems import ProblemsError
-from greenedge.data.roots import ANNOTATIONS, detection_layout
+from greenedge.data.roots import ANNOTATIONS
 from greenedge.data.tree import Tree
 from greenedge.errors import DataError
 
@@ -78,7 +78,6 @@ def read_listing(tree: Tree) -> Listing:
             not fit.
     """
     images = {split: [p for p in tree.paths if p.startswith(f"{split}/") and is_image_name(p)] for split in SPLITS}
-    _refuse_detection(tree)
     flat = _flat_images(tree, images)
     _refuse_loose(tree, images, flat)
     labels = {
@@ -96,13 +95,6 @@ def read_listing(tree: Tree) -> Listing:
     listing = _listing(tree, classes, labels)
     _check_classes(tree, listing)
     return replace(listing, unused=_unused(tree, labels, annotated=bool(flat)))
-
-
-def _refuse_detection(tree: Tree) -> None:
-    for split in SPLITS:
-        folders = {folder.split("/")[1].lower() for folder in tree.folders if folder.startswith(f"{split}/")}
-        if folders == {"images", "labels"}:
-            raise DataError(detection_layout(tree.sources[0], f"{split}/images and {split}/labels"))
 
 
 def _flat_images(tree: Tree, images: dict[str, list[str]]) -> frozenset[str]:
@@ -235,7 +227,7 @@ def _unused(tree: Tree, labels: dict[str, dict[str, str]], annotated: bool) -> d
     kinds = Counter(tree.ignored)
     for path in tree.paths:
         if path not in labels["train"] and path not in labels["val"] and path not in texts and not _is_boxes(path):
-            kinds[PurePosixPath(path).suffix.lower() or "without an ending"] += 1
+            kinds[PurePosixPath(path).suffix.lower() or "file without ending"] += 1
     return {_text(kind): count for kind, count in sorted(kinds.items())}
 
 

@@ -40,6 +40,7 @@ def find_root(source: Path, found: Found) -> Root:
         parent, _, name = folder.rpartition("/")
         children[parent].append(name)
     with_images = {path.rpartition("/")[0] for path in found.files if is_image_name(path)}
+    _refuse_detection(source, children, with_images)
 
     roots = [
         parent
@@ -47,7 +48,7 @@ def find_root(source: Path, found: Found) -> Root:
         if any(_is_split(_joined(parent, name), children, with_images, found) for name in names)
     ]
     if not roots:
-        raise DataError(_without_splits(source, children, with_images))
+        raise DataError(_without_splits(source, with_images))
     depth = min(_depth(root) for root in roots)
     closest = [root for root in roots if _depth(root) == depth]
     if len(closest) > 1:
@@ -80,24 +81,25 @@ def _is_split(folder: str, children: dict[str, list[str]], with_images: set[str]
 
 
 def _several(source: Path, roots: Sequence[str]) -> str:
-    last = {root.rpartition("/")[2].lower() for root in roots}
-    if last == {"images", "labels"}:
-        return detection_layout(source, "images/ and labels/")
     shown = ", ".join(str(source / root) for root in roots[:3]) + (", ..." if len(roots) > 3 else "")
     return f"{source}: holds {len(roots)} data sets ({shown}); name the one to prepare"
 
 
-def detection_layout(source: Path, folders: str) -> str:
-    """The sentence about a data set of boxes."""
-    return (
-        f"{source}: holds {folders}, as YOLO keeps images and boxes for detection, and so no class per image; "
-        "put each image into train/<class>/ or val/<class>/"
-    )
+def _refuse_detection(source: Path, children: dict[str, list[str]], with_images: set[str]) -> None:
+    """Refuses images/ beside a labels/ without any image, wherever in the source they stand."""
+    for parent, names in children.items():
+        folders = {name.lower(): name for name in names}
+        if not {"images", "labels"} <= folders.keys():
+            continue
+        labels = _joined(parent, folders["labels"])
+        if not any(folder == labels or folder.startswith(f"{labels}/") for folder in with_images):
+            raise DataError(
+                f"{source}: holds {_joined(parent, folders['images'])}/ and {labels}/, as YOLO keeps images and boxes "
+                "for detection, and so no class per image; put each image into train/<class>/ or val/<class>/"
+            )
 
 
-def _without_splits(source: Path, children: dict[str, list[str]], with_images: set[str]) -> str:
-    if {"images", "labels"} <= {name.lower() for name in children.get("", [])}:
-        return detection_layout(source, "images/ and labels/")
+def _without_splits(source: Path, with_images: set[str]) -> str:
     if source.name.lower() in SPLIT_NAMES and with_images - {""}:
         return (
             f"{source}: holds folders of images but no train/ and val/; name the folder above it, {source.parent}, "

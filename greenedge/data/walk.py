@@ -21,9 +21,9 @@ _JUNK = frozenset(
 )
 _DEEPEST = 40  # folders within folders
 
-JUNK_KIND = "hidden or system files"
-SPECIAL_KIND = "pipes, sockets or devices"
-LOOP_KIND = "links back to a folder above"
+JUNK_KIND = "hidden or system file"
+SPECIAL_KIND = "special file"  # a pipe, socket or device
+LOOP_KIND = "endless link"
 
 
 @dataclass

@@ -34,13 +34,21 @@ def _left_out(manifest: Mapping[str, Any]) -> list[str]:
     """Lines about what is in the sources and not in the data set."""
     lines = [f"left out: {problem}" for problem in manifest["skipped_images"]]
     if manifest["skipped"]:
-        lines.append(f"note: {manifest['skipped']} images cannot be used and were left out")
+        count = manifest["skipped"]
+        lines.append(f"note: {count} {'images' if count > 1 else 'image'} could not be used; left out")
     unused = manifest["unused"]
     if unused:
         count = sum(unused.values())
-        kinds = ", ".join(f"{name} ({n})" if name.endswith("/") else f"{n} {name}" for name, n in unused.items())
+        kinds = ", ".join(_described(kind, number) for kind, number in unused.items())
         lines.append(f"note: {count} {'files were' if count > 1 else 'file was'} not used: {kinds}")
     return lines
+
+
+def _described(kind: str, count: int) -> str:
+    """Such as `3 .txt`, `2 hidden or system files`, `test/ (10)`."""
+    if kind.endswith("/"):
+        return f"{kind} ({count})"
+    return f"{count} {kind}" + ("s" if " " in kind and count > 1 else "")
 
 
 def check_data(folder: Path) -> list[str]:
