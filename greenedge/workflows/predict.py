@@ -18,7 +18,7 @@ from greenedge.inference import Engine
 from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table
 from greenedge.workflows.build import build_transform, place
-from greenedge.workflows.labels import class_labels
+from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.policies import (
     PolicyOptions,
     choose_policy,
@@ -68,6 +68,9 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
         raise UsageError("name at least one image")
     model = load_model(weights)
     labels = class_labels(model.classes, options.labels_map)
+    note = unchecked_labels(model.classes, options.labels_map, labels)
+    if note is not None:
+        say(note)
     chosen = with_policy_beside(weights, options.policy, say)
     policy = choose_policy(model, chosen)
     precision = requested_precision(chosen, options.precision)
