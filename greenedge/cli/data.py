@@ -1,4 +1,4 @@
-"""`greenedge data prepare | download | synth`."""
+"""`greenedge data prepare | check | download | synth`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def prepare(
     from greenedge.workflows.data import prepare_data
 
     for line in prepare_data(sources, out, PrepareOptions(size, classes, per_class, labels_map)):
+        say(line)
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) -> None:
+    """Compare every image with what was prepared."""
+    from greenedge.workflows.data import check_data
+
+    for line in check_data(folder):
         say(line)
 
 

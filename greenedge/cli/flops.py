@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.options import Json, Overrides
-from greenedge.cli.output import show, show_json
+from greenedge.cli.output import say, show, show_json
 
 
 def flops(
@@ -23,5 +23,5 @@ def flops(
     """GFLOPs and parameters of each exit of a recipe, before any training."""
     from greenedge.workflows.flops import count_recipe
 
-    report = count_recipe(config, overrides or [], classes, out)
+    report = count_recipe(config, overrides or [], classes, out, say)
     show_json(report.json) if as_json else show(report.text)

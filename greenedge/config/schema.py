@@ -6,8 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from greenedge.config.convert import Count, CountOrZero, NonNegative, Positive, Range, RuleError, Share
+from greenedge.config.convert import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Positive,
+    Probability,
+    Range,
+    RuleError,
+    Share,
+)
 from greenedge.config.parts import Part
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGE_SIZES = Range(minimum=8, maximum=2048)
+_USUAL_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -16,20 +30,33 @@ class DataConfig:
 
     Attributes:
         path: folder of a prepared data set (`greenedge data prepare`).
-        image_size: pixels a side; other sizes are reached by bicubic resizing on the batch.
-        calibration_per_class: training images a class set aside to choose weights and thresholds on.
-        train_fraction: share of the other training images of each class that is used, in (0, 1]; the same draw every
-            time, and larger shares contain the smaller ones.
-        mean: of each channel (R, G, B), pixels in [0, 1]; ImageNet's by default.
+        image_size: pixels per side; other sizes are reached by bicubic resizing on the batch. null: as they are stored.
+        calibration_per_class: training images per class set aside to choose weights and thresholds on. null: a fifth of
+            each class, but at most 25, unless `calibration_fraction` says otherwise.
+        calibration_fraction: in place of a number, the fraction of each class's training images that is set aside.
+        train_fraction: fraction of the other training images of each class that is used, in (0, 1]; the same draw every
+            time, and larger fractions contain the smaller ones.
+        mean: of each channel (R, G, B), pixels in [0, 1]. null: as the pre-trained weights say, else ImageNet's.
         std: of each channel, likewise.
     """
 
     path: str
-    image_size: Annotated[int, Range(minimum=8, maximum=2048)] = 64
-    calibration_per_class: CountOrZero = 25
+    image_size: Annotated[int, IMAGE_SIZES] | None = None
+    calibration_per_class: CountOrZero | None = None
+    calibration_fraction: Fraction | None = None
     train_fraction: Share = 1.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    mean: tuple[Probability, Probability, Probability] | None = None
+    std: tuple[Share, Share, Share] | None = None
+
+    def __post_init__(self) -> None:
+        """Rules between fields."""
+        if self.calibration_per_class is not None and self.calibration_fraction is not None:
+            raise RuleError("calibration_fraction", "stands beside calibration_per_class; give one of the two")
+
+    @property
+    def input_size(self) -> int:
+        """Pixels per side of what the network sees; the usual number where neither config nor data say one."""
+        return _USUAL_SIZE if self.image_size is None else self.image_size
 
 
 @dataclass(frozen=True)

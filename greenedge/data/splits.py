@@ -16,6 +16,7 @@ IntArray = npt.NDArray[np.int64]
 
 # One fixed draw, whatever the training seed, so that runs of several seeds can be compared.
 _SEED = 20_240_601
+_USUAL_PER_CLASS = 25
 
 
 def split_digest(split: PreparedSplit) -> str:
@@ -63,23 +64,38 @@ def _class_ids(split: PreparedSplit) -> bytes:
     return json.dumps([info.id for info in split.classes]).encode()
 
 
-def carve_calibration(train: PreparedSplit, per_class: int) -> tuple[PreparedSplit, PreparedSplit]:
-    """Splits the training images into (training, calibration), `per_class` of each class in the latter.
+def carve_calibration(
+    train: PreparedSplit, per_class: int | None, fraction: float | None = None
+) -> tuple[PreparedSplit, PreparedSplit]:
+    """Splits the training images into (training, calibration).
 
-    The same images are drawn every time; no pixels are copied.
+    The same images are drawn every time, of each class the first of one order, so that more contain fewer; no pixels
+    are copied.
+
+    Args:
+        train: the training images.
+        per_class: how many of each class are set aside; None: by the fraction.
+        fraction: of each class, rounded down; None, where per_class is too: a fifth, but at most 25.
 
     Raises:
         DataError: a class would keep no image to train on.
     """
+    rows, position = _drawn(train)
     counts = np.bincount(train.labels[train.rows], minlength=len(train.classes))
+    if per_class is not None:
+        wanted = np.full_like(counts, per_class)
+    elif fraction is not None:
+        wanted = np.floor(fraction * counts + 1e-9).astype(np.int64)
+    else:
+        wanted = np.minimum(counts // 5, _USUAL_PER_CLASS)
     if per_class and counts.min() <= per_class:
         scarce = train.classes[int(counts.argmin())].id
         raise DataError(
             f"calibration_per_class is {per_class}, and class {scarce!r} has {counts.min()} training images; "
-            "choose a smaller one"
+            "choose a smaller one, or data.calibration_fraction in its place"
         )
-    rows, position = _drawn(train)
-    training, calibration = rows[position >= per_class], rows[position < per_class]
+    set_aside = position < wanted[train.labels[rows]]
+    training, calibration = rows[~set_aside], rows[set_aside]
     return replace(train, rows=np.sort(training)), replace(train, name="calibration", rows=np.sort(calibration))
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from greenedge.errors import CheckpointError
 from greenedge.models.entropy import entropy
 from greenedge.models.exit_heads import paper_head
+from greenedge.models.installed import torchvision
 
 PUBLISHED_CLASSES = 200
 _STEM = ("conv1", "bn1", "relu", "maxpool", "layer1")

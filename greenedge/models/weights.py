@@ -13,12 +13,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from greenedge.config import ModelConfig
 from greenedge.errors import CheckpointError
 from greenedge.models.backbones import find_family
+from greenedge.models.installed import torchvision
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.timm_backbones import TIMM, imagenet_rows, pretrained_timm
 

@@ -23,10 +23,10 @@ from greenedge.files import write_json
 from greenedge.inference import Engine
 from greenedge.reporting.bench_plot import draw_times
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import TrainedModel, build_transform, load_model, model_summary, place
-from greenedge.workflows.outputs import open_data
+from greenedge.workflows.build import build_transform, place
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 from greenedge.workflows.report import Report
+from greenedge.workflows.trained import TrainedModel, load_model, model_summary, open_data
 
 _IMAGES_A_TURN = 64
 _METERED_SECONDS = 2.0  # at least: some meters tell of no less

@@ -14,26 +14,23 @@ from torch import Generator
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import (
     DataConfig,
-    ModelConfig,
     Part,
     RunConfig,
     bind_part,
-    config_from_text,
     load_config,
     resolve_part,
 )
 from greenedge.config.nodes import join_key
+from greenedge.config.schema import IMAGE_SIZES, IMAGENET_MEAN, IMAGENET_STD
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
-from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
-from greenedge.data.seen import SeenImages
+from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.device.memory import keep_freed_memory
-from greenedge.errors import CheckpointError, ConfigError
+from greenedge.errors import ConfigError, DataError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
-from greenedge.training.checkpoint import load_into, read_checkpoint
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
@@ -72,6 +69,25 @@ def resolve_recipe(config: RunConfig) -> RunConfig:
     )
 
 
+def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
+    """The config with what its data set and its weights say where it is silent itself.
+
+    Args:
+        config: with `image_size`, `mean` and `std` perhaps null.
+        say: told where the config says something else than the data set or the weights.
+
+    Raises:
+        DataError: the data set is missing or broken.
+        ConfigError: the weights' own metadata cannot be had.
+    """
+    section, stored = config.data, open_prepared(Path(config.data.path)).image_size
+    if section.image_size is None and stored not in IMAGE_SIZES:
+        raise DataError(f"{section.path}: images of {stored} px are no size to train at; set data.image_size")
+    if section.image_size not in (None, stored):
+        say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
+    return dataclasses.replace(config, data=dataclasses.replace(section, image_size=section.image_size or stored))
+
+
 @contextmanager
 def located(config: RunConfig, section: str) -> Iterator[None]:
     """Adds file, line and section to the configuration errors raised inside."""
@@ -94,12 +110,12 @@ def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
         ConfigError: the recipe describes no possible network.
     """
     with located(config, "model"):
-        return build_network(config.model, num_classes, config.data.image_size)
+        return build_network(config.model, num_classes, config.data.input_size)
 
 
 def build_transform(data: DataConfig, *, channels_last: bool) -> InputTransform:
     """How stored images are presented to the network."""
-    return InputTransform(data.image_size, data.mean, data.std, channels_last)
+    return InputTransform(data.input_size, data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, channels_last)
 
 
 def build_augmentations(parts: Sequence[Part], split: PreparedSplit) -> tuple[Callable[[Batch, Generator], Batch], ...]:
@@ -152,83 +168,13 @@ def open_splits(config: RunConfig) -> Splits:
         DataError: the data set is missing, broken, or too small for the split.
     """
     data = open_prepared(Path(config.data.path))
-    rest, calibration = carve_calibration(data.split("train"), config.data.calibration_per_class)
-    train = take_fraction(rest, config.data.train_fraction)
+    section = config.data
+    rest, calibration = carve_calibration(
+        data.split("train"), section.calibration_per_class, section.calibration_fraction
+    )
+    train = take_fraction(rest, section.train_fraction)
     honest = len(calibration) > 0
     return Splits(data.classes, train, calibration, calibration if honest else data.split("val"), honest)
-
-
-def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
-    """`val`, `calibration`, or `train` (the images trained on).
-
-    Raises:
-        DataError: there is none.
-    """
-    if name == "val":
-        return data.split("val")
-    rest, calibration = carve_calibration(data.split("train"), config.calibration_per_class)
-    return take_fraction(rest, config.train_fraction) if name == "train" else calibration
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A network from a checkpoint.
-
-    Attributes:
-        network: with its weights, in evaluation mode.
-        config: its recipe.
-        classes: in the order of its logits.
-        epoch: epochs of training behind it.
-        stored_size: pixels a side of the prepared images it was trained on; the recipe's image size where unknown.
-        seen: the images it was trained on; None where that is unknown.
-        digest: SHA-256 of the checkpoint as it was read.
-    """
-
-    network: MultiExitNetwork
-    config: RunConfig
-    classes: tuple[ClassInfo, ...]
-    epoch: int
-    stored_size: int
-    seen: SeenImages | None
-    digest: str
-
-    @property
-    def exits(self) -> tuple[str, ...]:
-        """The block that each exit comes after."""
-        return tuple(segment.after for segment in self.network.segments)
-
-
-def load_model(path: Path) -> TrainedModel:
-    """Rebuilds the network of a checkpoint.
-
-    Raises:
-        CheckpointError: the file is missing, broken or not such a checkpoint.
-    """
-    checkpoint = read_checkpoint(path)
-    info = checkpoint.info
-    try:
-        config = config_from_text(info.config, str(path))
-        network = build_model(config, len(info.classes))
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
-    load_into(network, checkpoint.tensors, path)
-    stored_size = info.stored_size or config.data.image_size
-    return TrainedModel(network.eval(), config, info.classes, info.epoch, stored_size, info.seen, checkpoint.digest)
-
-
-def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -> None:
-    """The network's classes must be the data set's, in the same order.
-
-    Raises:
-        CheckpointError: they differ.
-    """
-    theirs, ours = [c.id for c in data.classes], [c.id for c in model.classes]
-    if theirs != ours:
-        first = next((f"{a!r} and {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "in number")
-        raise CheckpointError(
-            f"{weights}: was trained on {len(ours)} other classes than the {len(theirs)} of {data.path} "
-            f"(they first differ: {first}); evaluate on the data set it was trained on"
-        )
 
 
 def place(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
@@ -238,9 +184,3 @@ def place(network: MultiExitNetwork, device: torch.device, *, channels_last: boo
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moved: MultiExitNetwork = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return moved
-
-
-def model_summary(config: ModelConfig) -> str:
-    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
-    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
-    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

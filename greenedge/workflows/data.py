@@ -1,4 +1,4 @@
-"""`greenedge data prepare`, `download` and `synth`."""
+"""`greenedge data prepare`, `check`, `download` and `synth`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from shlex import quote
 
 from greenedge.data.download import download
 from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import check_images
 from greenedge.data.synth import SynthOptions, synthesize
 
 
@@ -25,6 +26,23 @@ def prepare_data(sources: Sequence[Path], out: Path, options: PrepareOptions) ->
     for name, count, use in (("train", counts["train"], "train"), ("val", counts["val"], "evaluate")):
         if not count:
             lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
+    return lines
+
+
+def check_data(folder: Path) -> list[str]:
+    """Compares every image of a prepared data set with its digest.
+
+    Raises:
+        DataError: something is damaged or was changed.
+    """
+    checked = check_images(folder)
+    lines = [
+        f"{folder}: all {count} {name} images are as they were prepared" for name, count in checked.items() if count
+    ]
+    if not lines:
+        lines = [
+            f"{folder}: was prepared without digests, so only its shape was checked; prepare it again to have some"
+        ]
     return lines
 
 

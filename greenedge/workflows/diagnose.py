@@ -64,7 +64,7 @@ def diagnose(
     evaluated = run_once(weights, data, split, out, say)
     criterion = criterion or evaluated.model.config.sweep.criterion
     temperatures: tuple[float, ...] | None = None
-    if split != "calibration" and evaluated.model.config.data.calibration_per_class > 0:
+    if split != "calibration" and evaluated.model.config.data.calibration_per_class != 0:
         temperatures = fit_temperatures(run_once(weights, data, "calibration", out, say).outputs)
     exits = _trust(evaluated, criterion, temperatures)
     lost = find_overthinking(evaluated.outputs)

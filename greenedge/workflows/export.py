@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.inference.export import (
@@ -18,8 +19,8 @@ from greenedge.inference.export import (
     is_export_file,
 )
 from greenedge.inference.export_folder import PARTIAL, refilled
-from greenedge.workflows.build import TrainedModel, load_model, model_summary
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, note_policy_beside
+from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:
@@ -42,7 +43,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     model = load_model(weights)
     saved = _saved_policy(model, options)
     data = model.config.data
-    meaning = Meaning(data.mean, data.std, model.stored_size, model.classes)
+    meaning = Meaning(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
     try:
         with refilled(out, is_export_file, MANIFEST) as partial:
             export_network(model.network, saved, meaning, partial, kind)
@@ -50,7 +51,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         raise DataError(f"{out}: {error.strerror or error}; nothing was kept") from None
     sizes = [path.stat().st_size for path in out.glob("segment-*")]
     lines = [
-        f"{out}: {model_summary(model.config.model)} for {data.image_size} px",
+        f"{out}: {model_summary(model.config.model)} for {data.input_size} px",
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
         _describe(saved),
     ]

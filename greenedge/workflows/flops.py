@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from greenedge.cost.flops import NetworkCost, count_costs
+from greenedge.cost.flops import count_costs
+from greenedge.cost.table import NetworkCost
 from greenedge.data.prepared import MANIFEST, open_prepared
 from greenedge.files import write_json
-from greenedge.reporting.figures import exit_name
+from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import build_model, model_summary, read_recipe
+from greenedge.workflows.build import build_model, complete_config, read_recipe
 from greenedge.workflows.report import Report
+from greenedge.workflows.trained import model_summary
 
 _DEFAULT_CLASSES = 200  # TinyImageNet's
 
 
-def count_recipe(config_path: Path, overrides: Sequence[str], num_classes: int | None, out: Path | None) -> Report:
+def count_recipe(
+    config_path: Path,
+    overrides: Sequence[str],
+    num_classes: int | None,
+    out: Path | None,
+    say: Callable[[str], None],
+) -> Report:
     """Counts the network of a recipe; no data and no weights are needed.
 
     Args:
@@ -25,14 +33,19 @@ def count_recipe(config_path: Path, overrides: Sequence[str], num_classes: int |
         overrides: texts like `data.image_size=128`.
         num_classes: outputs; None: those of the recipe's data set where it exists, else 200.
         out: a folder for flops.json and flops.csv; None: write nothing.
+        say: told what is assumed.
 
     Raises:
         GreenedgeError: the recipe cannot be used.
     """
     config = read_recipe(config_path, overrides)
-    if num_classes is None:
-        path = Path(config.data.path)
-        num_classes = len(open_prepared(path).classes) if (path / MANIFEST).is_file() else _DEFAULT_CLASSES
+    path = Path(config.data.path)
+    if (path / MANIFEST).is_file():
+        config = complete_config(config, say)
+        num_classes = num_classes or len(open_prepared(path).classes)
+    elif num_classes is None:
+        num_classes = _DEFAULT_CLASSES
+        say(f"note: {path} holds no prepared data set, so {num_classes} classes are assumed; --classes says otherwise")
     cost = count_costs(build_model(config, num_classes))
     heads = [*(exit.head.name for exit in config.model.exits), "final"]
     exits = [
@@ -44,13 +57,13 @@ def count_recipe(config_path: Path, overrides: Sequence[str], num_classes: int |
         "plain_gflops": cost.plain_gflops,
         "plain_parameters": cost.plain_parameters,
         "uncounted": cost.uncounted,
-        "image_size": config.data.image_size,
+        "image_size": config.data.input_size,
         "classes": num_classes,
     }
     if out is not None:
         write_json(out / "flops.json", result)
         write_csv(out / "flops.csv", list(exits[0]), [list(each.values()) for each in exits])
-    title = f"{model_summary(config.model)}; {config.data.image_size} px, {num_classes} classes"
+    title = f"{model_summary(config.model)}; {config.data.input_size} px, {num_classes} classes"
     return Report(f"{title}\n{_table(cost, heads)}", result)
 
 

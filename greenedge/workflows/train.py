@@ -15,6 +15,7 @@ import torch
 
 from greenedge import __version__
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
+from greenedge.cost.flops import count_costs
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.seen import seen_images
 from greenedge.data.splits import split_digest
@@ -38,12 +39,13 @@ from greenedge.workflows.build import (
     build_augmentations,
     build_model,
     build_transform,
+    complete_config,
     located,
-    model_summary,
     open_splits,
     place,
     read_recipe,
 )
+from greenedge.workflows.trained import model_summary
 
 # What may change between a run and its continuation without making it another run.
 _FREE_ON_RESUME = ("train.epochs", "train.device", "data.path")
@@ -88,7 +90,7 @@ def train(
     own_recipe = out / "config.yaml"
     if resume and not own_recipe.is_file():
         raise CheckpointError(f"{out}: holds no run to resume (no config.yaml); train without --resume")
-    config = read_recipe(config_path or own_recipe, overrides)
+    config = complete_config(read_recipe(config_path or own_recipe, overrides), say)
     if resume:
         _check_same_run(config, out)
     elif out.exists() and any(out.iterdir()):
@@ -121,7 +123,9 @@ def train(
         write_json(out / "environment.json", _environment(device, recipe))
     write_text(own_recipe, config_to_text(config))
     if not splits.honest:
-        say("note: data.calibration_per_class is 0, so nothing is chosen: the best weights are the last")
+        say(
+            "note: data.calibration_per_class sets no images aside, so nothing is chosen: the best weights are the last"
+        )
     say(
         f"{model_summary(config.model)}: {len(splits.train)} images, {len(splits.classes)} classes, "
         f"{'bf16' if recipe.autocast else 'float32'} on {device.type}; run directory {out}"
@@ -143,7 +147,7 @@ def _run(
     history = read_history(out / "history.jsonl")
     seen = seen_images(splits.train, splits.calibration)
     stored_size = splits.train.images.shape[-1]
-    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen)
+    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen, count_costs(state.network))
     with StopSignals() as stop:
         for record in fit(state, splits.train, recipe, stop.requested):
             accuracy = _accuracies(state, splits, recipe)

@@ -13,7 +13,7 @@ from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 
 GROUPS = {
-    "data": {"prepare", "download", "synth"},
+    "data": {"prepare", "check", "download", "synth"},
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
 }

@@ -41,7 +41,7 @@ PARTS = st.builds(Part, PATHS, OPTIONS)
 EXITS = st.builds(ExitConfig, PATHS, PARTS)
 CONFIGS = st.builds(
     RunConfig,
-    st.builds(DataConfig, PATHS, st.integers(8, 999), std=st.tuples(POSITIVE, POSITIVE, POSITIVE)),
+    st.builds(DataConfig, PATHS, st.integers(8, 999), std=st.none() | st.tuples(*[st.floats(0.01, 1)] * 3)),
     st.builds(ModelConfig, PATHS, st.none() | PATHS, exits=st.lists(EXITS, max_size=2).map(tuple)),
     st.builds(TrainConfig, st.integers(1, 10**9), optimizer=PARTS, gradient_clip_norm=st.none() | POSITIVE),
     st.lists(PARTS, max_size=2).map(tuple),

@@ -59,7 +59,7 @@ def test_the_smallest_recipe_gets_the_documented_defaults() -> None:
     train = TrainConfig(3, 256, Part("adam"), Part("constant"), Part("cross_entropy"), None, 1.0, 0, (), None, None)
     machine = {"precision": "auto", "channels_last": True, "compile": False, "device": "auto", "seed": 0}
     train = dataclasses.replace(train, **machine)
-    data = DataConfig("pets", 64, 25, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    data = DataConfig("pets", None, None, None, 1.0, mean=None, std=None)
     model = ModelConfig("resnet18", weights=None, stem="imagenet", exits=())
     assert smallest() == RunConfig(data, model, train, augment=(), sweep=SweepConfig("entropy", "all"))
 
@@ -77,6 +77,26 @@ def test_the_designs_example_says_what_it_looks_like_it_says() -> None:
     assert config.train.optimizer == Part("adam", {"lr": 0.001})
     assert config.train.exit_weights == (1.0, 1.0, 1.0)
     assert config.sweep.thresholds == (0.0, 0.63, 1.26, 2.0, 2.63, 3.26, 3.9)
+
+
+def test_a_number_and_a_fraction_of_calibration_images_exclude_each_other() -> None:
+    message = refusal(SMALLEST, "data.calibration_per_class=5", "data.calibration_fraction=0.2")
+    assert message.endswith("data.calibration_fraction: stands beside calibration_per_class; give one of the two")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "data.mean=[123.675, 116.28, 103.53]",
+            "data.mean.0: expected a number at least 0 and at most 1, found 123.675",
+        ),
+        ("data.std=[58.4, 57.1, 57.4]", "data.std.0: expected a number at most 1 and above 0, found 58.4"),
+        ("data.std=[0.2, 0, 0.2]", "data.std.1: expected a number at most 1 and above 0, found 0"),
+    ],
+)
+def test_means_and_deviations_of_pixels_from_0_to_255_are_refused(override: str, sentence: str) -> None:
+    assert sentence in refusal(SMALLEST, override)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,27 @@ def test_one_image_a_class_may_be_all_that_is_left_to_train_on(uneven: PreparedS
     assert sorted(uneven.labels[train.rows].tolist()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.99])
+def test_a_fraction_of_each_class_is_set_aside_rounded_down(uneven: PreparedSplit, fraction: float) -> None:
+    counts = np.bincount(uneven.labels[uneven.rows], minlength=4)
+    train, calibration = carve_calibration(uneven, None, fraction)
+    found = np.bincount(uneven.labels[calibration.rows], minlength=4).tolist()
+    assert found == [math.floor(fraction * n) for n in counts]
+    assert len(train) + len(calibration) == len(uneven)
+
+
+def test_where_nothing_is_said_a_fifth_of_each_class_but_at_most_25_are_set_aside() -> None:
+    labels = np.repeat(np.arange(4), [4, 5, 60, 400])
+    split = PreparedSplit("train", np.zeros((469, 3, 1, 1), np.uint8), labels, np.arange(469), CLASSES)
+    calibration = carve_calibration(split, None)[1]
+    assert np.bincount(labels[calibration.rows], minlength=4).tolist() == [0, 1, 12, 25]
+
+
+def test_more_calibration_images_contain_the_fewer(uneven: PreparedSplit) -> None:
+    few, more = (set(carve_calibration(uneven, n)[1].rows.tolist()) for n in (3, 8))
+    assert few < more
+
+
 @pytest.mark.parametrize("fraction", [0.001, 0.1, 0.25, 1.0])
 def test_a_fraction_takes_its_share_of_each_class_rounded_up(uneven: PreparedSplit, fraction: float) -> None:
     counts = np.bincount(uneven.labels[uneven.rows], minlength=4)
