@@ -29,17 +29,27 @@ def prepare(
     labels_map: Annotated[
         Path | None, typer.Option(help="For pickles: a pickled dict from their labels to class indices.")
     ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")] = False,
 ) -> None:
     """Decode images once into memory-mapped arrays.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
-    folder a class (train/CLASS/*, val/CLASS/*), and pickles train*.pkl and val*.pkl of a dict with "images" and
+    folder per class (train/CLASS/*, val/CLASS/*), and pickles train*.pkl and val*.pkl of a dict with "images" and
     "labels"; nothing in a pickle is run.
     """
     from greenedge.data.prepare import PrepareOptions
+    from greenedge.data.problems import ProblemsError
+    from greenedge.errors import DataError
     from greenedge.workflows.data import prepare_data
 
-    for line in prepare_data(sources, out, PrepareOptions(size, classes, per_class, labels_map)):
+    options = PrepareOptions(size, classes, per_class, labels_map, skip_bad)
+    try:
+        lines = prepare_data(sources, out, options)
+    except ProblemsError as error:
+        for line in error.lines:
+            say(line)
+        raise DataError(error.short) from None
+    for line in lines:
         say(line)
 
 

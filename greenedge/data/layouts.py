@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from unicodedata import normalize
 
-from greenedge.data.decode import FORMATS
+from greenedge.data.decode import is_image_name
+from greenedge.data.problems import ProblemsError
+from greenedge.data.roots import ANNOTATIONS
 from greenedge.data.tree import Tree
 from greenedge.errors import DataError
 
 SPLITS = ("train", "val")
+_ANNOTATIONS = f"val/{ANNOTATIONS}"
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Listing:
-    """Classes in index order (sorted by identifier) and the records of each split, sorted by path."""
+    """What a source holds.
+
+    Attributes:
+        classes: in index order (sorted by identifier).
+        splits: the images of each split, sorted by path.
+        unused: kind of file -> how many in the source are neither images of the data set nor read for it.
+    """
 
     classes: tuple[ClassInfo, ...]
     splits: dict[str, tuple[Record, ...]]
+    unused: dict[str, int] = field(default_factory=dict)
 
     def subset(self, classes: int | None, per_class: int | None) -> Listing:
         """The first `classes` classes, and of each the first `per_class` training images.
@@ -58,12 +70,147 @@ class Listing:
 def read_listing(tree: Tree) -> Listing:
     """Reads TinyImageNet's official layout, or a class-per-folder one (`train/<class>/*`, `val/<class>/*`).
 
+    What is where decides, not which text files there are: validation images that lie in one folder get their classes
+    from `val_annotations.txt`, all others from their folders.
+
     Raises:
-        DataError: no images, a class with none, a file that is no image, or annotations that do not fit.
+        DataError: no images, one class only, a class with none, images outside class folders, or annotations that do
+            not fit.
     """
-    listing = _official(tree) if _is_official(tree) else _class_per_folder(tree)
-    if not any(listing.splits.values()):
+    images = {split: [p for p in tree.paths if p.startswith(f"{split}/") and is_image_name(p)] for split in SPLITS}
+    flat = _flat_images(tree, images)
+    _refuse_loose(tree, images, flat)
+    labels = {
+        split: {path: path.split("/")[1] for path in paths if path not in flat} for split, paths in images.items()
+    }
+    for split in SPLITS:
+        _refuse_folders_of_folders(tree, split, labels[split])
+    if flat:
+        labels["val"] = _annotated(tree, flat, labels["val"])
+    if not any(labels.values()):
         raise DataError(f"{_names(tree)}: no images below train/ or val/")
+
+    names = _words(tree)
+    classes = [ClassInfo(_text(i), names.get(i, _text(i))) for i in _class_ids(tree, labels)]
+    listing = _listing(tree, classes, labels)
+    _check_classes(tree, listing)
+    return replace(listing, unused=_unused(tree, labels, annotated=bool(flat)))
+
+
+def _flat_images(tree: Tree, images: dict[str, list[str]]) -> frozenset[str]:
+    """Validation images of all classes in one folder: val/images/*, or val/* beside their annotations."""
+    if any(path.startswith("train/images/") for path in images["train"]):
+        return frozenset()  # a class of that name
+    annotated = _ANNOTATIONS in tree
+    return frozenset(
+        path
+        for path in images["val"]
+        if (annotated and path.count("/") == 1) or (path.startswith("val/images/") and path.count("/") == 2)
+    )
+
+
+def _refuse_loose(tree: Tree, images: dict[str, list[str]], flat: frozenset[str]) -> None:
+    problems = [
+        f"{tree.locate(path)}: lies outside a class folder ({split}/<class>/)"
+        for split, paths in images.items()
+        for path in paths
+        if path.count("/") == 1 and path not in flat
+    ]
+    if problems:
+        raise ProblemsError(problems, f"{len(problems)} images lie outside class folders", "move or remove them")
+
+
+def _refuse_folders_of_folders(tree: Tree, split: str, labels: dict[str, str]) -> None:
+    """A class is a folder of images, which may lie in a folder `images` of it, as in TinyImageNet."""
+    with_images = set()
+    deeper: dict[str, set[str]] = {}
+    for path, identifier in labels.items():
+        inner = path.split("/")[2:]
+        if len(inner) == 1 or (len(inner) == 2 and inner[0] == "images"):
+            with_images.add(identifier)
+        else:
+            deeper.setdefault(identifier, set()).add(inner[0])
+    for identifier in sorted(set(deeper) - with_images):
+        held = sorted(deeper[identifier])
+        shown = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        raise DataError(
+            f"{_names(tree)}: {split}/{identifier} holds only folders ({shown}), no images; if those are the classes, "
+            f"move them up to {split}/<class>/, or name the folder that holds them as train/<class>/"
+        )
+
+
+def _annotated(tree: Tree, flat: frozenset[str], in_folders: dict[str, str]) -> dict[str, str]:
+    """Path of each validation image -> class identifier, from `val/val_annotations.txt`."""
+    if _ANNOTATIONS not in tree:
+        raise DataError(f"{_names(tree)}: val/images has no {_ANNOTATIONS} to say the classes")
+    if in_folders:
+        other = next(iter(in_folders))
+        raise DataError(
+            f"{_names(tree)}: validation images lie both in one folder ({min(flat)}) and in class folders ({other}); "
+            "keep one of the two"
+        )
+    problems = []
+    wnids = set(_wnids(tree) or ())
+    labels: dict[str, str] = {}
+    for number, line in enumerate(tree.read_lines(_ANNOTATIONS), start=1):
+        if not line.strip():
+            continue
+        where = f"{tree.locate(_ANNOTATIONS)}:{number}"
+        fields = line.split("\t")
+        if len(fields) < 2:
+            problems.append(f"{where}: expected file and class separated by a tab, found {line!r}")
+            continue
+        name, identifier = normalize("NFC", fields[0]), normalize("NFC", fields[1].strip())
+        path = next((p for p in (f"val/images/{name}", f"val/{name}") if p in flat), None)
+        if path is None:
+            problems.append(f"{where}: names {name!r}, which is not among the images in val/images")
+        elif wnids and identifier not in wnids:
+            problems.append(f"{where}: names the class {identifier!r}, which is not in wnids.txt")
+        elif labels.setdefault(path, identifier) != identifier:
+            problems.append(f"{where}: gives {name!r} a second class, {identifier!r}")
+    if not problems:  # else the same images would be told twice
+        problems = [f"{tree.locate(path)}: has no line in {_ANNOTATIONS}" for path in sorted(flat - set(labels))]
+    if problems:
+        raise ProblemsError(problems, f"{len(problems)} validation images have no clear class", "correct the file")
+    return labels
+
+
+def _class_ids(tree: Tree, labels: dict[str, dict[str, str]]) -> list[str]:
+    folders = {f.split("/")[1] for f in tree.folders if f.startswith("train/")} | set(labels["train"].values())
+    wnids = _wnids(tree)
+    if wnids is None:
+        return sorted(folders or set(labels["val"].values()))
+    foreign = sorted(folders - set(wnids))
+    if foreign:
+        raise DataError(f"{_names(tree)}: train/{foreign[0]} is not among the classes of wnids.txt")
+    return wnids
+
+
+def _wnids(tree: Tree) -> list[str] | None:
+    """The classes that `wnids.txt` lists, sorted; None where there is no such file."""
+    if "wnids.txt" not in tree:
+        return None
+    return sorted({normalize("NFC", line.strip()) for line in tree.read_lines("wnids.txt")} - {""})
+
+
+def _listing(tree: Tree, classes: list[ClassInfo], labels: dict[str, dict[str, str]]) -> Listing:
+    index = {info.id: label for label, info in enumerate(classes)}
+    splits = {}
+    for split in SPLITS:
+        for path, identifier in labels[split].items():
+            if _text(identifier) not in index:
+                raise DataError(f"{tree.locate(path)}: its class {identifier!r} has no training images")
+        splits[split] = tuple(Record(path, index[_text(labels[split][path])]) for path in sorted(labels[split]))
+    return Listing(tuple(classes), splits)
+
+
+def _check_classes(tree: Tree, listing: Listing) -> None:
+    if len(listing.classes) < 2:
+        only = listing.classes[0].id
+        raise DataError(
+            f"{_names(tree)}: has one class only, {only!r}; a folder of images per class is expected below train/, so "
+            "name the folder above train/"
+        )
     counts = Counter(record.label for record in listing.splits["train"])
     empty = [c.id for index, c in enumerate(listing.classes) if not counts[index]]
     if listing.splits["train"] and empty:
@@ -72,101 +219,22 @@ def read_listing(tree: Tree) -> Listing:
             + (f", nor have {len(empty) - 1} others" if len(empty) > 1 else "")
             + "; add some, or remove the class"
         )
-    return listing
 
 
-def _is_official(tree: Tree) -> bool:
-    """Whether the tree, which may be a part of the archive, has TinyImageNet's layout."""
-    if "wnids.txt" in tree or "val/val_annotations.txt" in tree:
-        return True
-    return any(path.startswith("train/") and path.split("/")[2:3] == ["images"] for path in tree.paths)
-
-
-def _official(tree: Tree) -> Listing:
-    train = {path: path.split("/")[1] for path in _images_of(tree, "train")}
-    val = _annotations(tree)
-    if "wnids.txt" in tree:
-        ids = sorted({line.strip() for line in tree.read_lines("wnids.txt")} - {""})
-        foreign = sorted(set(train.values()) - set(ids))
-        if foreign:
-            raise DataError(f"{_names(tree)}: train/{foreign[0]} is not among the classes of wnids.txt")
-    else:
-        ids = sorted(set(train.values()))
-    names = _words(tree)
-    return _listing(tree, [ClassInfo(i, names.get(i, i)) for i in ids], train, val)
-
-
-def _images_of(tree: Tree, split: str) -> list[str]:
-    """The images of a split of the official layout: train/<wnid>/images/* or val/images/*; box files are no images."""
-    depth = {"train": 2, "val": 1}[split]
-    images = []
+def _unused(tree: Tree, labels: dict[str, dict[str, str]], annotated: bool) -> dict[str, int]:
+    """Kind -> how many files are neither images of the data set nor texts that were read."""
+    texts = {"wnids.txt", "words.txt"} | ({_ANNOTATIONS} if annotated else set())
+    kinds = Counter(tree.ignored)
     for path in tree.paths:
-        parts = path.split("/")
-        if parts[0] != split:
-            continue
-        if parts[depth : depth + 1] == ["images"] and len(parts) > depth + 1:
-            images.append(_checked_image(tree, path))
-        elif _has_image_name(path):
-            raise DataError(f"{tree.locate(path)}: an image outside {split}'s images folders; move or remove it")
-    return images
+        if path not in labels["train"] and path not in labels["val"] and path not in texts and not _is_boxes(path):
+            kinds[PurePosixPath(path).suffix.lower() or "file without ending"] += 1
+    return {_text(kind): count for kind, count in sorted(kinds.items())}
 
 
-def _class_per_folder(tree: Tree) -> Listing:
-    labels: dict[str, dict[str, str]] = {}
-    for split in SPLITS:
-        paths = [path for path in tree.paths if path.startswith(f"{split}/")]
-        loose = [path for path in paths if path.count("/") < 2]
-        if loose:
-            raise DataError(f"{tree.locate(loose[0])}: lies outside a class folder ({split}/<class>/)")
-        labels[split] = {_checked_image(tree, path): path.split("/")[1] for path in paths}
-    folders = {f.split("/")[1] for f in tree.folders if f.startswith("train/")}
-    ids = sorted(folders or set(labels["val"].values()))
-    return _listing(tree, [ClassInfo(i, i) for i in ids], labels["train"], labels["val"])
-
-
-def _listing(tree: Tree, classes: list[ClassInfo], train: dict[str, str], val: dict[str, str]) -> Listing:
-    index = {info.id: label for label, info in enumerate(classes)}
-    splits = {}
-    for split, labels in (("train", train), ("val", val)):
-        for path, identifier in labels.items():
-            if identifier not in index:
-                raise DataError(f"{tree.locate(path)}: its class {identifier!r} has no training images")
-        splits[split] = tuple(Record(path, index[labels[path]]) for path in sorted(labels))
-    return Listing(tuple(classes), splits)
-
-
-def _annotations(tree: Tree) -> dict[str, str]:
-    """Path of each validation image -> class identifier, from `val/val_annotations.txt`."""
-    annotations = "val/val_annotations.txt"
-    if annotations not in tree:
-        sorted_by_class = [path for path in tree.paths if path.startswith("val/") and path.count("/") > 1]
-        if any(path.startswith("val/images/") for path in sorted_by_class):
-            raise DataError(f"{_names(tree)}: val/images has no {annotations} to say the classes")
-        return {_checked_image(tree, path): path.split("/")[1] for path in sorted_by_class}
-    images = _images_of(tree, "val")
-    known = set(images)
-    classes = set()
-    if "wnids.txt" in tree:
-        classes = {line.strip() for line in tree.read_lines("wnids.txt")}
-    labels: dict[str, str] = {}
-    for number, line in enumerate(tree.read_lines(annotations), start=1):
-        if not line.strip():
-            continue
-        where = f"{tree.locate(annotations)}:{number}"
-        fields = line.split("\t")
-        if len(fields) < 2:
-            raise DataError(f"{where}: expected file and class separated by a tab, found {line!r}")
-        path, identifier = f"val/images/{fields[0]}", fields[1].strip()
-        if path not in known:
-            raise DataError(f"{where}: names {fields[0]!r}, which is not among the images in val/images")
-        if classes and identifier not in classes:
-            raise DataError(f"{where}: names the class {identifier!r}, which is not in wnids.txt")
-        if labels.setdefault(path, identifier) != identifier:
-            raise DataError(f"{where}: gives {fields[0]!r} a second class, {identifier!r}")
-    unnamed = sorted(known - set(labels))
-    if unnamed:
-        raise DataError(f"{tree.locate(unnamed[0])}: has no line in {annotations}")
-    return labels
+def _is_boxes(path: str) -> bool:
+    """TinyImageNet's train/<wnid>/<wnid>_boxes.txt: where in the images the objects are."""
+    parts = path.split("/")
+    return len(parts) == 3 and parts[0] == "train" and parts[2] == f"{parts[1]}_boxes.txt"
 
 
 def _words(tree: Tree) -> dict[str, str]:
@@ -177,17 +245,9 @@ def _words(tree: Tree) -> dict[str, str]:
     return {identifier: name.strip() for identifier, name in pairs}
 
 
-def _has_image_name(path: str) -> bool:
-    return "." + path.rpartition(".")[2].lower() in FORMATS
-
-
-def _checked_image(tree: Tree, path: str) -> str:
-    """The path, which must be named like an image."""
-    if _has_image_name(path):
-        return path
-    raise DataError(
-        f"{tree.locate(path)}: its name does not end like an image's ({', '.join(FORMATS)}); rename or remove it"
-    )
+def _text(name: str) -> str:
+    """A class's name as text: what a folder's name has of bytes that are not UTF-8 is escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _first_of_each(records: tuple[Record, ...], classes: tuple[ClassInfo, ...], n: int) -> tuple[Record, ...]:

@@ -134,7 +134,9 @@ class Manifest:
         subset: how many classes and training images per class were asked for, or null.
         sources: name, kind and digest of each source.
         versions: of what prepared it.
-        skipped: images that could not be decoded and were left out.
+        skipped: how many images could not be used and were left out.
+        skipped_images: of these, the first hundred: where they lie, and why.
+        unused: kind of file -> how many in the sources were no images of the data set.
     """
 
     format: Literal[1, 2]
@@ -145,6 +147,8 @@ class Manifest:
     sources: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     skipped: CountOrZero = 0
+    skipped_images: tuple[str, ...] = ()
+    unused: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Rules between keys."""

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from greenedge.data.prepare import new_folder
+from greenedge.data.folders import new_folder
 from greenedge.errors import DataError, UsageError
 
 _SIZE = 64

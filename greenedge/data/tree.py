@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from greenedge.data.decode import is_image_name
+from greenedge.data.roots import find_root
+from greenedge.data.walk import Found, list_zip, walk_folder
 from greenedge.errors import DataError
 
 # What a damaged zip file can make zipfile raise.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
-_JUNK = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, MemoryError)
+
+MAX_FILE_BYTES = 1 << 28  # an image of the most pixels that are decoded, as plain bytes
+
+# A zip member that grows like this, past a size that no photo has, was made to fill the memory.
+_BOMB_BYTES, _BOMB_RATIO = 1 << 24, 200
+
+# Others, like bzip2, cannot be unpacked in bounded memory.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -28,11 +42,13 @@ class Tree:
     """The union of several sources, each a folder or a zip file, with whatever stands above `train/` cut off.
 
     Args:
-        sources: folders or zip files that hold `train/` or `val/`, at their top or below one common folder.
+        sources: folders or zip files that hold `train/` or `val/`, at their top or below one common folder. Other
+            usual names of these, like `valid` or `Train`, are understood.
 
     Attributes:
         paths: every file, as a `/`-separated path that starts with `train/`, `val/` or a file's name, sorted.
-        folders: every folder, likewise.
+        folders: every folder of `train/` and `val/`, likewise.
+        ignored: kind -> how many files were passed over: those outside `train/` and `val/`, leftovers of systems.
 
     Raises:
         DataError: a source is missing, is neither a folder nor a whole zip file, holds no `train` or `val`, or
@@ -46,6 +62,7 @@ class Tree:
         self._zips: dict[int, zipfile.ZipFile] = {}
         self._members: dict[str, _Member] = {}
         self.folders: set[str] = set()
+        self.ignored: Counter[str] = Counter()
         try:
             for index, source in enumerate(self.sources):
                 self._add(index, source)
@@ -72,28 +89,29 @@ class Tree:
         """The file's bytes. Safe to call from several threads.
 
         Raises:
-            DataError: the file is gone or its zip is damaged there.
+            DataError: the file is gone, too large or no file, or its zip is damaged there.
         """
         member = self._members[path]
         try:
             if member.source in self._zips:
-                return self._zips[member.source].read(member.name)
-            return (self.sources[member.source] / member.name).read_bytes()
+                return self._read_zipped(self._zips[member.source], member.name, path)
+            return self._read_file(self.sources[member.source] / member.name, path)
         except _ZIP_ERRORS as error:
             raise DataError(f"{self.locate(path)}: damaged inside the zip ({error}); fetch it again") from None
         except OSError as error:
             raise DataError(f"{self.locate(path)}: cannot be read: {error.strerror or error}") from None
 
     def read_lines(self, path: str) -> list[str]:
-        """The lines of a UTF-8 text file.
+        """The lines of a UTF-8 text file, of any system's line ends.
 
         Raises:
             DataError: as `read`, or not UTF-8 text.
         """
         try:
-            return self.read(path).decode("utf-8").splitlines()
+            text = self.read(path).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise DataError(f"{self.locate(path)}: is not UTF-8 text") from None
+        return io.StringIO(text, newline=None).read().split("\n")
 
     def locate(self, path: str) -> str:
         """How a person finds the file: `folder/train/a.png`, or `x.zip:train/a.png`."""
@@ -105,74 +123,95 @@ class Tree:
         """For each source its name and SHA-256: of a zip its bytes, of a folder its list of paths and sizes."""
         return [self._digest(index, source) for index, source in enumerate(self.sources)]
 
+    def _read_zipped(self, archive: zipfile.ZipFile, name: str, path: str) -> bytes:
+        info = archive.getinfo(name)
+        if info.flag_bits & _ENCRYPTED:
+            raise DataError(f"{self.locate(path)}: is encrypted; unpack the zip file and name the folder")
+        if info.compress_type not in _COMPRESSIONS:
+            method = info.compress_type
+            raise DataError(
+                f"{self.locate(path)}: is compressed by method {method}, not deflated; unpack the zip file first"
+            )
+        self._check_size(path, info.file_size)
+        if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
+            raise DataError(f"{self.locate(path)}: grows {info.file_size // max(1, info.compress_size)}-fold, no image")
+        with archive.open(info) as file:
+            content = file.read(info.file_size + 1)  # bounded, and one more than there is: so the checksum is compared
+        if len(content) != info.file_size:
+            raise zipfile.BadZipFile(f"{len(content)} of {info.file_size} bytes")
+        return content
+
+    def _read_file(self, file_path: Path, path: str) -> bytes:
+        # What was a file when it was listed may be a pipe now: never wait for one.
+        with os.fdopen(os.open(file_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{self.locate(path)}: is no file")
+            self._check_size(path, status.st_size)
+            return file.read(MAX_FILE_BYTES)
+
+    def _check_size(self, path: str, size: int) -> None:
+        if size > MAX_FILE_BYTES:
+            raise DataError(
+                f"{self.locate(path)}: is {size / 1e6:.0f} MB, more than the {MAX_FILE_BYTES / 1e6:.0f} MB of an image"
+            )
+
     def _digest(self, index: int, source: Path) -> dict[str, str | int]:
         if index in self._zips:
             with source.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"name": source.name, "kind": "zip", "sha256": digest}
+            return {"name": _text(source.name), "kind": "zip", "sha256": digest}
         names = sorted(m.name for m in self._members.values() if m.source == index)
-        lines = "".join(f"{name}\t{(source / name).stat().st_size}\n" for name in names)
-        digest = hashlib.sha256(lines.encode()).hexdigest()
-        return {"name": source.name, "kind": "folder", "files": len(names), "sha256_of_listing": digest}
+        lines = "".join(f"{name}\t{_size(source / name)}\n" for name in names)
+        digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+        return {"name": _text(source.name), "kind": "folder", "files": len(names), "sha256_of_listing": digest}
 
     def _add(self, index: int, source: Path) -> None:
-        files, folders = self._list(index, source)
-        root = _root(files + folders)
-        if root is None:
-            raise DataError(
-                f"{source}: holds no train or val folder; expected train/<class>/ and val/, as in TinyImageNet"
-            )
-        cut = len(root)
-        self.folders.update(name[cut:] for name in folders if name.startswith(root))
-        for name in files:
-            if not name.startswith(root):
-                continue
-            path = name[cut:]
-            if path in self._members:
-                if path.startswith(("train/", "val/")) and not path.endswith(".txt"):
-                    raise DataError(f"{source}: {path} is also in {self.locate(path)}; give each image once")
-                continue  # small text files are repeated in every part of a split archive
-            self._members[path] = _Member(index, name)
+        found = self._list(index, source)
+        root = find_root(source, found)
+        cut = len(root.prefix)
+        self.ignored += found.ignored
 
-    def _list(self, index: int, source: Path) -> tuple[list[str], list[str]]:
+        for folder in found.folders:
+            first, slash, rest = folder[cut:].partition("/")
+            if folder.startswith(root.prefix) and first in root.splits:
+                self.folders.add(root.splits[first] + slash + rest)
+
+        for name, original in found.files.items():
+            first, slash, rest = name[cut:].partition("/")
+            if not name.startswith(root.prefix) or (slash and first not in root.splits):
+                self.ignored[f"{name.split('/')[0] if not name.startswith(root.prefix) else first}/"] += 1
+                continue
+            path = root.splits[first] + slash + rest if slash else first
+            if path not in self._members:
+                self._members[path] = _Member(index, original)
+            elif slash and is_image_name(path):
+                raise DataError(f"{source}: {path} is also in {self.locate(path)}; give each image once")
+            # small text files are repeated in every part of a split archive
+
+    def _list(self, index: int, source: Path) -> Found:
         if source.is_dir():
-            return _walk(source)
+            return walk_folder(source)
         if not source.exists():
             raise DataError(f"{source}: no such file or folder")
+        if not source.is_file():
+            raise DataError(f"{source}: is neither a folder nor a file")
         try:
             archive = self._zips[index] = zipfile.ZipFile(source)
         except (*_ZIP_ERRORS, OSError) as error:
             raise DataError(
                 f"{source}: not a whole zip file ({error}); it may be cut short, so fetch it again"
             ) from None
-        names = [n for n in archive.namelist() if not _is_junk(n)]
-        files = [name for name in names if not name.endswith("/")]
-        folders = {str(parent) for name in files for parent in list(PurePosixPath(name).parents)[:-1]}
-        return files, sorted(folders | {name.rstrip("/") for name in names if name.endswith("/")})
+        return list_zip(source, archive)
 
 
-def _walk(source: Path) -> tuple[list[str], list[str]]:
-    files: list[str] = []
-    folders: list[str] = []
-    for parent, names, leaves in os.walk(source):
-        names[:] = sorted(name for name in names if not _is_junk(name))
-        base = Path(parent).relative_to(source)
-        folders += [(base / name).as_posix() for name in names]
-        files += [(base / name).as_posix() for name in leaves if not _is_junk(name)]
-    return files, folders
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link that leads nowhere, which is told when it is read
+        return 0
 
 
-def _root(names: Iterable[str]) -> str | None:
-    """The shortest prefix (`""` or `a/b/`) that stands before a `train` or `val` component."""
-    roots = {
-        "".join(f"{part}/" for part in parts[:depth])
-        for parts in (name.split("/") for name in names)
-        for depth, part in enumerate(parts)
-        if part in ("train", "val")
-    }
-    return min(roots, key=lambda root: (root.count("/"), root), default=None)
-
-
-def _is_junk(name: str) -> bool:
-    parts = name.rstrip("/").split("/")
-    return any(part in _JUNK or part.startswith(".") for part in parts)
+def _text(name: str) -> str:
+    """A file's name as text, with bytes that are not UTF-8 escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -31,6 +31,7 @@ from greenedge.errors import ConfigError, DataError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
+from greenedge.models.weights import pretrained_normalisation
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
@@ -85,7 +86,18 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
         raise DataError(f"{section.path}: images of {stored} px are no size to train at; set data.image_size")
     if section.image_size not in (None, stored):
         say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
-    return dataclasses.replace(config, data=dataclasses.replace(section, image_size=section.image_size or stored))
+
+    with located(config, "model"):
+        wanted = pretrained_normalisation(config.model.backbone, config.model.weights)
+    mean, std = wanted or (IMAGENET_MEAN, IMAGENET_STD)
+    if wanted is not None:
+        for key, value, given in (("mean", mean, section.mean), ("std", std, section.std)):
+            if given not in (None, value):
+                say(f"note: data.{key} is {list(given or ())}, the pre-trained weights were trained with {list(value)}")
+    completed = dataclasses.replace(
+        section, image_size=section.image_size or stored, mean=section.mean or mean, std=section.std or std
+    )
+    return dataclasses.replace(config, data=completed)
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from greenedge.data.download import download
 from greenedge.data.prepare import PrepareOptions, prepare
@@ -26,7 +27,28 @@ def prepare_data(sources: Sequence[Path], out: Path, options: PrepareOptions) ->
     for name, count, use in (("train", counts["train"], "train"), ("val", counts["val"], "evaluate")):
         if not count:
             lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
+    return [*_left_out(manifest), *lines]
+
+
+def _left_out(manifest: Mapping[str, Any]) -> list[str]:
+    """Lines about what is in the sources and not in the data set."""
+    lines = [f"left out: {problem}" for problem in manifest["skipped_images"]]
+    if manifest["skipped"]:
+        count = manifest["skipped"]
+        lines.append(f"note: {count} {'images' if count > 1 else 'image'} could not be used; left out")
+    unused = manifest["unused"]
+    if unused:
+        count = sum(unused.values())
+        kinds = ", ".join(_described(kind, number) for kind, number in unused.items())
+        lines.append(f"note: {count} {'files were' if count > 1 else 'file was'} not used: {kinds}")
     return lines
+
+
+def _described(kind: str, count: int) -> str:
+    """Such as `3 .txt`, `2 hidden or system files`, `test/ (10)`."""
+    if kind.endswith("/"):
+        return f"{kind} ({count})"
+    return f"{count} {kind}" + ("s" if " " in kind and count > 1 else "")
 
 
 def check_data(folder: Path) -> list[str]:

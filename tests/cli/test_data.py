@@ -79,6 +79,32 @@ def test_a_bad_image_is_named_and_nothing_is_made(cli: Cli, official: Path, tmp_
     assert list(tmp_path.iterdir()) == [official]
 
 
+def test_bad_images_are_listed_above_one_error_or_left_out(cli: Cli, official: Path, tmp_path: Path) -> None:
+    bad = [official / "train" / "n02" / "images" / f"n02_{n}.JPEG" for n in (1, 3)]
+    for path in bad:
+        path.write_bytes(b"")
+    result = cli("data", "prepare", official, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.sentence == ("2 of 51 images cannot be used; fix or remove them, or leave them out with --skip-bad")
+    assert [line for line in result.err.splitlines() if "is empty" in line] == [f"{path}: is empty" for path in bad]
+    assert list(tmp_path.iterdir()) == [official]
+
+    skipped = cli("data", "prepare", official, "--out", tmp_path / "out", "--skip-bad")
+    assert skipped.code == 0
+    lines = skipped.err.splitlines()
+    assert [line for line in lines if line.startswith("left out: ")] == [f"left out: {path}: is empty" for path in bad]
+    assert "note: 2 images could not be used; left out" in lines
+    assert "34 train images, 15 val images" in lines[-1]
+
+
+def test_what_is_not_used_is_said(cli: Cli, official: Path, tmp_path: Path) -> None:
+    for name in ("test/images/0.JPEG", "test/images/1.JPEG", "notes.md", ".DS_Store"):
+        (official / name).parent.mkdir(parents=True, exist_ok=True)
+        (official / name).write_bytes(b"")
+    result = cli("data", "prepare", official, "--out", tmp_path / "out")
+    assert "note: 4 files were not used: 1 .md, 1 hidden or system file, test/ (2)" in result.err.splitlines()
+
+
 def test_more_than_there_is_cannot_be_kept(cli: Cli, official: Path, tmp_path: Path) -> None:
     classes = cli("data", "prepare", official, "--out", tmp_path / "out", "--classes", 4)
     assert (classes.code, classes.sentence) == (1, "4 classes were asked for, and the source has 3")

@@ -20,6 +20,7 @@ class Archive:
         url: its address.
         ranges: whether a Range header is honoured.
         says_length: whether a Content-Length header is sent.
+        length: said in Content-Length instead of the truth.
         breaks_after: bytes of an answer after which the connection closes.
         status: answered instead of the archive.
         while_sending: called before every block.
@@ -31,6 +32,7 @@ class Archive:
     url: str = ""
     ranges: bool = True
     says_length: bool = True
+    length: str | None = None
     breaks_after: int | None = None
     status: int | None = None
     while_sending: Callable[[], None] = lambda: None
@@ -55,7 +57,8 @@ def serve(content: bytes, name: str = "archive.zip") -> Iterator[Archive]:
                 return
             self.send_response(206 if asked and archive.ranges else 200)
             if archive.says_length:
-                self.send_header("Content-Length", str(len(content) - start))
+                length = str(len(content) - start) if archive.length is None else archive.length
+                self.send_header("Content-Length", length.encode().decode("latin-1"))
             if asked and archive.ranges:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.end_headers()

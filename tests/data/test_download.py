@@ -183,3 +183,53 @@ def test_a_server_that_refuses_connections_is_named(out: Path) -> None:
 def test_what_is_no_address_is_refused(out: Path, url: str) -> None:
     assert refusal(out, url).startswith(f"{url}: ")
     assert files(out) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a.zip?x=../../b", "a.zip"),
+        ("..", "archive.zip"),
+        ("x/../..", "archive.zip"),
+        ("", "archive.zip"),
+        ("?file=a.zip", "archive.zip"),
+        (".hidden.zip", "hidden.zip"),
+        ("a%2F..%2Fb.zip", "a%2F..%2Fb.zip"),
+        ("a\\b:c*.zip#part", "a_b_c_.zip"),
+        ("x" * 300 + ".zip", "x" * 196 + ".zip"),
+    ],
+)
+def test_an_address_cannot_choose_where_the_archive_goes(out: Path, path: str, name: str) -> None:
+    with serve(CONTENT, path) as archive:
+        assert download(out, archive.url, MD5) == out / name
+    assert files(out) == {name: CONTENT}
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a.zip", "data:,archive"])
+def test_only_web_servers_are_asked(out: Path, url: str) -> None:
+    assert refusal(out, url).endswith("is not an address to download from, which begins with http:// or https://")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "", "1e9", "\u0663"])
+def test_a_length_that_is_no_number_is_passed_over(archive: Archive, out: Path, length: str) -> None:
+    archive.length = length
+    download(out, archive.url, MD5)
+    assert files(out) == {"archive.zip": CONTENT}
+
+
+def test_a_length_that_is_too_small_or_too_large_gives_no_archive(archive: Archive, out: Path) -> None:
+    archive.length = str(len(CONTENT) - 1)
+    assert "has MD5" in refusal(out, archive.url)
+    archive.length = str(len(CONTENT) + 1)
+    assert "the connection closed after 2900000 of 2900001 bytes" in refusal(out, archive.url)
+    archive.length = None
+    download(out, archive.url, MD5)
+    assert files(out) == {"archive.zip": CONTENT}
+
+
+def test_a_place_that_is_no_folder_is_one_sentence(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal(tmp_path / "file" / "deeper", archive.url)
+    (tmp_path / "archive.zip").mkdir()
+    assert "exists with another MD5" in refusal(tmp_path, archive.url)

@@ -164,8 +164,14 @@ def test_a_source_without_images_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "empty") in refusal(tmp_path, tmp_path / "empty")
 
 
-@pytest.mark.parametrize("place", ["train/n01/images/n01_2", "val/images/val_2"])
-def test_an_image_renamed_to_txt_inside_an_images_folder_is_named(official: Path, tmp_path: Path, place: str) -> None:
-    renamed = official / f"{place}.txt"
-    (official / f"{place}.JPEG").rename(renamed)
-    assert str(renamed) in refusal(tmp_path, official)
+def test_a_validation_image_renamed_to_txt_is_missed(official: Path, tmp_path: Path) -> None:
+    (official / "val" / "images" / "val_2.JPEG").rename(official / "val" / "images" / "val_2.txt")
+    assert "names 'val_2.JPEG', which is not among the images" in refusal(tmp_path, official)
+
+
+def test_a_training_image_renamed_to_txt_is_counted(official: Path) -> None:
+    (official / "train" / "n01" / "images" / "n01_2.JPEG").rename(official / "train" / "n01" / "images" / "n01_2.txt")
+    with Tree([official]) as tree:
+        listing = read_listing(tree)
+    assert len(listing.splits["train"]) == 35
+    assert listing.unused == {".txt": 1}

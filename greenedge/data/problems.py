@@ -1,0 +1,31 @@
+"""All that is wrong with a source in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from greenedge.errors import DataError, printable
+
+SHOWN = 10
+
+
+class ProblemsError(DataError):
+    """Several things that are wrong with a source.
+
+    Args:
+        problems: a sentence about each, which names the file.
+        summary: what they have in common, with their number.
+        way_out: what to do.
+
+    Attributes:
+        lines: the first ten of them, for a list; empty for one problem, which is the whole message.
+        short: the message without them.
+    """
+
+    def __init__(self, problems: Sequence[str], summary: str, way_out: str) -> None:
+        self.lines = [printable(problem) for problem in problems[:SHOWN]] if len(problems) > 1 else []
+        more = len(problems) - SHOWN
+        if more > 0:
+            self.lines.append(f"and {more} more")
+        self.short = f"{summary}; {way_out}" if self.lines else problems[0]
+        super().__init__(f"{summary}: {'; '.join(self.lines)}; {way_out}" if self.lines else problems[0])

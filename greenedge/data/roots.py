@@ -1,0 +1,119 @@
+"""Where in a source its splits stand, and what is wrong with sources that have none."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenedge.data.decode import is_image_name
+from greenedge.data.walk import Found
+from greenedge.errors import DataError
+
+# Lower-case name of a folder -> the split that it is.
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+ANNOTATIONS = "val_annotations.txt"
+
+
+@dataclass(frozen=True)
+class Root:
+    """Where the splits of a source stand.
+
+    Attributes:
+        prefix: what stands before them: empty, or a path that ends with `/`.
+        splits: name of a folder there -> `train` or `val`.
+    """
+
+    prefix: str
+    splits: dict[str, str]
+
+
+def find_root(source: Path, found: Found) -> Root:
+    """The folder that holds the splits, the one closest to the top.
+
+    Raises:
+        DataError: there is none, there are several, or two folders mean one split.
+    """
+    children: defaultdict[str, list[str]] = defaultdict(list)
+    for folder in sorted(found.folders):
+        parent, _, name = folder.rpartition("/")
+        children[parent].append(name)
+    with_images = {path.rpartition("/")[0] for path in found.files if is_image_name(path)}
+    _refuse_detection(source, children, with_images)
+
+    roots = [
+        parent
+        for parent, names in children.items()
+        if any(_is_split(_joined(parent, name), children, with_images, found) for name in names)
+    ]
+    if not roots:
+        raise DataError(_without_splits(source, with_images))
+    depth = min(_depth(root) for root in roots)
+    closest = [root for root in roots if _depth(root) == depth]
+    if len(closest) > 1:
+        raise DataError(_several(source, closest))
+
+    root = closest[0]
+    splits = {name: SPLIT_NAMES[name.lower()] for name in children[root] if name.lower() in SPLIT_NAMES}
+    for split in sorted(set(splits.values())):
+        names = [name for name, meant in splits.items() if meant == split]
+        if len(names) > 1:
+            raise DataError(
+                f"{source / root}: both {names[0]}/ and {names[1]}/ mean the {split} images; join or remove one of them"
+            )
+    return Root(f"{root}/" if root else "", splits)
+
+
+def _joined(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent else name
+
+
+def _depth(root: str) -> int:
+    return root.count("/") + 1 if root else 0
+
+
+def _is_split(folder: str, children: dict[str, list[str]], with_images: set[str], found: Found) -> bool:
+    """Whether a folder named like a split is one, and not a class that is called `train`: it holds folders."""
+    if folder.rpartition("/")[2].lower() not in SPLIT_NAMES:
+        return False
+    return folder in children or folder not in with_images or f"{folder}/{ANNOTATIONS}" in found.files
+
+
+def _several(source: Path, roots: Sequence[str]) -> str:
+    shown = ", ".join(str(source / root) for root in roots[:3]) + (", ..." if len(roots) > 3 else "")
+    return f"{source}: holds {len(roots)} data sets ({shown}); name the one to prepare"
+
+
+def _refuse_detection(source: Path, children: dict[str, list[str]], with_images: set[str]) -> None:
+    """Refuses images/ beside a labels/ without any image, wherever in the source they stand."""
+    for parent, names in children.items():
+        folders = {name.lower(): name for name in names}
+        if not {"images", "labels"} <= folders.keys():
+            continue
+        labels = _joined(parent, folders["labels"])
+        if not any(folder == labels or folder.startswith(f"{labels}/") for folder in with_images):
+            raise DataError(
+                f"{source}: holds {_joined(parent, folders['images'])}/ and {labels}/, as YOLO keeps images and boxes "
+                "for detection, and so no class per image; put each image into train/<class>/ or val/<class>/"
+            )
+
+
+def _without_splits(source: Path, with_images: set[str]) -> str:
+    if source.name.lower() in SPLIT_NAMES and with_images - {""}:
+        return (
+            f"{source}: holds folders of images but no train/ and val/; name the folder above it, {source.parent}, "
+            "instead"
+        )
+
+    folders = sorted(with_images - {""})
+    split = next((folder for folder in folders if folder.rpartition("/")[2].lower() in SPLIT_NAMES), None)
+    if split is not None and all(folder.rpartition("/")[2].lower() in (*SPLIT_NAMES, "test") for folder in folders):
+        return f"{source}: {split}/ holds images without a folder per class; expected train/<class>/ and val/<class>/"
+    if folders:
+        shown = ", ".join(f"{folder}/" for folder in folders[:3]) + (", ..." if len(folders) > 3 else "")
+        return (
+            f"{source}: holds folders of images ({shown}) but no train/ and val/; expected train/<class>/ and "
+            "val/<class>/, so move some images of each class below val/ and the others below train/"
+        )
+    return f"{source}: holds no train or val folder; expected train/<class>/ and val/<class>/, or TinyImageNet's layout"

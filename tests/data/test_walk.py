@@ -1,0 +1,228 @@
+"""What is read of a tree, what is passed over, and that it is counted."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from greenedge.data import tree as reading
+from greenedge.data.layouts import Listing, read_listing
+from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import image_paths, open_prepared
+from greenedge.data.tree import Tree
+from greenedge.errors import DataError
+from tests.conftest import write_image
+from tests.data.sources import refusal, write_class_folders
+
+
+def listed(*sources: Path) -> Listing:
+    with Tree(sources) as tree:
+        return read_listing(tree)
+
+
+def counts(listing: Listing) -> list[int]:
+    return [len(listing.splits[split]) for split in ("train", "val")]
+
+
+def zip_names(out: Path, root: Path, rename: Iterable[tuple[str, str]] = (), prefix: str = "") -> Path:
+    """Zips a folder with changed member names."""
+    with zipfile.ZipFile(out, "w") as archive:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            name = path.relative_to(root).as_posix()
+            for old, new in rename:
+                name = name.replace(old, new)
+            archive.writestr(zipfile.ZipInfo(prefix + name), path.read_bytes())
+    return out
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    return write_class_folders(tmp_path / "pets")
+
+
+def test_links_are_followed(pets: Path, tmp_path: Path) -> None:
+    (pets / "val" / "dog").rename(tmp_path / "away")
+    (pets / "val" / "dog").symlink_to(tmp_path / "away")
+    (pets / "train" / "cat" / "0.png").rename(tmp_path / "elsewhere.png")
+    (pets / "train" / "cat" / "0.png").symlink_to(tmp_path / "elsewhere.png")
+    prepare([pets], tmp_path / "out")
+    assert {name: len(split) for name, split in open_prepared(tmp_path / "out").splits.items()} == {
+        "train": 6,
+        "val": 4,
+    }
+
+
+def test_links_that_lead_back_end(pets: Path) -> None:
+    (pets / "train" / "cat" / "again").symlink_to("..")
+    (pets / "train" / "dog" / "itself").symlink_to("itself")
+    listing = listed(pets)
+    assert counts(listing) == [6, 4]
+    assert listing.unused == {"endless link": 1, "file without ending": 1}
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pipe"])
+def test_pipes_are_never_opened(pets: Path, name: str) -> None:
+    os.mkfifo(pets / "train" / "cat" / name)
+    listing = listed(pets)
+    assert counts(listing) == [6, 4]
+    assert listing.unused == {"special file": 1}
+
+
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert "neither a folder nor a file" in refusal(tmp_path, tmp_path / "pipe.zip")
+
+
+def test_a_file_that_became_a_pipe_is_not_waited_for(pets: Path) -> None:
+    with Tree([pets]) as tree:
+        (pets / "train" / "cat" / "0.png").unlink()
+        os.mkfifo(pets / "train" / "cat" / "0.png")
+        with pytest.raises(DataError, match=r"0\.png: is no file"):
+            tree.read("train/cat/0.png")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def deny(path: Path) -> object:
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert refusal(tmp_path, pets) == f"{pets / 'train' / 'dog'}: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize(
+    "junk",
+    ["@eaDir", "LOST+FOUND", "$Recycle.Bin", "System Volume Information", "__macosx", ".ipynb_checkpoints", "#recycle"],
+)
+def test_folders_of_systems_are_no_classes(pets: Path, tmp_path: Path, junk: str) -> None:
+    write_image(pets / "train" / junk / "0.png", seed=0)
+    for source in (pets, zip_names(tmp_path / "pets.zip", pets)):
+        listing = listed(source)
+        assert [info.id for info in listing.classes] == ["cat", "dog"]
+        assert listing.unused == {"hidden or system file": 1}
+
+
+def test_what_is_not_used_is_counted_by_kind(pets: Path, tmp_path: Path) -> None:
+    for name in ("train/cat/notes.TXT", "train/list.csv", "README.md", "valid2/cat/0.png", "test/0.png", "test/1.png"):
+        (pets / name).parent.mkdir(parents=True, exist_ok=True)
+        (pets / name).write_bytes(b"")
+    expected = {".csv": 1, ".md": 1, ".txt": 1, "test/": 2, "valid2/": 1}
+    assert listed(pets).unused == expected
+    assert listed(zip_names(tmp_path / "pets.zip", pets)).unused == expected
+
+
+@pytest.mark.parametrize(
+    ("rename", "prefix"),
+    [((("/", "\\"),), ""), ((), "./"), ((("/", "\\"),), "pets\\"), ((("/", "//"),), "./pets/./")],
+    ids=["backslashes", "dot", "backslashes below a folder", "doubled"],
+)
+def test_names_in_zips_are_understood_however_they_were_written(
+    pets: Path, tmp_path: Path, rename: tuple[tuple[str, str], ...], prefix: str
+) -> None:
+    zip_names(tmp_path / "pets.zip", pets, rename, prefix)
+    prepare([tmp_path / "pets.zip"], tmp_path / "out")
+    data = open_prepared(tmp_path / "out")
+    assert image_paths(data.split("val")) == [f"val/{name}/{n}.png" for name in ("cat", "dog") for n in range(2)]
+
+
+@pytest.mark.parametrize("prefix", ["/", "../", "C:\\", "a/../../"])
+def test_names_that_lead_out_of_a_zip_are_refused(pets: Path, tmp_path: Path, prefix: str) -> None:
+    zip_names(tmp_path / "pets.zip", pets, prefix=prefix)
+    assert "lies outside the archive" in refusal(tmp_path, tmp_path / "pets.zip")
+
+
+def test_a_member_that_is_there_twice_is_refused(pets: Path, tmp_path: Path) -> None:
+    zip_names(tmp_path / "pets.zip", pets)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "a") as archive:
+        archive.writestr("train\\cat\\0.png", b"another")
+    assert refusal(tmp_path, tmp_path / "pets.zip").endswith("holds train/cat/0.png twice; make the zip file again")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_cannot_be_unpacked_in_bounded_memory_is_named(pets: Path, tmp_path: Path, method: int) -> None:
+    zip_names(tmp_path / "pets.zip", pets, [("dog/1.png", "dog/one.txt")])
+    with zipfile.ZipFile(tmp_path / "pets.zip", "a") as archive:
+        archive.writestr("train/dog/odd.png", b"0" * 1000, method)
+    message = refusal(tmp_path, tmp_path / "pets.zip")
+    assert "train/dog/odd.png: is compressed by method" in message
+
+
+def test_an_encrypted_member_is_named(pets: Path, tmp_path: Path) -> None:
+    content = bytearray(zip_names(tmp_path / "pets.zip", pets).read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    (tmp_path / "pets.zip").write_bytes(content)
+    assert "train/cat/0.png: is encrypted" in refusal(tmp_path, tmp_path / "pets.zip")
+
+
+def test_a_member_made_to_fill_the_memory_is_not_unpacked(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zip_names(tmp_path / "pets.zip", pets)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/cat/bomb.png", bytes(20_000_000))
+    assert "train/cat/bomb.png: grows" in refusal(tmp_path, tmp_path / "pets.zip")
+    monkeypatch.setattr(reading, "MAX_FILE_BYTES", 19_999_999)
+    assert "train/cat/bomb.png: is 20 MB, more than" in refusal(tmp_path, tmp_path / "pets.zip")
+
+
+def test_a_member_that_unpacks_to_more_than_it_says_is_refused(pets: Path, tmp_path: Path) -> None:
+    zip_names(tmp_path / "pets.zip", pets)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/cat/liar.png", bytes(30_000_000))
+    content = (
+        (tmp_path / "pets.zip").read_bytes().replace((30_000_000).to_bytes(4, "little"), (99).to_bytes(4, "little"))
+    )
+    (tmp_path / "pets.zip").write_bytes(content)
+    assert "train/cat/liar.png: damaged inside the zip" in refusal(tmp_path, tmp_path / "pets.zip")
+
+
+def test_a_file_that_is_too_large_is_not_read(pets: Path, tmp_path: Path) -> None:
+    with (pets / "train" / "cat" / "huge.png").open("wb") as file:
+        file.truncate(reading.MAX_FILE_BYTES + 1)
+    assert "huge.png: is 268 MB, more than the 268 MB of an image" in refusal(tmp_path, pets)
+
+
+def test_names_that_are_not_utf8_are_read(pets: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (pets / split / "dog").rename(pets / split / os.fsdecode(b"d\xe9g"))
+    (pets / "train" / "cat" / "0.png").rename(pets / "train" / "cat" / os.fsdecode(b"caf\xe9.png"))
+    prepare([pets], tmp_path / "out")
+    data = open_prepared(tmp_path / "out")
+    assert [info.id for info in data.classes] == ["cat", "d\\xe9g"]
+    assert [len(split) for split in data.splits.values()] == [6, 4]
+    (pets / "train" / "cat" / "1.png").write_bytes(b"")
+    (pets / "train" / "cat" / "1.png").rename(pets / "train" / "cat" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DataError, match="is empty"):
+        prepare([pets], tmp_path / "other")
+
+
+def test_one_name_in_two_normal_forms_is_one_class(pets: Path, tmp_path: Path) -> None:
+    for split, form in (("train", "NFC"), ("val", "NFD")):
+        (pets / split / "dog").rename(pets / split / unicodedata.normalize(form, "dög"))  # type: ignore[arg-type]
+    assert [info.id for info in listed(pets).classes] == ["cat", "d\N{LATIN SMALL LETTER O WITH DIAERESIS}g"]
+    assert counts(listed(pets)) == [6, 4]
+
+
+def test_two_names_that_look_the_same_are_told_apart(pets: Path, tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_image(pets / "train" / "dog" / (unicodedata.normalize(form, "\xe9") + ".png"), seed=1)  # type: ignore[arg-type]
+    message = refusal(tmp_path, pets)
+    assert "two spellings" in message
+    assert "\\xe9.png" in message
+    assert "e\\u0301.png" in message
+
+
+def test_a_class_with_a_link_that_leads_nowhere_is_a_problem_that_can_be_left_out(pets: Path, tmp_path: Path) -> None:
+    (pets / "train" / "cat" / "gone.png").symlink_to("nowhere")
+    assert "gone.png: cannot be read: No such file or directory" in refusal(tmp_path, pets)
+    manifest = prepare([pets], tmp_path / "out", PrepareOptions(skip_bad=True))
+    assert manifest["skipped"] == 1
