@@ -483,3 +483,39 @@ def test_a_gpu_answers_alike(network: MultiExitNetwork, images: Tensor, logits: 
     answers = joined(list(engine.stream(images.split(5))))
     check(answers, logits, policy, engine.network.gflops.tolist())
     torch.testing.assert_close(engine.logits(images).cpu(), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bf16_the_layers_that_give_logits_keep_their_weights(network: MultiExitNetwork) -> None:
+    made = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").network
+    kept = [
+        {module.weight.data_ptr(): module for module in stage.module.modules() if isinstance(module, nn.Linear)}
+        for stage in made.stages
+    ]
+    found = [module for modules in kept for module in modules.values() if module.weight.dtype == torch.float32]
+    for layer in network.logit_layers():
+        assert any(torch.equal(layer.weight, each.weight) and torch.equal(layer.bias, each.bias) for each in found)
+
+
+def test_a_compiled_engine_runs_what_was_compiled_for_every_size(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler itself is run by the slow test below."""
+    sizes: list[list[int]] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module, self.sizes = module, []
+            sizes.append(self.sizes)
+
+        def forward(self, features: Tensor) -> Any:
+            self.sizes.append(len(features))
+            return self.module(features)
+
+    monkeypatch.setattr(torch, "compile", lambda module, **_: Compiled(module))
+    policy = parting_policy("entropy", logits)
+    engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 64, 5, 32))
+    assert engine.chunks == (4, 64, 4, 32)
+    assert sizes == [[1, 4, 16, 32, 64]] * 4
+    check(engine.answer(images), logits, policy, engine.network.gflops.tolist())
+    assert all(set(each) <= {1, 4, 16, 32, 64} and len(each) > 5 for each in sizes)
