@@ -1,0 +1,61 @@
+"""The README's commands, run in their order on a small data set with the configs as they are shipped."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenedge.data.synth import SynthOptions, synthesize
+from tests.cli.conftest import Cli
+from tests.conftest import REPOSITORY, write_image
+
+# What depends on more than a few generated images: how each may end besides well, and why.
+_MAY_END_WITH = {
+    "--min-accuracy": "no thresholds reach",  # after six steps no network is that good
+    "--max-loss": "too few to certify",
+}
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as a newcomer has it: the configs, an archive in TinyImageNet's layout, and a photo."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    synthesize(tmp_path / "synth" / "tiny-imagenet-200", SynthOptions(classes=3, per_class=40, val_per_class=20))
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    shutil.make_archive("data/raw/tiny-imagenet-200", "zip", tmp_path / "synth", "tiny-imagenet-200")
+    write_image(tmp_path / "photo.jpg", 3, size=(200, 160))
+    yield tmp_path
+    shutil.rmtree(tmp_path / "runs", ignore_errors=True)  # networks are large
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_work_in_their_order(cli: Cli, workplace: Path) -> None:
+    ran = []
+    for command in readme_commands():
+        program, *arguments = shlex.split(command)
+        if program != "greenedge":
+            assert (REPOSITORY / program).is_file()
+            continue
+        if arguments[:2] == ["data", "download"]:  # tested with a server of its own
+            continue
+        result = cli(*arguments)
+        may_end_with = next((end for option, end in _MAY_END_WITH.items() if option in arguments), None)
+        if result.code != 0:
+            assert may_end_with is not None, f"{command}\n{result.err}"
+            assert may_end_with in result.sentence, f"{command}\n{result.err}"
+        ran.append(arguments[0])
+    assert {"data", "flops", "train", "eval", "sweep", "tune", "predict", "bench", "export", "compare"} <= set(ran)
+    assert (workplace / "runs" / "resnet18-light" / "sweep.png").is_file()
+    assert (workplace / "exported" / "runner.py").is_file()
