@@ -12,9 +12,16 @@ def printable(text: str) -> str:
 
 
 class GreenedgeError(Exception):
-    """Base of all expected errors; the command line prints the sentence and exits with `exit_code`."""
+    """Base of all expected errors; the command line prints the sentence and exits with `exit_code`.
+
+    Args:
+        sentence: what was found and the way out; what other people wrote in it is made printable.
+    """
 
     exit_code = 1
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(printable(sentence))
 
 
 class UsageError(GreenedgeError):
@@ -36,7 +43,7 @@ class ConfigError(GreenedgeError):
 
     def __init__(self, message: str, *, key: str | None = None, where: str | None = None) -> None:
         sentence = ": ".join(part for part in (where, key, message) if part)
-        super().__init__(printable(sentence))  # what a user wrote may hold line breaks
+        super().__init__(sentence)
         self.message, self.key, self.where = message, key, where
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,7 +11,6 @@ from greenedge.cli.options import (
     Data,
     Json,
     Policy,
-    Precision,
     ResultsFolder,
     Threshold,
     Weights,
@@ -20,6 +19,11 @@ from greenedge.cli.options import (
 )
 from greenedge.cli.output import say, show, show_json
 
+BenchPrecision = Annotated[
+    Literal["auto", "float32", "bf16"] | None,
+    typer.Option("--precision", help="Of the engine and its baseline; default: the policy's, else auto."),
+]
+
 
 def bench(
     weights: Weights,
@@ -27,14 +31,14 @@ def bench(
     threshold: Threshold = None,
     criterion: Criterion = None,
     policy: Policy = None,
-    precision: Precision = "auto",
+    precision: BenchPrecision = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the engine's stages; takes minutes.")] = False,
     batches: Annotated[str, typer.Option(help="Images a batch.")] = "1,8,64,256",
-    rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 5,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Measured latency, throughput and energy, with and without leaving early, against the plain network."""
+    """Measured latency, throughput and energy, with and without leaving early, against the backbone."""
     from greenedge.workflows.bench import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Policy, Weights, policy_options
+from greenedge.cli.options import Criterion, Policy, Threshold, Weights, policy_options
 from greenedge.cli.output import say
 
 
@@ -18,12 +18,14 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; a former export is replaced.")],
     policy: Policy = None,
+    threshold: Threshold = None,
+    criterion: Criterion = None,
 ) -> None:
     """Write a trained network as graphs that run without greenedge, one a segment, with its policy.
 
-    Without --policy, nothing leaves early.
+    Without --policy or --threshold, no image exits early. Graphs run in float32.
     """
     from greenedge.workflows.export import export as run_export
 
-    for line in run_export(weights, policy_options(policy, None, None), out, kind):
+    for line in run_export(weights, policy_options(policy, threshold, criterion), out, kind):
         say(line)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from greenedge.config.nodes import Node, join_key
+from greenedge.config.nodes import Node, join_key, shortened
 from greenedge.errors import ConfigError
 
 
@@ -45,6 +45,7 @@ Fraction = Annotated[float, Range(minimum=0, below=1)]
 Count = Annotated[int, Range(minimum=1)]
 CountOrZero = Annotated[int, Range(minimum=0)]
 
+_LARGEST = 2**63
 _EXPECTED = {
     int: "a whole number",
     float: "a number",
@@ -122,9 +123,9 @@ def convert_mapping(node: Node, hints: dict[str, Any], required: Collection[str]
 
 def mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
     """The error "expected X, found Y"."""
-    shown = node.plain()
+    shown = node.value
     kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
-    found = kinds.get(type(shown), repr(shown))
+    found = kinds.get(type(shown)) or shortened(repr(shown))
     return ConfigError(
         f"expected {expected}, found {found}" + (f"; {hint}" if hint else ""),
         key=key or None,
@@ -133,9 +134,10 @@ def mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError
 
 
 def suggestion(word: object, known: Collection[Any]) -> str:
-    """`did you mean 'x'?` for the nearest of `known`, or nothing."""
-    near = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else ""
+    """`did you mean 'x'?` for the nearest of `known`, whatever its capitals, or nothing."""
+    names = {str(name).casefold(): str(name) for name in known}
+    near = difflib.get_close_matches(shortened(str(word)).casefold(), list(names), n=1, cutoff=0.6)
+    return f"did you mean {names[near[0]]!r}?" if near else ""
 
 
 def one_of(values: Collection[Any]) -> str:
@@ -155,6 +157,8 @@ def _scalar(node: Node, kind: type, key: str) -> Any:
         raise mismatch(node, key, "a finite number")
     if type(value) is not kind:
         raise mismatch(node, key, _EXPECTED[kind])
+    if kind is int and isinstance(value, int) and abs(value) >= _LARGEST:
+        raise mismatch(node, key, "a whole number of 64 bits")
     return value
 
 

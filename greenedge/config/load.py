@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from greenedge.config.convert import convert
-from greenedge.config.nodes import Loader, parse_override, parse_yaml, with_override
+from greenedge.config.nodes import LARGEST_TEXT, Loader, parse_override, parse_yaml, with_override
+from greenedge.config.overrides import full_key
 from greenedge.config.parts import Part
 from greenedge.config.schema import RunConfig
 from greenedge.errors import ConfigError
@@ -27,7 +28,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file cannot be read, or says something that a recipe may not say.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError("is no file; a recipe is a YAML file", where=str(path))
+        if path.stat().st_size > 4 * LARGEST_TEXT:
+            raise ConfigError(f"is too long for a config: {path.stat().st_size:,} bytes", where=str(path))
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:
@@ -39,7 +44,8 @@ def config_from_text(text: str, name: str, overrides: Sequence[str] = ()) -> Run
     """Like `load_config`, from text; `name` stands for the file in messages."""
     root = parse_yaml(text, name)
     for override in overrides:
-        root = with_override(root, *parse_override(override))
+        key, value = parse_override(override)
+        root = with_override(root, full_key(root, RunConfig, key, value), value)
     config: RunConfig = convert(root, RunConfig, "")
     return dataclasses.replace(config, origins=dict(root.origins()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import yaml
@@ -12,6 +13,11 @@ import yaml
 from greenedge.errors import ConfigError
 
 Scalar = str | int | float | bool | None
+
+# A config says what a person decided: a few hundred values. With these bounds any text takes a second at most.
+LARGEST_TEXT = 100_000  # characters
+_MOST_NODES = 20_000  # with every alias written out
+_DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,17 @@ class Node:
 class Loader(yaml.SafeLoader):
     """SafeLoader with the numbers of YAML 1.2: `1e-3` is one, `010` is ten, and `1:30` and dates are text."""
 
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's, to a limited depth."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise RecursionError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
 
 _TAG = "tag:yaml.org,2002:"
 Loader.yaml_implicit_resolvers = {
@@ -67,8 +84,12 @@ def parse_yaml(text: str, name: str) -> Node:
     """Parses one YAML document; `name` stands for the file in places.
 
     Raises:
-        ConfigError: not YAML, a key given twice, or a key that is not text.
+        ConfigError: not YAML, a key given twice, a key that is not text, or more than a config may hold.
     """
+    if len(text) > LARGEST_TEXT:
+        raise ConfigError(
+            f"is too long for a config: {len(text):,} characters, of at most {LARGEST_TEXT:,}", where=name
+        )
     try:
         node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "")
     except yaml.YAMLError as error:
@@ -88,13 +109,15 @@ def parse_override(text: str) -> tuple[str, Node]:
         ConfigError: there is no `=`, no key, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
-    place = f"--set {text}"
+    place = f"--set {shortened(text)}"
     if not equals or not key.strip():
         raise ConfigError("expected KEY=VALUE, such as train.epochs=3", where=place)
+    if len(text) > LARGEST_TEXT or key.count(".") >= _DEEPEST:
+        raise ConfigError("is too long for a config", where=place)
     try:
         node = _compose(value, lambda _: place, key.strip())
     except (yaml.YAMLError, RecursionError):
-        raise ConfigError(f"the value {value!r} is not valid YAML", where=place) from None
+        raise ConfigError(f"the value {shortened(repr(value))} is not valid YAML", where=place) from None
     return key.strip(), node or Node(None, place)
 
 
@@ -105,6 +128,11 @@ def with_override(root: Node, key: str, value: Node) -> Node:
         ConfigError: the path runs through a list item that does not exist, or through a plain value.
     """
     return _replaced(root, key.split("."), value, "")
+
+
+def shortened(text: str) -> str:
+    """Text of at most 120 characters: what is longer loses its middle."""
+    return text if len(text) <= 120 else f"{text[:80]}...{text[-37:]}"
 
 
 def join_key(prefix: str, name: str) -> str:
@@ -118,7 +146,7 @@ def _replaced(node: Node, path: list[str], value: Node, prefix: str) -> Node:
     name, rest = path[0], path[1:]
     key = join_key(prefix, name)
     if isinstance(node.value, list):
-        if not (name.isascii() and name.isdigit()) or int(name) >= len(node.value):
+        if not re.fullmatch("[0-9]{1,9}", name) or int(name) >= len(node.value):
             raise ConfigError(
                 f"{prefix} is a list of {len(node.value)}; give an item's number, counted from 0",
                 key=key,
@@ -136,7 +164,9 @@ def _replaced(node: Node, path: list[str], value: Node, prefix: str) -> Node:
         children = {name: Node(None, node.where)}  # the part `adam` is short for `{adam: {}}`
     else:
         raise ConfigError(
-            f"{prefix} is {node.value!r}, which has no keys; set {prefix} as a whole", key=key, where=value.where
+            f"{prefix} is {shortened(repr(node.value))}, which has no keys; set {prefix} as a whole",
+            key=key,
+            where=value.where,
         )
     children[name] = _replaced(children.get(name, Node(None, value.where)), rest, value, key)
     return Node(children, node.where)
@@ -147,38 +177,55 @@ def _compose(text: str, place: Callable[[yaml.Mark], str], key: str) -> Node | N
     loader = Loader(text)
     try:
         root = loader.get_single_node()
-        return None if root is None else _convert(loader, root, place, key)
+        return None if root is None else _Converter(loader, place).convert(root, key)
     finally:
         loader.dispose()
 
 
-def _convert(loader: Loader, node: yaml.Node, place: Callable[[yaml.Mark], str], key: str) -> Node:
-    where = place(node.start_mark)
-    if isinstance(node, yaml.SequenceNode):
-        items = [_convert(loader, child, place, join_key(key, str(i))) for i, child in enumerate(node.value)]
-        return Node(items, where)
-    if not isinstance(node, yaml.MappingNode):
-        return Node(_scalar(loader, node, key, where), where)
-    children: dict[str, Node] = {}
-    for key_node, value_node in node.value:
-        where_key = place(key_node.start_mark)
-        name = _scalar(loader, key_node, key, where_key) if isinstance(key_node, yaml.ScalarNode) else None
-        if not isinstance(name, str):
-            raise ConfigError("keys must be plain text", key=key or None, where=where_key)
-        child_key = join_key(key, name)
-        if name in children:
-            raise ConfigError(
-                f"given twice (first at {children[name].where}); keep one", key=child_key, where=where_key
-            )
-        children[name] = replace(_convert(loader, value_node, place, child_key), where=where_key)
-    return Node(children, where)
+class _Converter:
+    """Turns PyYAML's graph, in which aliases share their node, into a tree of limited size."""
+
+    def __init__(self, loader: Loader, place: Callable[[yaml.Mark], str]) -> None:
+        self._loader, self._place = loader, place
+        self._nodes = count(1)
+
+    def convert(self, node: yaml.Node, key: str, depth: int = 0) -> Node:
+        """The node and all below it; `key` is its own."""
+        where = self._place(node.start_mark)
+        if depth > _DEEPEST:  # an alias within itself
+            raise RecursionError
+        if next(self._nodes) > _MOST_NODES:
+            raise ConfigError(f"holds more than {_MOST_NODES:,} values, each alias (*name) written out", where=where)
+        if isinstance(node, yaml.SequenceNode):
+            items = [self.convert(child, join_key(key, str(i)), depth + 1) for i, child in enumerate(node.value)]
+            return Node(items, where)
+        if isinstance(node, yaml.MappingNode):
+            return Node(self._mapping(node, key, depth), where)
+        return Node(_scalar(self._loader, node, key, where), where)
+
+    def _mapping(self, node: yaml.MappingNode, key: str, depth: int) -> dict[str, Node]:
+        children: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            where = self._place(key_node.start_mark)
+            name = _scalar(self._loader, key_node, key, where) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(name, str):
+                raise ConfigError("keys must be plain text", key=key or None, where=where)
+            child_key = join_key(key, name)
+            if name in children:
+                raise ConfigError(
+                    f"given twice (first at {children[name].where}); keep one", key=child_key, where=where
+                )
+            children[name] = replace(self.convert(value_node, child_key, depth + 1), where=where)
+        return children
 
 
 def _scalar(loader: Loader, node: yaml.Node, key: str, where: str) -> Scalar:
     try:
         value = loader.construct_object(node)
-    except (ValueError, LookupError, AttributeError):  # what YAML's own constructors raise on `!!int x`
-        raise ConfigError(f"{node.value!r} is not a value that can be read", key=key or None, where=where) from None
+    # What YAML's own constructors raise on `!!int x`.
+    except (ValueError, LookupError, AttributeError, ArithmeticError):
+        shown = shortened(repr(node.value))
+        raise ConfigError(f"{shown} is not a value that can be read", key=key or None, where=where) from None
     if isinstance(value, str | int | float | bool | None):
         return value
     return str(node.value)

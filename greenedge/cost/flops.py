@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
+from greenedge.cost.table import ExitCost, NetworkCost
 from greenedge.errors import MeasurementError
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -18,44 +18,6 @@ from greenedge.models.multi_exit import MultiExitNetwork
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # fvcore scripts functions on import, which torch has deprecated
     from fvcore.nn import FlopCountAnalysis
-
-
-@dataclass(frozen=True)
-class ExitCost:
-    """The cost of one exit for one image.
-
-    Attributes:
-        after: the last block before the exit.
-        trunk_gflops: of the blocks since the exit before.
-        head_gflops: of this exit's head.
-        alone_gflops: if it were the only exit: all blocks so far and this head.
-        gflops: cumulative: all blocks and all heads up to and including this exit's.
-        parameters: cumulative, likewise.
-    """
-
-    after: str
-    trunk_gflops: float
-    head_gflops: float
-    alone_gflops: float
-    gflops: float
-    parameters: int
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """The cost of a network, exit by exit.
-
-    Attributes:
-        exits: first to last; the final exit is the last.
-        plain_gflops: of the backbone without early exits.
-        plain_parameters: likewise.
-        uncounted: operators that fvcore cannot count, such as additions, with how often they run.
-    """
-
-    exits: tuple[ExitCost, ...]
-    plain_gflops: float
-    plain_parameters: int
-    uncounted: dict[str, int]
 
 
 def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = None) -> NetworkCost:

@@ -7,6 +7,8 @@ The two files of the repository are those of TinyImageNet's official layout, who
 from __future__ import annotations
 
 import pickle
+import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,21 +24,57 @@ Label = int | str
 LABELS_MAP, REVERSE_MAP = "labels_map.pkl", "deeplake_labels_map.pkl"
 
 
+_LARGEST_LIST = 64_000_000  # bytes
+_LARGEST_MAP = 64_000_000
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxlong = _SHOWN.maxother = 60
+
+
 def build_label_maps(labels: Sequence[Label]) -> tuple[dict[Label, int], dict[int, Label]]:
-    """Both maps of a class list: its labels, sorted, get the indices 0, 1, ....
+    """Both maps of a class list: its labels, numbers sorted as numbers and texts as texts, get the indices 0, 1, ....
 
     Raises:
         DataError: no labels, a label twice, or numbers and texts mixed.
+    """
+    if len({type(label) for label in labels}) > 1:
+        raise DataError("the class list mixes numbers and texts; give one kind of label")
+    twice = [label for label, count in Counter(labels).items() if count > 1]  # before sorting, where it stood first
+    return ordered_label_maps(labels if twice else sorted(labels))
+
+
+def ordered_label_maps(labels: Sequence[Label]) -> tuple[dict[Label, int], dict[int, Label]]:
+    """Both maps of labels that have their order already, as a prepared data set's classes have.
+
+    Raises:
+        DataError: no labels, or a label twice.
     """
     if not labels:
         raise DataError("a class list without classes gives no label map")
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise DataError(f"the label {twice[0]!r} stands twice in the class list; name each class once")
-    if len({type(label) for label in labels}) > 1:
-        raise DataError("the class list mixes numbers and texts; give one kind of label")
-    ordered = sorted(labels)
-    return {label: index for index, label in enumerate(ordered)}, dict(enumerate(ordered))
+        raise DataError(f"the label {shown(twice[0])} stands twice in the class list; name each class once")
+    return {label: index for index, label in enumerate(labels)}, dict(enumerate(labels))
+
+
+def read_class_list(path: Path) -> list[Label]:
+    """The labels of a text file, one a line: whole numbers where all are written as such, else texts.
+
+    Raises:
+        DataError: not a file of UTF-8 text, which may start with a byte order mark.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file; expected a text file with one label a line")
+    if path.stat().st_size > _LARGEST_LIST:
+        raise DataError(f"{path}: is too large for a class list; expected one label a line")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text; expected one label a line") from None
+    labels = [line.strip() for line in lines if line.strip()]
+    # Only what reads back the same is a number: 007 stays a text.
+    if all(re.fullmatch("0|-?[1-9][0-9]{0,17}", label) for label in labels):
+        return [int(label) for label in labels]
+    return list(labels)
 
 
 def read_labels_map(path: Path) -> dict[Label, int]:
@@ -46,7 +84,9 @@ def read_labels_map(path: Path) -> dict[Label, int]:
         DataError: not such a file, or indices that are missing, repeated or out of range.
     """
     content = _read_mapping(path)
-    found: dict[Label, int] = {_label(path, label): _index(path, index) for label, index in content.items()}
+    labels = [_label(path, label) for label in content]
+    _check_labels(path, labels)
+    found = dict(zip(labels, (_index(path, index) for index in content.values()), strict=True))
     _check_indices(path, list(found.values()), len(found))
     return found
 
@@ -60,34 +100,54 @@ def read_reverse_map(path: Path) -> dict[int, Label]:
     content = _read_mapping(path)
     found: dict[int, Label] = {_index(path, index): _label(path, label) for index, label in content.items()}
     _check_indices(path, list(found), len(content))
-    twice = [label for label, count in Counter(found.values()).items() if count > 1]
-    if twice:
-        raise DataError(f"{path}: gives the label {twice[0]!r} to two classes")
+    _check_labels(path, list(found.values()))
     return found
 
 
 def write_label_map(path: Path, mapping: Mapping[Any, Any]) -> None:
     """Writes a map as a pickle of a plain dict, atomically."""
-    write_atomically(path, lambda temporary: _dump(temporary, dict(mapping)))
+    content = label_map_bytes(mapping)
+    write_atomically(path, lambda temporary: _write(temporary, content))
+
+
+def label_map_bytes(mapping: Mapping[Any, Any]) -> bytes:
+    """What the file of a map holds: the same for the same map."""
+    return pickle.dumps(dict(mapping), protocol=4)
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    return " ".join(_SHOWN.repr(value).split())
 
 
 def label_of(value: Any) -> Label | None:
     """A label as data sets keep it (a number, a text, an array of one of either), or None for anything else."""
-    if isinstance(value, np.ndarray | list | tuple):
-        if np.size(value) != 1:
+    while isinstance(value, np.ndarray | list | tuple):
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.item()
+        elif not isinstance(value, np.ndarray) and len(value) == 1:
+            value = value[0]
+        else:
             return None
-        value = np.asarray(value).item()
     if isinstance(value, np.generic):
         value = value.item()
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return value if isinstance(value, int) or _is_text(value) else None
 
 
-def _dump(path: Path, mapping: dict[Any, Any]) -> None:
-    with path.open("wb") as file:
-        pickle.dump(mapping, file, protocol=4)
+def _is_text(value: str) -> bool:
+    """Whether a label can be written: neither empty nor made of halves of characters."""
+    return value.strip() != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
+    if path.is_file() and path.stat().st_size > _LARGEST_MAP:
+        raise DataError(f"{path}: is too large for a label map")
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: is no label map; expected a dict between labels and class indices")
@@ -97,21 +157,31 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
 def _label(path: Path, value: Any) -> Label:
     label = label_of(value)
     if label is None:
-        raise DataError(f"{path}: has {value!r} where a label belongs, a number or a text")
+        raise DataError(f"{path}: has {shown(value)} where a label belongs, a number or a text")
     return label
 
 
 def _index(path: Path, value: Any) -> int:
     index = label_of(value)
     if not isinstance(index, int):
-        raise DataError(f"{path}: has {value!r} where a class index belongs, a whole number")
+        raise DataError(f"{path}: has {shown(value)} where a class index belongs, a whole number")
     return index
+
+
+def _check_labels(path: Path, labels: Sequence[Label]) -> None:
+    """No label twice, be it once as a number and once as a text: a data set's classes are texts."""
+    twice = [text for text, count in Counter(map(str, labels)).items() if count > 1]
+    if twice:
+        label = next(label for label in labels if str(label) == twice[0])
+        raise DataError(f"{path}: gives the label {shown(label)} to two classes")
 
 
 def _check_indices(path: Path, indices: Sequence[int], classes: int) -> None:
     outside = [index for index in indices if not 0 <= index < classes]
     if outside:
-        raise DataError(f"{path}: has the class index {outside[0]}, outside 0..{classes - 1} for its {classes} labels")
+        raise DataError(
+            f"{path}: has the class index {shown(outside[0])}, outside 0..{classes - 1} for its {classes} labels"
+        )
     twice = [index for index, count in Counter(indices).items() if count > 1]
     if twice:
         missing = min(set(range(classes)) - set(indices))

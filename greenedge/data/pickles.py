@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from greenedge.data.label_maps import Label, build_label_maps, label_of, read_labels_map
+from greenedge.data.label_maps import Label, build_label_maps, label_of, read_labels_map, shown
 from greenedge.data.layouts import SPLITS, ClassInfo, Listing, Record
 from greenedge.data.safe_pickle import read_pickle
 from greenedge.errors import DataError
@@ -50,9 +50,18 @@ class PickledSource:
         self.listing = Listing(classes, splits)
 
     def image(self, record: Record) -> np.ndarray:
-        """One image as the pickle has it, of any type and shape."""
+        """One image as the pickle has it, of any type and shape.
+
+        Raises:
+            DataError: it is no array of numbers, as a list whose rows differ in length.
+        """
         split, number = record.path.split("/")
-        return np.asarray(self._images[split][int(number)])
+        try:
+            return np.asarray(self._images[split][int(number)])
+        except (ValueError, TypeError, OverflowError):
+            raise DataError(
+                f"{self.locate(record)}: is not an image: expected an array, uint8 (H, W, 3), or (H, W) for grey"
+            ) from None
 
     def locate(self, record: Record) -> str:
         """How a person finds it."""
@@ -71,10 +80,13 @@ class PickledSource:
     def _records(
         self, split: str, labels: Sequence[Label], index: Mapping[Label, int], where: str
     ) -> tuple[Record, ...]:
+        texts = {str(label): place for label, place in index.items()}  # a map may keep numbers as texts
         for number, label in enumerate(labels):
-            if label not in index:
-                raise DataError(f"{self._paths[split]}: image {number} has the label {label!r}, which is not {where}")
-        return tuple(Record(f"{split}/{number}", index[label]) for number, label in enumerate(labels))
+            if str(label) not in texts:
+                raise DataError(
+                    f"{self._paths[split]}: image {number} has the label {shown(label)}, which is not {where}"
+                )
+        return tuple(Record(f"{split}/{number}", texts[str(label)]) for number, label in enumerate(labels))
 
 
 def _read(path: Path) -> tuple[Sequence[Any], list[Label]]:
@@ -85,14 +97,16 @@ def _read(path: Path) -> tuple[Sequence[Any], list[Label]]:
     for name, values in (("images", images), ("labels", given)):
         if not isinstance(values, list | tuple | np.ndarray):
             raise DataError(f"{path}: its {name} are a {type(values).__name__}, not a list or an array")
+        if isinstance(values, np.ndarray) and values.ndim == 0:
+            raise DataError(f"{path}: its {name} are one number, not a list or an array")
     if len(images) != len(given):
         raise DataError(f"{path}: has {len(images)} images and {len(given)} labels; they must be as many")
-    if len(images) == 0:
+    if len(images) == 0 or (isinstance(images, np.ndarray) and images.size == 0):
         raise DataError(f"{path}: has no images")
     labels = [label_of(value) for value in given]
     for number, label in enumerate(labels):
         if label is None:
-            raise DataError(f"{path}: image {number} has the label {given[number]!r}, not one number or text")
+            raise DataError(f"{path}: image {number} has the label {shown(given[number])}, not one number or text")
     return images, [label for label in labels if label is not None]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -26,11 +28,64 @@ def choose_device(requested: str) -> torch.device:
 
 
 def make_repeatable(device: torch.device, autocast: torch.dtype | None) -> None:
-    """Settles what would make two runs of one seed differ on a GPU; a CPU needs nothing."""
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = autocast is not None  # float32 means float32
+    """Settles what would make two runs of one seed differ on a GPU; a CPU needs nothing.
+
+    Without autocast, float32 means float32: no TF32 from here on, in this process.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if autocast is None:
+        _forbid_tf32()
+    else:
+        torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Within it, float32 on a GPU means float32 and not TF32, in convolutions and matrix products alike.
+
+    Nothing else of cuDNN is touched (`torch.backends.cudnn.flags` would also switch it off), and afterwards all is as
+    it was, whether the caller had set it by PyTorch's older switches (`allow_tf32`, `set_float32_matmul_precision`) or
+    by its newer ones (`fp32_precision`). On other devices and in other types nothing happens.
+    """
+    if device.type != "cuda" or dtype != torch.float32:
+        yield
+        return
+    named = [settings.fp32_precision for settings in _tf32_settings()]
+    convolutions = _readable(lambda: torch.backends.cudnn.allow_tf32)
+    products = _readable(torch.get_float32_matmul_precision)
+    _forbid_tf32()
+    try:
+        yield
+    finally:
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        for settings, precision in zip(_tf32_settings(), named, strict=True):
+            settings.fp32_precision = precision
+
+
+def _forbid_tf32() -> None:
+    # By the older switches first: they leave both kinds readable, which PyTorch itself relies on.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for settings in _tf32_settings():
+        settings.fp32_precision = "ieee"
+
+
+def _tf32_settings() -> tuple[Any, ...]:
+    return torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+
+
+def _readable(read: Callable[[], Any]) -> Any:
+    """What an older switch says; None where PyTorch refuses to say it, since a newer one was set."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
 
 
 def choose_autocast(requested: str, network: nn.Module, device: torch.device) -> torch.dtype | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from greenedge.exits.bootstrap import Interval, ResampledCurve
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.sweep import OperatingPoint
+from greenedge.exits.sweep import OperatingPoint, Sweep
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,53 @@ def largest_advantage(
     gains = accuracy - fixed_mix(gflops, alone_gflops, accuracies)
     best = int(np.nanargmax(gains))
     return Advantage(float(gains[best]), float(gflops[best]))
+
+
+@dataclass(frozen=True)
+class FixedExits:
+    """Each exit alone in its network, on the images and on B resamples of them.
+
+    Attributes:
+        gflops: float (E,), of each exit if it were the only one.
+        accuracy: float (E,), in [0, 1].
+        resampled: float (B, E), its accuracy on each resample.
+    """
+
+    gflops: np.ndarray
+    accuracy: np.ndarray
+    resampled: np.ndarray
+
+
+def advantage_interval(
+    curve: Sweep, resampled: ResampledCurve, fixed: FixedExits, confidence: float = 0.95
+) -> Interval:
+    """Where the largest advantage of a curve over the mix of fixed exits lies, though it was looked for.
+
+    The largest of many noisy differences is above 0 even where all of them truly are 0. So the interval is made of the
+    largest deviation over all points of the curve, not of that at the point which looks best (a max-statistic, as in
+    Westfall and Young 1993): with the chance `confidence` all differences lie within it at once. The mix is made anew
+    on every resample, since its corners are as noisy as the curve.
+
+    Args:
+        curve: P points.
+        resampled: the same points on B resamples.
+        fixed: the exits alone, on the same images and resamples.
+        confidence: in (0, 1).
+    """
+    found = curve.accuracy - fixed_mix(curve.gflops, fixed.gflops, fixed.accuracy)
+    cheapest = float(fixed.gflops.min())
+    deviations = np.stack(
+        [
+            # A resampled cost is a float32 and may lie a rounding below the cheapest exit's.
+            accuracy - fixed_mix(np.maximum(gflops.astype(np.float64), cheapest), fixed.gflops, exits) - found
+            for accuracy, gflops, exits in zip(resampled.accuracy, resampled.gflops, fixed.resampled, strict=True)
+        ]
+    )
+    tail = (1 - confidence) / 2
+    above = float(np.quantile(np.nanmax(deviations, axis=1), 1 - tail))
+    below = float(np.quantile(np.nanmin(deviations, axis=1), tail))
+    largest = float(np.nanmax(found))
+    return Interval(largest - above, largest - below)
 
 
 def _rise(low: tuple[float, float], high: tuple[float, float]) -> float:

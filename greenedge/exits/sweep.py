@@ -8,6 +8,7 @@ functions of T, one an exit, and sorting each m_e once gives all thresholds at o
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ import numpy as np
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import Criterion
 from greenedge.exits.outputs import ExitOutputs
+
+_ROUNDING = 1e-9
+_IMPOSSIBLE = "shares of the images must be at least 0 and sum to 1, an accuracy lies in [0, 1], a cost is finite"
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,21 @@ class OperatingPoint:
         accuracy: in [0, 1].
         exit_shares: of the images, by exit; they sum to 1.
         gflops: mean over the images.
+
+    Raises:
+        ValueError: numbers that cannot be, as scores that are not finite would give.
     """
 
     thresholds: tuple[float, ...]
     accuracy: float
     exit_shares: tuple[float, ...]
     gflops: float
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        possible = min(self.exit_shares) >= 0 and abs(math.fsum(self.exit_shares) - 1) <= _ROUNDING
+        if not possible or not 0 <= self.accuracy <= 1 or not 0 <= self.gflops < math.inf:
+            raise ValueError(_IMPOSSIBLE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,9 @@ class Sweep:
         accuracy: float64 (P,), in [0, 1].
         exit_shares: float64 (P, E).
         gflops: float64 (P,), mean over the images.
+
+    Raises:
+        ValueError: numbers that cannot be, as scores that are not finite would give.
     """
 
     thresholds: np.ndarray
@@ -51,8 +67,24 @@ class Sweep:
     exit_shares: np.ndarray
     gflops: np.ndarray
 
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        shares, accuracy, gflops = self.exit_shares, self.accuracy, self.gflops
+        possible = (shares >= 0).all() and (np.abs(shares.sum(axis=1) - 1) <= _ROUNDING).all()
+        if not possible or not ((accuracy >= 0) & (accuracy <= 1) & (gflops >= 0) & (gflops < np.inf)).all():
+            raise ValueError(_IMPOSSIBLE)
+
     def __len__(self) -> int:
         return len(self.thresholds)
+
+    def spread(self, points: int) -> np.ndarray:
+        """int64 (at most `points`,), rising: places evenly spaced in cost, both ends of the curve among them."""
+        targets = np.linspace(self.gflops.min(), self.gflops.max(), points)
+        return np.unique([int(np.abs(self.gflops - target).argmin()) for target in targets])
+
+    def rows(self, places: np.ndarray) -> Sweep:
+        """Some of the points."""
+        return Sweep(self.thresholds[places], self.accuracy[places], self.exit_shares[places], self.gflops[places])
 
     def points(self) -> Iterator[OperatingPoint]:
         """Row by row."""
@@ -72,6 +104,9 @@ class ExitScores:
         minima: float64 (E-1, N), the smallest uncertainty up to each early exit.
         correct: bool (E, N), whether each exit is right.
         gflops: float64 (E,), cost of one image that leaves at each exit.
+
+    Raises:
+        ValueError: an uncertainty that is not a number.
     """
 
     criterion: Criterion
@@ -79,6 +114,11 @@ class ExitScores:
     minima: np.ndarray
     correct: np.ndarray
     gflops: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Checks the scores."""
+        if np.isnan(self.uncertainty).any() or np.isnan(self.minima).any():
+            raise ValueError("an exit's uncertainty is not a number")
 
     @property
     def num_exits(self) -> int:

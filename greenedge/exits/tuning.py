@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from greenedge.errors import UsageError
-from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
-from greenedge.exits.sweep import ExitScores
+from greenedge.exits.frontier import Frontier, pareto_frontier
+from greenedge.exits.sweep import ExitScores, sweep_all
 
-_PATH_SHARE = 0.3  # of the images, to find the path of thresholds that the others test
-_PATH_POINTS = 100
+Thresholds = tuple[float, ...]  # of each early exit
+
+_PATH_SHARE = 0.3  # of the images, to find the thresholds that the others test, and their order
+_PATH_POINTS = 60
+_FRONT_POINTS = 100
 _LARGEST_BET = 0.75  # of the capital; any value in (0, 1) keeps the guarantee
 
 
@@ -74,15 +78,23 @@ def risk_controlled(
 ) -> tuple[float, ...]:
     """The cheapest thresholds whose accuracy is certified to be at most `max_loss` below the final exit's.
 
-    Pareto testing (Laufer-Goldshtein et al. 2023) within Learn then Test (Angelopoulos et al. 2021): three tenths of
-    the images, drawn at random, give a frontier; on the others its points are tested from the dearest to the cheapest,
-    and the last one before the first failure is taken. A point passes where the hypothesis "its mean loss is above
-    max_loss" is rejected at level 1 - confidence by betting (Waudby-Smith and Ramdas 2024), which early-exit networks
-    were given by Jazbec et al. (2024). Over draws of the images, the true loss of what is returned is above `max_loss`
-    with a chance of at most 1 - confidence.
+    Learn then Test (Angelopoulos et al. 2021): three tenths of the images, drawn at random, give candidates and the
+    order in which the others test them. A chain of tests ends at its first failure, so that it certifies too much with
+    a chance of at most its level. "Never" comes first, and then there are
+
+    - a dense path of thresholds that all exits share, from the dearest to the cheapest, each a little less safe than
+      the one before;
+    - unless `shared`, a second chain by Pareto testing (Laufer-Goldshtein et al. 2023): the path and the frontier of
+      thresholds of each exit, ordered by their p-values on the three tenths. It skips what the path would have to go
+      through, but a frontier of few images flatters its own points and may fail at once. So each chain has half of the
+      level 1 - confidence, and the cheapest candidate that either of them passes is taken.
+
+    A candidate passes where the hypothesis "its mean loss is above max_loss" is rejected by betting (Waudby-Smith and
+    Ramdas 2024), which early-exit networks were given by Jazbec et al. (2024). Over draws of the images, the true loss
+    of what is returned is above `max_loss` with a chance of at most 1 - confidence.
 
     Args:
-        scores: of images that nothing was trained on.
+        scores: of images that nothing was trained or fitted on, temperatures included.
         max_loss: of accuracy, in (0, 1).
         confidence: in (0, 1).
         shared: one threshold for all exits.
@@ -97,27 +109,49 @@ def risk_controlled(
     images = scores.correct.shape[1]
     order = np.random.default_rng(seed).permutation(images)
     cut = int(_PATH_SHARE * images)
-    test = scores.subset(order[cut:])
-    candidates: list[tuple[float, ...]] = [(scores.criterion.never,) * (scores.num_exits - 1)]
-    if cut > 0:
-        known = scores.subset(order[:cut])
-        front = shared_frontier(known) if shared else pareto_frontier(known)
-        places = np.unique(np.linspace(0, len(front) - 1, _PATH_POINTS).round().astype(np.int64))
-        candidates += [tuple(front.thresholds[place].tolist()) for place in reversed(places)]
-    passed = None
-    for thresholds in candidates:
-        taken = test.exits_taken(thresholds)
-        right = test.correct[taken, np.arange(len(taken))]
-        loss = test.correct[-1].astype(np.float64) - right
-        if betting_p_value((loss + 1) / 2, (max_loss + 1) / 2, 1 - confidence) > 1 - confidence:
-            break
-        passed = thresholds
-    if passed is None:
+    known, test = scores.subset(order[:cut]), scores.subset(order[cut:])
+    never: Thresholds = (scores.criterion.never,) * (scores.num_exits - 1)
+    path = _shared_path(known) if cut > 0 else []
+    chains = [path]
+    risk = 1 - confidence
+    if not shared and cut > 0:
+        risk /= 2
+        likely = [*path, *_spread(pareto_frontier(known))]
+        chains.append(sorted(likely, key=lambda each: (_p_value(known, each, max_loss, risk), -_cost(known, each))))
+    passed = [
+        each
+        for chain in chains
+        for each in itertools.takewhile(lambda tried: _p_value(test, tried, max_loss, risk) <= risk, [never, *chain])
+    ]
+    if not passed:
         raise UsageError(
             f"{images} images are too few to certify a loss of at most {max_loss:g} with confidence {confidence:g}; "
             "set more aside (data.calibration_per_class), or ask for less"
         )
-    return passed
+    return min(passed, key=lambda each: _cost(scores, each))  # costs ask for no label, so all images may tell them
+
+
+def _shared_path(known: ExitScores) -> list[Thresholds]:
+    """Thresholds that all early exits share, evenly spaced in cost, the dearest first."""
+    curve = sweep_all(known)
+    chosen = curve.thresholds[curve.spread(_PATH_POINTS)]
+    return [(each,) * (known.num_exits - 1) for each in chosen.tolist()]
+
+
+def _spread(front: Frontier) -> list[Thresholds]:
+    places = np.unique(np.linspace(0, len(front) - 1, _FRONT_POINTS).round().astype(np.int64))
+    return [tuple(each) for each in front.thresholds[places].tolist()]
+
+
+def _cost(scores: ExitScores, thresholds: Thresholds) -> float:
+    return float(scores.gflops[scores.exits_taken(thresholds)].mean())
+
+
+def _p_value(scores: ExitScores, thresholds: Thresholds, max_loss: float, level: float) -> float:
+    """Of "these thresholds lose more than `max_loss` against the final exit"."""
+    taken = scores.exits_taken(thresholds)
+    loss = scores.correct[-1].astype(np.float64) - scores.correct[taken, np.arange(len(taken))]
+    return betting_p_value((loss + 1) / 2, (max_loss + 1) / 2, level)
 
 
 def betting_p_value(values: np.ndarray, mean: float, level: float) -> float:

@@ -1,18 +1,30 @@
-"""How many images each stage takes at a time: a usual number, or one measured once a machine and kept."""
+"""How many images each stage takes at a time: a usual number, or one measured once a machine and kept.
+
+A measured number is kept only where it has beaten the usual one, in turns: on a busy machine each stage's best is a
+matter of chance, and would be kept for ever.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
+import logging
 import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from greenedge.config.convert import Positive, Range
+from greenedge.config.records import RecordError, read_record
+from greenedge.cost.latency import alternate
+from greenedge.errors import printable
 from greenedge.files import write_json
 from greenedge.inference.stages import PlacedStage
 
@@ -22,6 +34,47 @@ _CPU_CHUNK, _GPU_CHUNK = 64, 512
 _TIMED_IMAGES = 16  # at least, of each size
 _ROUNDS = 3
 _HOPELESS = 1.15  # times the best so far: no larger size is tried
+# What takes the usual number's place has to be this much faster (the median of its rounds), and in this many rounds.
+_FASTER, _CONTEST_ROUNDS, _ROUNDS_WON = 0.96, 5, 4
+
+_Size = Annotated[int, Range(minimum=1, maximum=65536)]
+_log = logging.getLogger("greenedge")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two ways to cut the same images, timed in turns.
+
+    Attributes:
+        usual: images at a time of each stage, without measuring.
+        found: those that measuring each stage alone came to.
+        usual_seconds: of each round.
+        found_seconds: likewise.
+    """
+
+    usual: tuple[_Size, ...]
+    found: tuple[_Size, ...]
+    usual_seconds: tuple[Positive, ...] = ()
+    found_seconds: tuple[Positive, ...] = ()
+
+    @property
+    def winner(self) -> tuple[int, ...]:
+        """`found` where it was clearly faster, else `usual`."""
+        if not self.usual_seconds:
+            return self.usual
+        won = sum(found < usual for usual, found in zip(self.usual_seconds, self.found_seconds, strict=True))
+        faster = median(self.found_seconds) <= _FASTER * median(self.usual_seconds)
+        return self.found if faster and won >= _ROUNDS_WON * len(self.usual_seconds) / _CONTEST_ROUNDS else self.usual
+
+
+@dataclass(frozen=True)
+class _ChunksFile:
+    """What the JSON file holds: the sizes, and the contest they have won."""
+
+    format: Literal["greenedge-chunks/2"]
+    stages: tuple[str, ...]
+    chunks: tuple[_Size, ...]
+    contest: Contest
 
 
 def usual_chunk(device: torch.device) -> int:
@@ -53,35 +106,96 @@ def measure_chunks(
     return tuple(best)
 
 
-def chunks_file(identity: str) -> Path:
-    """Where the chunk sizes of a network on this machine are kept; `XDG_CACHE_HOME` moves the folder."""
+def contest_chunks(
+    stages: Sequence[PlacedStage],
+    modules: Sequence[nn.Module],
+    item_type: torch.dtype,
+    usual: Sequence[int],
+    found: Sequence[int],
+) -> Contest:
+    """Times all stages on the same number of images, cut in the two ways, in turns.
+
+    Args:
+        stages: what is run.
+        modules: what runs it, one a stage.
+        item_type: of the features.
+        usual: images at a time of each stage.
+        found: likewise; nothing is timed where they are the same.
+    """
+    usual, found = tuple(usual), tuple(found)
+    if usual == found:
+        return Contest(usual, found)
+    count = max(*usual, *found)
+    features = [_features(stage.input_shape, item_type, count) for stage in stages]
+
+    def run(sizes: Sequence[int]) -> None:
+        with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
+            for module, given, size in zip(modules, features, sizes, strict=True):
+                for chunk in torch.split(given, size):
+                    module(chunk)
+
+    seconds = alternate({"usual": lambda: run(usual), "found": lambda: run(found)}, _CONTEST_ROUNDS)
+    return Contest(usual, found, tuple(seconds["usual"]), tuple(seconds["found"]))
+
+
+def chunks_file(identity: str) -> Path | None:
+    """Where the chunk sizes of a network on this machine are kept; `XDG_CACHE_HOME` moves the folder.
+
+    None where there is neither that nor a home directory.
+    """
     machine = [platform.machine(), _cpu_model(), torch.get_num_threads(), torch.__version__]
-    digest = hashlib.sha256(repr([*machine, identity]).encode()).hexdigest()[:20]
+    digest = hashlib.sha256(repr(["2", *machine, identity]).encode()).hexdigest()[:20]
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "greenedge" / f"chunks-{digest}.json"
-
-
-def read_chunks(path: Path, stages: Sequence[PlacedStage]) -> tuple[int, ...] | None:
-    """The kept sizes; None where there are none for these stages."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # absent or damaged: they can be measured again
-    names = [stage.name for stage in stages]
-    sizes = kept.get("chunks") if isinstance(kept, dict) and kept.get("stages") == names else None
-    if not isinstance(sizes, list) or len(sizes) != len(names) or not all(type(s) is int and s > 0 for s in sizes):
+        folder = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:
         return None
-    return tuple(sizes)
+    return folder / "greenedge" / f"chunks-{digest}.json"
 
 
-def write_chunks(path: Path, stages: Sequence[PlacedStage], chunks: Sequence[int]) -> None:
-    """Keeps the sizes."""
-    write_json(path, {"stages": [stage.name for stage in stages], "chunks": list(chunks)})
+def read_chunks(path: Path | None, stages: Sequence[PlacedStage]) -> tuple[int, ...] | None:
+    """The kept sizes; None where there are none for these stages, or a file that cannot be used, which is logged."""
+    if path is None:
+        return None
+    try:
+        kept = read_record(path, _ChunksFile)
+    except FileNotFoundError:
+        return None
+    except RecordError as error:
+        _note_unusable(path, str(error))
+        return None
+    except OSError as error:
+        _note_unusable(path, f"cannot be read ({error.strerror or error})")
+        return None
+    lengths = {len(kept.chunks), len(kept.contest.usual), len(kept.contest.found)}
+    if kept.stages != tuple(stage.name for stage in stages) or lengths != {len(stages)}:
+        _note_unusable(path, "is damaged: it is not about this network's stages")
+        return None
+    return kept.chunks
+
+
+def write_chunks(path: Path | None, stages: Sequence[PlacedStage], contest: Contest) -> None:
+    """Keeps the sizes that have won, and the timings; where that cannot be, it is logged."""
+    if path is None:
+        _log.warning(
+            "note: the chunk sizes just measured are not kept, since there is no home directory; "
+            "XDG_CACHE_HOME may name a folder for them"
+        )
+        return
+    record = _ChunksFile("greenedge-chunks/2", tuple(stage.name for stage in stages), contest.winner, contest)
+    try:
+        write_json(path, dataclasses.asdict(record), sealed=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        _log.warning("note: %s", printable(f"the chunk sizes just measured are not kept: {path}: {reason}"))
+
+
+def _note_unusable(path: Path, reason: str) -> None:
+    _log.warning("note: %s", printable(f"{path}: {reason}; the usual chunk sizes are used, until others are measured"))
 
 
 def _seconds_an_image(module: nn.Module, shape: tuple[int, int, int], item_type: torch.dtype, size: int) -> float:
-    features: Tensor = torch.rand(size, *shape, dtype=torch.float32).to(item_type)
-    features = features.contiguous(memory_format=torch.channels_last)
+    features = _features(shape, item_type, size)
     turns = -(-_TIMED_IMAGES // size)
     rounds = []
     with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
@@ -92,6 +206,11 @@ def _seconds_an_image(module: nn.Module, shape: tuple[int, int, int], item_type:
                 module(features)
             rounds.append(time.perf_counter() - started)
     return min(rounds) / (turns * size)
+
+
+def _features(shape: tuple[int, int, int], item_type: torch.dtype, count: int) -> Tensor:
+    features: Tensor = torch.rand(count, *shape, dtype=torch.float32).to(item_type)
+    return features.contiguous(memory_format=torch.channels_last)
 
 
 def _cpu_model() -> str:

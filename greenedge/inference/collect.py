@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from greenedge.data.loader import InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
+from greenedge.inference.finite import check_finite_logits
 from greenedge.models.modes import evaluation_mode
 
 _BATCH_SIZE = 250
@@ -33,7 +34,10 @@ def collect_logits(
         autocast: the type of cheap operations, or None for float32.
 
     Returns:
-        float32 (E, N, C).
+        float32 (E, N, C), all finite.
+
+    Raises:
+        CheckpointError: an exit gives logits that are NaN or infinite.
     """
     device = next(network.parameters()).device
     with evaluation_mode(network), torch.autocast(device.type, autocast, enabled=autocast is not None):
@@ -57,7 +61,10 @@ def gather_logits(
         batch_size: images at a time.
 
     Returns:
-        float32 (E, N, C).
+        float32 (E, N, C), all finite.
+
+    Raises:
+        CheckpointError: an exit gives logits that are NaN or infinite.
     """
     chunks = []
     with (
@@ -65,6 +72,8 @@ def gather_logits(
         tqdm(total=len(split), desc=f"running {split.name}", unit=" images", disable=None, leave=False) as bar,
     ):
         for batch in iterate_batches(split, batch_size, device=device):
-            chunks.append(answer(transform(batch.images)).float().cpu())
+            logits = answer(transform(batch.images)).float().cpu()
+            check_finite_logits(logits)
+            chunks.append(logits)
             bar.update(len(batch.images))
     return torch.cat(chunks, dim=1).numpy()

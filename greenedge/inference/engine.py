@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device import memory
 from greenedge.device.precision import Precision
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import DataError, GreenedgeError, UsageError
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.chunks import (
     CHUNK_SIZES,
     chunks_file,
+    contest_chunks,
     measure_chunks,
     read_chunks,
     usual_chunk,
     write_chunks,
 )
+from greenedge.inference.finite import check_finite_images, check_finite_logits, finite_images, name_images
 from greenedge.inference.flow import Answers, Flow, part
 from greenedge.inference.prepared import prepare_network
 from greenedge.models.multi_exit import MultiExitNetwork
+
+# Later images that an image waits for at most, in a stream, until its chunk is run as it is.
+_MAX_WAIT = 1024
+
+_log = logging.getLogger("greenedge")
 
 
 class Engine:
@@ -32,23 +39,27 @@ class Engine:
     It works on a copy: batch norms are folded, weights laid out for the device (channels last; on a CPU in oneDNN's
     own order), and cast to bf16 where that is asked for. Blocks run in stages; each stage takes a chunk of as many
     images at a time as suit it: early ones few, where wide features are better kept in the cache, late ones many,
-    pooled from the survivors of several chunks (and, in `stream`, of several batches). On a CPU, freed memory is kept
-    in this process from here on (`device/memory.py`); on a GPU the host waits once an exit and chunk, for the decision.
+    pooled from the survivors of several chunks (and, in `stream`, of several batches). On a GPU the host waits once an
+    exit and chunk, for the decision.
 
     Args:
         network: in any mode; it is not changed, and later changes to it are not seen.
         policy: a criterion, a threshold for each early exit, temperatures.
-        precision: `float32`, `bf16`, or `auto`: by the rule of `device/precision.py`.
+        precision: `float32`, `bf16`, or `auto`: what the policy was chosen in, or, where it does not say, by the rule
+            of `device/precision.py`.
         compiled: put the stages through `torch.compile` with frozen weights, here and now; that takes minutes.
         chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a usual
             number.
+        keep_freed_memory: on a CPU, make glibc keep freed memory in this process from here on, for all that it does
+            besides (`device/memory.py`); False leaves the allocator as it is, at the price of some speed. The
+            environment variable `GREENEDGE_MALLOC=default` says the same for every engine.
 
     Attributes:
         network: the copy that runs.
         chunks: images at a time of each stage.
 
     Raises:
-        UsageError: the policy, or `chunks`, does not fit the network.
+        UsageError: the policy, its precision, or `chunks`, does not fit.
         InstallationError: it is to be compiled, and no compiler works.
     """
 
@@ -60,42 +71,71 @@ class Engine:
         precision: Precision = "auto",
         compiled: bool = False,
         chunks: Sequence[int] | None = None,
+        keep_freed_memory: bool = True,
     ) -> None:
-        early_exits = network.num_exits - 1
-        if len(policy.thresholds) != early_exits:
-            raise UsageError(
-                f"the policy has {len(policy.thresholds)} thresholds, the network has {early_exits} early exits"
-            )
-        self.policy = policy
         self.image_size = network.image_size
-        self.network = prepare_network(network, precision, compiled=compiled)
-        if self.network.device.type == "cpu":
-            keep_freed_memory()
+        self._num_exits = network.num_exits
+        self._precision: str | None = None  # that of the network, once it is known
+        self.policy = policy
+        if policy.precision is not None and precision not in ("auto", policy.precision):
+            raise UsageError(_other_precision(policy, precision))
+        self.network = prepare_network(network, policy.precision or precision, compiled=compiled)
+        self._precision = "float32" if self.network.dtype == torch.float32 else "bf16"
+
+        if keep_freed_memory and self.network.device.type == "cpu":
+            memory.keep_freed_memory()
         stages = self.network.stages
         self._kept = chunks_file(self.network.identity)
         if chunks is not None and (len(chunks) != len(stages) or min(chunks) < 1):
             raise UsageError(f"chunks must be {len(stages)} numbers of at least 1, one a stage, found {tuple(chunks)}")
-        usual = (usual_chunk(self.network.device),) * len(stages)
-        self.chunks = tuple(chunks or read_chunks(self._kept, stages) or usual)
-        if self.network.sizes is not None:  # what is not compiled must not be asked for
-            self.chunks = tuple(max(s for s in self.network.sizes if s <= chunk) for chunk in self.chunks)
+        self._set_chunks(chunks or read_chunks(self._kept, stages) or self._usual_chunks())
 
-    def tune(self) -> tuple[int, ...]:
+    @property
+    def policy(self) -> ExitPolicy:
+        """When images exit; another policy may take its place."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy) -> None:
+        early_exits = self._num_exits - 1
+        if len(policy.thresholds) != early_exits:
+            raise UsageError(
+                f"the policy has {len(policy.thresholds)} thresholds, the network has {early_exits} early exits"
+            )
+        if self._precision is not None and policy.precision not in (None, self._precision):
+            raise UsageError(_other_precision(policy, self._precision))
+        self._policy = policy
+
+    def tune(self, *, again: bool = False) -> tuple[int, ...]:
         """Measures the best chunk size of each stage, some seconds on a CPU; a GPU keeps to the usual number.
 
-        That is done once a machine and network; the sizes are kept in a file (`XDG_CACHE_HOME` says where).
+        Measured sizes are used only where all stages together were clearly faster with them than with the usual number,
+        in turns. That is done once a machine and network; what has won is kept in a file (`XDG_CACHE_HOME` says where).
+
+        Args:
+            again: measure even where sizes are kept, and keep what is found now.
         """
         network = self.network
-        if network.device.type == "cpu":
-            kept = read_chunks(self._kept, network.stages)
-            if kept is None:
-                kept = measure_chunks(network.stages, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
-                try:
-                    write_chunks(self._kept, network.stages, kept)
-                except OSError as error:
-                    warnings.warn(f"the chunk sizes just measured are not kept: {error}", stacklevel=2)
-            self.chunks = kept
+        if network.device.type != "cpu":
+            return self.chunks
+        kept = None if again else read_chunks(self._kept, network.stages)
+        if kept is None:
+            found = measure_chunks(network.stages, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
+            usual = self._usual_chunks()
+            contest = contest_chunks(network.stages, network.modules, network.dtype, usual, found)
+            write_chunks(self._kept, network.stages, contest)
+            kept = contest.winner
+        self._set_chunks(kept)
         return self.chunks
+
+    def _usual_chunks(self) -> tuple[int, ...]:
+        return (usual_chunk(self.network.device),) * len(self.network.stages)
+
+    def _set_chunks(self, chunks: Sequence[int]) -> None:
+        sizes = self.network.sizes
+        if sizes is not None:  # what is not compiled must not be asked for
+            chunks = [max(size for size in sizes if size <= chunk) for chunk in chunks]
+        self.chunks = tuple(chunks)
 
     def answer(self, images: Tensor) -> Answers:
         """Answers one batch.
@@ -105,33 +145,61 @@ class Engine:
 
         Raises:
             UsageError: images of another shape or type.
-            DataError: no images, or one that holds NaN or infinite pixels.
+            DataError: no images, or some that hold NaN or infinite pixels; names them.
+            CheckpointError: an exit gives logits that are NaN or infinite, though the pixels are not.
         """
         flow = Flow(self.network, self.policy, self.chunks)
         flow.take(self._checked(images))
         flow.advance(flush=True)
         (answers,) = flow.finished()
+        check_finite_images(answers.valid)
         return answers
 
-    def stream(self, batches: Iterable[Tensor]) -> Iterator[Answers]:
+    def stream(self, batches: Iterable[Tensor], *, max_wait: int = _MAX_WAIT) -> Iterator[Answers]:
         """Answers batches as they come, each in its turn; survivors of several are pooled for the late stages.
 
-        So a batch's answers may come only when later ones have been read.
+        So a batch's answers may come only when later ones have been read, but never more than `max_wait` images later.
+        An image with NaN or infinite pixels costs no other its prediction: it has none (`Answers.valid`), and a warning
+        of the logger `greenedge` names it. Where reading a batch fails, the batches before it are answered first, and
+        then the error is raised.
 
         Args:
             batches: of images as `answer` takes them, of any number each.
+            max_wait: an image waits for its stage's chunk to fill until so many later images have been read. More
+                makes late stages denser, less makes predictions come sooner; 0 runs each batch to its end at once.
 
         Raises:
-            UsageError: images of another shape or type.
-            DataError: no images, or one that holds NaN or infinite pixels.
+            UsageError: images of another shape or type, or a negative `max_wait`.
+            DataError: no images.
+            CheckpointError: an exit gives logits that are NaN or infinite, though the pixels are not.
         """
-        flow = Flow(self.network, self.policy, self.chunks)
-        for batch in batches:
-            flow.take(self._checked(batch))
-            flow.advance(flush=False)
-            yield from flow.finished()
-        flow.advance(flush=True)
-        yield from flow.finished()
+        if max_wait < 0:
+            raise UsageError(f"max_wait is {max_wait}; give a number of images of at least 0")
+        return self._stream(iter(batches), max_wait)
+
+    def _stream(self, batches: Iterator[Tensor], max_wait: int) -> Iterator[Answers]:
+        flow = Flow(self.network, self.policy, self.chunks, max_wait)
+        read = answered = 0
+        failure: Exception | None = None
+        ended = False
+        while not ended:
+            try:
+                flow.take(self._checked(next(batches)))
+                read += 1
+            except StopIteration:
+                ended = True
+            except GreenedgeError as error:
+                failure, ended = type(error)(f"batch {read} of the stream: {error}"), True
+            except Exception as error:  # noqa: BLE001  # of whoever makes the batches; it is raised below
+                failure, ended = error, True
+            flow.advance(flush=ended)
+            for answers in flow.finished():
+                if not answers.valid.all():
+                    _log.warning("note: %s", name_images(answers.valid, f"batch {answered} of the stream"))
+                answered += 1
+                yield answers
+        if failure is not None:
+            raise failure
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -139,17 +207,19 @@ class Engine:
         """What every exit says of one batch, whatever the policy: nobody leaves.
 
         Args:
-            images: as `answer` takes them, but NaN and infinite pixels are not looked for.
+            images: as `answer` takes them.
 
         Returns:
             float32 (E, N, C), as the network gives them.
 
         Raises:
             UsageError: images of another shape or type.
-            DataError: no images.
+            DataError: no images, or one that holds NaN or infinite pixels.
+            CheckpointError: an exit gives logits that are NaN or infinite, though the pixels are not.
         """
         network = self.network
-        features = network.placed(self._checked(images))
+        images = self._checked(images)
+        features = network.placed(images)
         answers = []
         for index, stage in enumerate(network.stages):
             sizes = part(len(features), self.chunks[index], network.sizes, flush=True)
@@ -157,7 +227,11 @@ class Engine:
             features = torch.cat([handed_on for handed_on, _ in given])
             if stage.exit_index is not None:
                 answers.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
-        return torch.stack(answers)
+        stacked = torch.stack(answers)
+        if not torch.isfinite(stacked).all():
+            check_finite_images(finite_images(images).cpu())
+            check_finite_logits(stacked)
+        return stacked
 
     def _checked(self, images: Tensor) -> Tensor:
         side = self.image_size
@@ -169,3 +243,10 @@ class Engine:
         if len(images) == 0:
             raise DataError("a batch of no images was given; give at least one")
         return images.to(self.network.device)
+
+
+def _other_precision(policy: ExitPolicy, precision: str) -> str:
+    return (
+        f"the policy was chosen in {policy.precision}, and the network is to run in {precision}; leave the precision "
+        f"out, or tune again in {precision}"
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge import __version__
+from greenedge.config.records import RecordError, digest_of, parse_json
 from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
@@ -124,16 +125,21 @@ def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meani
 
     Args:
         network: in any mode, on any device; it is not changed.
-        saved: when images leave, and which network that is for.
+        saved: when images leave, how that was chosen, and which network it is for.
         meaning: of inputs and outputs, for the manifest.
         folder: exists; files of these names are replaced.
         kind: `onnx`, or `torch` for programs of `torch.export`.
 
     Raises:
-        UsageError: a package is missing, or the network is too large for the format.
+        UsageError: a package is missing, the network is too large for the format, or the policy was chosen in bf16.
         OSError: a file cannot be written.
     """
     check_exporter(kind)
+    if saved.policy.precision not in (None, "float32"):
+        raise UsageError(
+            f"the policy was chosen in {saved.policy.precision}, and exported graphs run in float32, where other "
+            "images would exit; tune again with --precision float32"
+        )
     gflops = [cost.gflops for cost in count_costs(network).exits]
     graphs = _graphs(network, folder, _SUFFIXES[kind])
     if kind == "onnx":
@@ -156,28 +162,27 @@ def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meani
         **asdict(meaning),
         "exits": exits,
         "network": files[-1],
+        "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
         # Of every criterion, so that another policy of the same network can take the place of this one.
         "leaves_below": {name: rule.leaves_below for name, rule in CRITERIA.items()},
         "versions": {"greenedge": __version__, "torch": torch.__version__},
     }
-    write_json(folder / MANIFEST, manifest)  # last: what has a manifest is complete
+    write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete
 
 
 def is_export(folder: Path) -> bool:
     """Whether a folder holds an export, of this format or of whatever version."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = parse_json((folder / MANIFEST).read_bytes())
+    except (OSError, RecordError):
         return False
     return isinstance(manifest, dict) and str(manifest.get("format")).startswith("greenedge-export/")
 
 
-def remove_export(folder: Path) -> None:
-    """Removes an export's files from a folder, the manifest first: what has one is complete; other files stay."""
-    graphs = [f"{name}{suffix}" for suffix in _SUFFIXES.values() for name in ("segment-*", "network")]
-    for pattern in (MANIFEST, POLICY, RUNNER, *graphs):
-        for path in folder.glob(pattern):
-            path.unlink()
+def is_export_file(name: str) -> bool:
+    """Whether a file of that name is one of an export's, and replaced by the next."""
+    graphs = [f"{stem}{suffix}" for suffix in _SUFFIXES.values() for stem in ("segment-*", "network")]
+    return any(fnmatchcase(name, pattern) for pattern in (MANIFEST, POLICY, RUNNER, *graphs))
 
 
 def check_exporter(kind: Kind) -> None:

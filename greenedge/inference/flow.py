@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from greenedge.errors import DataError
 from greenedge.exits.confidence import Memory
 from greenedge.exits.policy import ExitPolicy
+from greenedge.inference.finite import broken_exit, finite_images
 from greenedge.inference.prepared import PreparedNetwork
 
 
 @dataclass(frozen=True)
 class Answers:
     """What a network said of N images, each at the exit where it left, in the input's order.
+
+    An image with NaN or infinite pixels has no prediction: -1, at exit -1, with confidence 0, score and logits NaN and
+    0 GFLOPs. Only `Engine.stream` gives such; the other images of its batch have theirs.
 
     Attributes:
         predictions: int64 (N,), class indices.
@@ -28,6 +31,7 @@ class Answers:
         scores: float32 (N,), of the policy's criterion.
         gflops: float64 (N,), spent on each image, heads on the way included (fvcore's counts).
         logits: float32 (N, C), as the network gave them.
+        valid: bool (N,), whether the image has a prediction.
     """
 
     predictions: Tensor
@@ -36,6 +40,7 @@ class Answers:
     scores: Tensor
     gflops: Tensor
     logits: Tensor
+    valid: Tensor
 
 
 @dataclass
@@ -45,11 +50,13 @@ class _Piece:
     Attributes:
         features: what the stage reads.
         places: int64 (n,), their running numbers in the stream, rising.
+        finite: bool (n,), whether all pixels of each are numbers; on the device.
         memory: what the criterion remembers of them.
     """
 
     features: Tensor
     places: np.ndarray
+    finite: Tensor
     memory: Memory
 
 
@@ -60,7 +67,7 @@ class _Open:
     Attributes:
         start: running number of its first image.
         size: its images.
-        finite: bool (N,), whether all pixels of each are numbers.
+        finite: bool (N,), whether all pixels of each are numbers; on the device.
         left: its images that have left.
         parts: (places within the batch, logits, scores, exit) of those.
     """
@@ -79,10 +86,11 @@ class Flow:
         network: what runs.
         policy: who leaves.
         chunks: images at a time of each stage.
+        max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
 
-    def __init__(self, network: PreparedNetwork, policy: ExitPolicy, chunks: Sequence[int]) -> None:
-        self.network, self.policy, self.chunks = network, policy, chunks
+    def __init__(self, network: PreparedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
+        self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
         self.waiting: list[deque[_Piece]] = [deque() for _ in network.stages]
         self.open: deque[_Open] = deque()
         self.taken = 0
@@ -91,22 +99,26 @@ class Flow:
     @torch.no_grad()
     def take(self, images: Tensor) -> None:
         """Lets a batch wait for the first stage."""
-        finite = torch.isfinite(images).all(dim=3).all(dim=2).all(dim=1)
+        finite = finite_images(images)
         self.open.append(_Open(self.taken, len(images), finite))
         places = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
-        self.waiting[0].append(_Piece(self.network.placed(images), places, None))
+        self.waiting[0].append(_Piece(self.network.placed(images), places, finite, None))
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def advance(self, *, flush: bool) -> None:
-        """Runs every stage that has enough waiting for it; with `flush`, whatever waits."""
+        """Runs every stage that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
         for index, waiting in enumerate(self.waiting):
             count = sum(len(piece.places) for piece in waiting)
-            for size in part(count, self.chunks[index], self.network.sizes, flush=flush):
+            # Each stage looks for itself: an image that has waited long is handed from one to the next, to its exit.
+            late = count > 0 and self.taken - 1 - int(waiting[0].places[0]) >= self.max_wait
+            for size in part(count, self.chunks[index], self.network.sizes, flush=flush or late):
                 self._run(index, _first(waiting, size))
-        for piece in self.waiting[0]:  # the caller may write its next batch where this one lies
-            piece.features = piece.features.clone()
+
+        if self.waiting[0]:  # the caller may write its next batch where the newest piece lies; others are our own
+            newest = self.waiting[0][-1]
+            newest.features = newest.features.clone()
 
     def finished(self) -> Iterator[Answers]:
         """The answers of the batches at the head of the stream that are complete."""
@@ -117,24 +129,30 @@ class Flow:
         exit_index = self.network.stages[index].exit_index
         features, logits = self.network.run(index, piece.features)
         if exit_index is None or logits is None:
-            self.waiting[index + 1].append(_Piece(features, piece.places, piece.memory))
+            self.waiting[index + 1].append(_Piece(features, piece.places, piece.finite, piece.memory))
             return
         policy = self.policy
         scores, memory = policy.rule.step(logits / policy.temperature(exit_index), piece.memory)
         if index == len(self.network.stages) - 1:
             self._leave(piece.places, logits, scores, exit_index)
             return
-        leaves = policy.rule.leaves(scores, policy.thresholds[exit_index]).cpu().numpy()
+
+        leaves = policy.rule.leaves(scores, policy.thresholds[exit_index])
+        broken = ~torch.isfinite(logits).all(dim=1) & piece.finite
+        leaves, broken = torch.stack([leaves, broken]).cpu().numpy()  # together: each transfer is a wait
+        if broken.any():
+            raise broken_exit(exit_index)
         if leaves.all():
             self._leave(piece.places, logits, scores, exit_index)
             return
+        finite = piece.finite
         if leaves.any():
             gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
             self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
             # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
             features = features.permute(0, 2, 3, 1).index_select(0, stay).permute(0, 3, 1, 2)
-            memory = None if memory is None else memory[stay]
-        self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], memory))
+            finite, memory = finite[stay], None if memory is None else memory[stay]
+        self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], finite, memory))
 
     def _leave(self, places: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
         """Keeps answers with the batches they belong to; places rise, so each batch has a run of them."""
@@ -151,14 +169,19 @@ class Flow:
         logits = torch.cat([logits for _, logits, _, _ in batch.parts])
         scores = torch.cat([scores for _, _, scores, _ in batch.parts])
         columns = torch.cat([logits, scores[:, None].float(), batch.finite[:, None].float()], dim=1).cpu()  # one wait
-        finite = columns[:, -1].bool()
-        if not finite.all():
-            bad = int((~finite).nonzero()[0])
-            raise DataError(f"image {bad} of the batch holds pixels that are NaN or infinite; mend or leave it out")
-        logits, scores = columns[order, :-2], columns[order, -2]
+        valid, logits, scores = columns[:, -1].bool(), columns[order, :-2], columns[order, -2]
+
+        broken = ~torch.isfinite(logits).all(dim=1) & valid
+        if broken.numpy().any():
+            raise broken_exit(int(exits[broken].min()))
         temperatures = torch.tensor([policy.temperature(index) for index in range(len(gflops))])
         confidence, predictions = torch.softmax(logits / temperatures[exits, None], dim=1).max(dim=1)
-        return Answers(predictions, exits, confidence, scores, gflops[exits], logits)
+        spent = gflops[exits]
+        for column, nothing in ((predictions, -1), (exits, -1), (confidence, 0), (spent, 0)):
+            column[~valid] = nothing
+        for column in (scores, logits):
+            column[~valid] = torch.nan
+        return Answers(predictions, exits, confidence, scores, spent, logits, valid)
 
 
 def _first(waiting: deque[_Piece], count: int) -> _Piece:
@@ -177,12 +200,14 @@ def _first(waiting: deque[_Piece], count: int) -> _Piece:
     return _Piece(
         torch.cat([piece.features for piece in taken]),
         np.concatenate([piece.places for piece in taken]),
+        torch.cat([piece.finite for piece in taken]),
         None if memories[0] is None else torch.cat(cast("list[Tensor]", memories)),
     )
 
 
 def _rows(piece: _Piece, rows: slice) -> _Piece:
-    return _Piece(piece.features[rows], piece.places[rows], None if piece.memory is None else piece.memory[rows])
+    memory = None if piece.memory is None else piece.memory[rows]
+    return _Piece(piece.features[rows], piece.places[rows], piece.finite[rows], memory)
 
 
 def part(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:

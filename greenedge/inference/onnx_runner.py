@@ -1,18 +1,25 @@
 """Answers images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime alone.
 
-`python runner.py FOLDER IMAGES.npy` reads float32 (N, 3, S, S), normalised as manifest.json says (pixels in [0, 1],
-less mean, over std), and prints a line for each image: class, exit (from 1) and confidence, parted by tabs.
+`python runner.py FOLDER IMAGES.npy` reads uint8 (N, 3, S, S), or float32 normalised as manifest.json says (pixels in
+[0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, parted by tabs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+
+_CRITERIA = ("entropy", "normalised_entropy", "max_probability", "margin", "patience")
+_EXIT = {"after": str, "gflops": float, "file": str}
+_SCALES = {"image_size": int, "mean": [float], "std": [float]}
+_MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_below": {}, **_SCALES}
 
 
 @dataclass(frozen=True)
@@ -27,33 +34,45 @@ class Answers:
 
 
 class Runner:
-    """Runs the segments of an export folder one after the other; only images that have not left go on to the next."""
+    """Runs an export folder's segments in a row, on images that have not left; a ValueError says what is damaged."""
 
     def __init__(self, folder: str | Path) -> None:
-        folder, cpu = Path(folder), ["CPUExecutionProvider"]
-        texts = [(folder / name).read_text(encoding="utf-8") for name in ("manifest.json", "policy.json")]
-        self.manifest, self.policy = map(json.loads, texts)
-        if (self.manifest.get("format"), self.manifest.get("kind")) != ("greenedge-export/1", "onnx"):
+        folder = Path(folder)
+        self.manifest = manifest = _read(folder / "manifest.json", _MANIFEST)
+        self.policy = policy = _read(folder / "policy.json", {"criterion": str, "thresholds": [float], "exits": [str]})
+        if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
             raise ValueError(f"{folder}: is no export of greenedge in ONNX")
-        exits, thresholds = self.manifest["exits"], self.policy["thresholds"]
-        if self.policy["exits"] != [each["after"] for each in exits] or len(thresholds) != len(exits) - 1:
+        exits, std = manifest["exits"], manifest["std"]
+        if not 0 < manifest["image_size"] <= 65536 or not len(manifest["mean"]) == len(std) == 3 or min(std) <= 0:
+            raise ValueError(f"{folder / 'manifest.json'}: is damaged: image_size, mean or std is out of range")
+        if policy["exits"] != [each["after"] for each in exits] or len(policy["thresholds"]) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
-        self.sign = 1 if self.manifest["leaves_below"][self.policy["criterion"]] else -1  # turned: smaller is surer
-        self.limits = [*(self.sign * threshold for threshold in thresholds), np.inf]
-        self.temperatures = np.array(self.policy["temperatures"] or [1] * len(exits), dtype=np.float32)
-        self.gflops = np.array([each["gflops"] for each in exits])
-        self.sessions = [onnxruntime.InferenceSession(folder / each["file"], providers=cpu) for each in exits]
+        heat = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
+        below = manifest["leaves_below"].get(policy["criterion"]) if policy["criterion"] in _CRITERIA else None
+        fits = _fits(heat, [float]) and len(heat) == len(exits) and min(heat) > 0 and type(below) is bool
+        if not fits or policy.get("precision") not in (None, "float32"):
+            raise ValueError(f"{folder}: policy.json has a criterion, temperatures or precision of no use here")
+        self.sign = 1 if below else -1  # turned: smaller is surer
+        self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
+        self.temperatures = np.array(heat, dtype=np.float32)
+        self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
+        self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
     def answer(self, images: np.ndarray) -> Answers:
-        """Answers normalised images, float32 (N, 3, S, S); anything else is a ValueError."""
-        side = self.manifest["image_size"]
-        if images.shape[1:] != (3, side, side) or images.size == 0 or images.dtype != np.float32:
-            raise ValueError(f"images must be float32 (N, 3, {side}, {side}), found {images.dtype} {images.shape}")
+        """Answers uint8 or normalised float32 images (N, 3, S, S); anything else is a ValueError."""
+        px = self.manifest["image_size"]
+        if images.shape[1:] != (3, px, px) or images.size == 0 or images.dtype not in (np.float32, np.uint8):
+            raise ValueError(f"images must be float32 or uint8 (N, 3, {px}, {px}), found {images.dtype} {images.shape}")
+        if images.dtype == np.uint8:
+            mean, std = (np.float32(self.manifest[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+            images = images * (1 / (std * 255)) - mean / std
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
-            raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; mend or leave it out")
+            raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
         features, waiting, memory, parts = images, np.arange(len(images)), None, []
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
             *handed_on, logits = session.run(None, {"features": features})
+            if logits.shape != (len(waiting), len(self.manifest["classes"])) or not np.isfinite(logits).all():
+                raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
             scores, memory = _scores(self.policy["criterion"], logits / self.temperatures[index], memory)
             leaves = (self.sign * scores.astype(np.float64) < limit) | np.isinf(limit)
             parts.append((waiting[leaves], np.full(leaves.sum(), index), logits[leaves]))
@@ -86,13 +105,49 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
+def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        seal, found = value.pop("digest", None), hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{path}: is damaged: no JSON of one mapping, or nested too deeply") from None
+    if seal not in (None, found):
+        raise ValueError(f'{path}: was changed after it was written; without its "digest" line it is taken as it is')
+    if wrong := [key for key, each in pattern.items() if not _fits(value.get(key), each)]:
+        raise ValueError(f"{path}: is damaged: {wrong[0]!r} is missing or holds what it may not")
+    return value
+
+
+def _session(folder: Path, name: str, digests: Any) -> onnxruntime.InferenceSession:
+    path = folder / name
+    if Path(name).name != name or "\\" in name or path.resolve().parent != folder.resolve():
+        raise ValueError(f"{folder / 'manifest.json'}: names {name!r}, which is no file of this folder")
+    content = path.read_bytes()
+    if isinstance(digests, dict) and digests.get(name) != hashlib.sha256(content).hexdigest():
+        raise ValueError(f"{path}: is not the file that was exported with manifest.json; export again")
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def _fits(value: Any, pattern: Any) -> bool:
+    if isinstance(pattern, list):
+        return isinstance(value, list) and all(_fits(each, pattern[0]) for each in value)
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(_fits(value.get(key), each) for key, each in pattern.items())
+    return type(value) in (int, float) and abs(value) < 1e300 if pattern is float else type(value) is pattern
+
+
 if __name__ == "__main__":
     start = 0 if len(sys.argv) == 3 else sys.exit("usage: python runner.py FOLDER IMAGES.npy")
     try:
-        runner, images = Runner(sys.argv[1]), np.atleast_1d(np.load(sys.argv[2], mmap_mode="r"))
+        runner, path = Runner(sys.argv[1]), Path(sys.argv[2])
+        if np.fromfile(path, np.uint8, 6).tobytes() != b"\x93NUMPY":
+            raise ValueError(f"{path}: give a .npy file, as numpy.save writes it, of the images' pixels")
+        images = np.atleast_1d(np.load(path, mmap_mode="r"))
         for start in range(0, max(len(images), 1), 64):
             found = runner.answer(images[start : start + 64])
             for index, exit_index, sure in zip(found.predictions, found.exits, found.confidence, strict=True):
-                sys.stdout.write(f"{runner.manifest['classes'][index]['id']}\t{exit_index + 1}\t{sure:.4f}\n")
-    except (OSError, ValueError, KeyError) as error:
-        sys.exit(f"error: {error}" + (f" (counted from image {start})" if start else ""))
+                name = runner.manifest["classes"][index]["id"]
+                sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{sure:.4f}\n")
+    except Exception as error:  # noqa: BLE001  # whatever it is, one line says it
+        line = " ".join(str(error).split())[:300] or type(error).__name__
+        sys.exit(f"error: {line}" + (f" (counted from image {start})" if start else ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.cost.flops import count_costs
-from greenedge.device.precision import Precision, choose_autocast
+from greenedge.device.precision import Precision, choose_autocast, exact_float32
 from greenedge.errors import InstallationError
 from greenedge.inference.chunks import usual_chunk
 from greenedge.inference.folding import fold_batch_norms
@@ -56,8 +55,7 @@ class PreparedNetwork:
     @torch.no_grad()  # compiled code would be made anew for inference tensors
     def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features to hand on and logits, if an exit is there, of one stage."""
-        exact = self.device.type == "cuda" and self.dtype == torch.float32  # float32 means float32, not TF32
-        with torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext():
+        with exact_float32(self.device, self.dtype):
             found: tuple[Tensor, Tensor | None] = self.modules[index](features)
         return found
 
@@ -127,7 +125,12 @@ def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtyp
     dynamo_config.recompile_limit += len(stages) * len(_COMPILED_SIZES)
     made = []
     # As an option of torch.compile, "freezing" does not reach all that reads it.
-    with inductor_config.patch(freezing=True), torch.inference_mode(mode=False), torch.no_grad():
+    with (
+        inductor_config.patch(freezing=True),
+        exact_float32(device, dtype),  # as they will run: compiled code is made anew where TF32 is switched
+        torch.inference_mode(mode=False),
+        torch.no_grad(),
+    ):
         for stage in stages:
             module = cast(nn.Module, torch.compile(stage.module, dynamic=False))
             for size in _COMPILED_SIZES:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from greenedge.config.convert import suggestion
 from greenedge.errors import ConfigError
 from greenedge.models.family import Blocks, Family
+from greenedge.models.installed import torchvision
 from greenedge.models.timm_backbones import TIMM, create_timm, find_timm_family
 
 

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from greenedge.errors import CheckpointError
 from greenedge.models.entropy import entropy
 from greenedge.models.exit_heads import paper_head
+from greenedge.models.installed import torchvision
+from greenedge.models.weight_names import COUNTER, PROFILERS, unwrap
 
 PUBLISHED_CLASSES = 200
 _STEM = ("conv1", "bn1", "relu", "maxpool", "layer1")
 _MIDDLE = ("layer2", "layer3")
 _LAST = ("layer4", "avgpool")
+# Names that tell a state dict of the classes from others, whatever stands before them.
+_TELLING = ("model.layer1.0.conv2.weight", "exit1.7.weight", "exit2.7.weight")
 # By the shapes of model.layer1.0.conv2.weight and exit1.7.weight.
 _BACKBONES: dict[tuple[int, ...], str] = {(128, 4, 3, 3): "resnext50_32x4d", (64, 64, 3, 3): "resnet50"}
 _IMAGE_SIZES: dict[tuple[int, ...], int] = {(PUBLISHED_CLASSES, 16384): 64, (PUBLISHED_CLASSES, 65536): 128}
@@ -121,10 +124,14 @@ class PublishedWeights:
 def translate_published(state: Mapping[str, Tensor]) -> PublishedWeights:
     """Renames a state dict of the published classes and finds out which of them it belongs to.
 
+    What data parallelism or compilation put before the names is passed over, as are profilers' counters; counters of
+    batch norms that are missing are 0.
+
     Raises:
         CheckpointError: it is none, or the names that stand for one tensor hold different ones.
     """
-    state = {_numbered(name): tensor for name, tensor in state.items()}
+    plain = unwrap(state, _TELLING).tensors
+    state = {_numbered(name): tensor for name, tensor in plain.items() if not name.endswith(PROFILERS)}
     tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         own = _own_name(name)
@@ -133,6 +140,8 @@ def translate_published(state: Mapping[str, Tensor]) -> PublishedWeights:
         if own in tensors and not torch.equal(tensors[own], tensor):
             raise CheckpointError(f"{name} differs from the same tensor under another of its names")
         tensors[own] = tensor
+    for name in [name for name in tensors if name.endswith(".running_mean")]:
+        tensors.setdefault(f"{name.removesuffix('running_mean')}{COUNTER}", torch.tensor(0))
     nothing = torch.empty(0)
     grouped = tensors.get("backbone.layer1.0.conv2.weight", nothing).shape
     inputs = tensors.get("heads.0.7.weight", nothing).shape

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.config.convert import suggestion
-from greenedge.errors import CheckpointError, ConfigError
+from greenedge.errors import CheckpointError, ConfigError, InstallationError
 from greenedge.models.family import Blocks, Family
 
 TIMM = "timm/"
@@ -44,7 +44,8 @@ def find_timm_family(backbone: str) -> Family:
     """The family of `timm/NAME`.
 
     Raises:
-        ConfigError: timm is not installed, has no such network, or one of a family that is not cut.
+        InstallationError: timm is not installed.
+        ConfigError: timm has no such network, or one of a family that is not cut.
     """
     timm, name = _timm(), backbone.removeprefix(TIMM)
     if not timm.is_model(name):
@@ -79,11 +80,21 @@ def pretrained_timm(backbone: str) -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
+def timm_normalisation(backbone: str) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """(mean, std) of each channel that timm's pre-trained network expects; None where timm has no weights for it."""
+    found = _timm().get_pretrained_cfg(backbone.removeprefix(TIMM))
+    if found is None or not found.has_weights:
+        return None
+    (red, green, blue), (red_std, green_std, blue_std) = found.mean, found.std
+    return (float(red), float(green), float(blue)), (float(red_std), float(green_std), float(blue_std))
+
+
 def imagenet_rows(class_ids: list[str]) -> torch.Tensor:
     """int64 (N,): where each class, a wnid, stands among the 1,000 of ImageNet-1k.
 
     Raises:
-        ConfigError: timm, which knows the order, is not installed, or a class is none of them.
+        InstallationError: timm, which knows the order, is not installed.
+        ConfigError: a class is none of them.
     """
     wnids = _timm().data.ImageNetInfo("imagenet-1k").label_names()
     order = {wnid: row for row, wnid in enumerate(wnids)}
@@ -97,5 +108,8 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError:
-        raise ConfigError("needs timm, which is not installed; pip install 'greenedge[timm]'", key="backbone") from None
+        raise InstallationError(
+            "networks of timm (backbone timm/NAME, classifier: imagenet) need timm, which is not installed; "
+            "pip install 'greenedge[timm]'"
+        ) from None
     return timm

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 import urllib.error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,23 +11,36 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from greenedge.config import ModelConfig
+from greenedge.data.pickle_machine import PickleError
 from greenedge.errors import CheckpointError
 from greenedge.models.backbones import find_family
+from greenedge.models.installed import torchvision
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.models.timm_backbones import TIMM, imagenet_rows, pretrained_timm
+from greenedge.models.timm_backbones import TIMM, imagenet_rows, pretrained_timm, timm_normalisation
+from greenedge.models.torch_files import read_torch_file
+from greenedge.models.weight_names import COUNTER, PROFILERS, Unwrapped, taken_by_order, unwrap
 
-# What torch and safetensors raise on files that are damaged or something else.
+# What safetensors raises on files that are damaged or something else.
 _READING_ERRORS = (
     *(safetensors.SafetensorError, OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError),
-    *(AttributeError, struct.error),
+    *(AttributeError, MemoryError),
 )
 
 _IMAGENET_CLASSES = 1000
-_OWN_PREFIX = "backbone."
+_TRUNCATED = "is truncated or not a file of tensors"
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+)  # where files keep the network itself
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -78,21 +89,29 @@ def load_pretrained(
         ConfigError: the rows of an ImageNet classifier are asked for and cannot be had.
         CheckpointError: the weights cannot be had, cannot be read safely, or belong to another network.
     """
-    backbone = config.backbone
+    backbone, net = config.backbone, network.backbone
     state = _imagenet_state(backbone) if weights == "imagenet" else read_state_dict(Path(weights))
     source = f"the ImageNet weights of {backbone}" if weights == "imagenet" else weights
-    heads: tuple[str, ...] = ()
-    if any(name.startswith(_OWN_PREFIX) for name in state):  # a checkpoint of greenedge's own
-        heads = tuple(name for name in state if not name.startswith(_OWN_PREFIX))
-        state = {n.removeprefix(_OWN_PREFIX): t for n, t in state.items() if n.startswith(_OWN_PREFIX)}
+
     family = find_family(backbone)
-    renamed = _renamed_by_order(network.backbone, state, family.classifier_name)
-    state = state if renamed is None else renamed
-    if config.classifier == "imagenet":
-        state = _with_imagenet_rows(state, family.classifier_name, class_ids, source)
     replaceable = (family.classifier_name, "conv1") if config.stem == "small" else (family.classifier_name,)
-    report = _load_backbone(network.backbone, state, replaceable, source)
-    return replace(report, unused=report.unused + heads, by_order=renamed is not None)
+    own = net.state_dict()
+    optional = [name for name in own if _module(name) in replaceable]
+    try:
+        unwrapped = unwrap(state, own, optional)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    by_order = None
+    if 2 * unwrapped.found < len(own) and not weights.endswith(".safetensors"):  # those keep no order
+        by_order = taken_by_order(state, own, family.classifier_name)
+    if by_order is not None:
+        unwrapped = Unwrapped(by_order, "", (), len(by_order))
+
+    tensors = unwrapped.tensors
+    if config.classifier == "imagenet":
+        tensors = _with_imagenet_rows(tensors, family.classifier_name, class_ids, source)
+    report = _load_backbone(net, tensors, replaceable, source)
+    return replace(report, unused=report.unused + unwrapped.others, by_order=by_order is not None)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -103,42 +122,102 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of weights")
-    state = load_tensors(path)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    groups = _groups(load_tensors(path), ())
+    if not groups:
         raise CheckpointError(f"{path}: is not a state dict (tensors by name); save model.state_dict() instead")
-    return {str(name): value for name, value in state.items()}
+    state = _network_of(path, groups)
+    for name, tensor in state.items():
+        if not is_finite(tensor):
+            raise CheckpointError(f"{path}: holds numbers that are not finite, in {name} first; the network is broken")
+    return state
 
 
 def load_tensors(path: Path) -> Any:
     """What a file of tensors holds, read without running any code that it may carry.
 
     Raises:
-        CheckpointError: truncated, or not only tensors, numbers and texts.
+        CheckpointError: truncated, larger inside than outside, or not only tensors, numbers and texts.
     """
     try:
-        if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            start = file.read(9)
+        if path.suffix == ".safetensors" or start[8:] == b"{":
             return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: is not a file of tensors, or holds more than tensors, and greenedge runs no code from files"
-        ) from None
+        return read_torch_file(path)
+    except PickleError as error:
+        if str(error).startswith("names"):
+            raise CheckpointError(
+                f"{path}: is not a file of tensors, or holds more than tensors, and greenedge runs no code from files"
+            ) from None
+        reason = str(error) if "expands" in str(error) or "another" in str(error) else _TRUNCATED
+        raise CheckpointError(f"{path}: cannot be read; it {reason}") from None
     except _READING_ERRORS:
-        raise CheckpointError(f"{path}: cannot be read; it is truncated or not a file of tensors") from None
+        raise CheckpointError(f"{path}: cannot be read; it {_TRUNCATED}") from None
 
 
-def _renamed_by_order(backbone: nn.Module, state: dict[str, Tensor], classifier_name: str) -> dict[str, Tensor] | None:
-    """The tensors under the backbone's own names, where all names are strange and their order and shapes fit."""
-    own = backbone.state_dict()
-    if len(own) != len(state) or any(name in own for name in state):
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite, also in float32, in which networks compute."""
+    if not tensor.is_floating_point():
+        return True
+    return bool(tensor.to(torch.float32).isfinite().all())
+
+
+def pretrained_normalisation(backbone: str, weights: str | None) -> Normalisation | None:
+    """Mean and standard deviation of each channel (R, G, B), pixels in [0, 1], that pre-trained weights expect.
+
+    Args:
+        backbone: a name in `BACKBONES`, or `timm/` and one of timm's.
+        weights: as in a config; only `imagenet` says how it wants its pixels.
+
+    Returns:
+        (mean, std) from the weights' own metadata, which torchvision and timm carry with them; None for files and for
+        random weights.
+
+    Raises:
+        ConfigError: there is no such backbone.
+        InstallationError: timm is not installed.
+    """
+    if weights != "imagenet":
         return None
-    for (name, ours), theirs in zip(own.items(), state.values(), strict=True):
-        if ours.shape != theirs.shape and not name.startswith(f"{classifier_name}."):
-            return None
-    return dict(zip(own, state.values(), strict=True))
+    find_family(backbone)
+    if backbone.startswith(TIMM):
+        return timm_normalisation(backbone)
+    transform = torchvision.models.get_model_weights(backbone).DEFAULT.transforms()
+    return _three(transform.mean), _three(transform.std)
+
+
+def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = map(float, numbers)
+    return red, green, blue
+
+
+def _groups(value: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """The sets of named tensors in what a file holds, each by the keys that lead to it."""
+    if not isinstance(value, Mapping) or len(path) > 3 or not all(isinstance(name, str) for name in value):
+        return {}
+    tensors = {name: each for name, each in value.items() if isinstance(each, Tensor)}
+    found = {path: tensors} if tensors else {}
+    for name, each in value.items():
+        found |= _groups(each, (*path, name))
+    return found
+
+
+def _network_of(path: Path, groups: Mapping[tuple[str, ...], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The network's among several sets of tensors: that of a usual name, or the one that is by far the largest."""
+    for wrapper in _WRAPPERS:
+        inside = {keys: group for keys, group in groups.items() if keys[:1] == (wrapper,)}
+        if inside:
+            groups = inside
+            break
+    *others, largest = sorted(groups, key=lambda keys: len(groups[keys]))
+    if others and len(groups[largest]) < 4 * len(groups[others[-1]]):
+        names = " and ".join(".".join(keys) or "its top level" for keys in (others[-1], largest))
+        raise CheckpointError(f"{path}: holds several sets of tensors, as in {names}; save the network's alone")
+    return groups[largest]
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _with_imagenet_rows(
@@ -174,16 +253,20 @@ def _load_backbone(
 ) -> WeightReport:
     """Loads all that fits; only the modules named `replaceable` may stay random."""
     own = backbone.state_dict()
-    fitting = {name: t for name, t in state.items() if name in own and own[name].shape == t.shape}
-    random = tuple(name for name in own if name not in fitting and not name.endswith("num_batches_tracked"))
-    misfits = [name for name in random if name.rpartition(".")[0] not in replaceable]
+    fitting = {name: tensor for name, tensor in state.items() if name in own and _fits(own[name], tensor)}
+    random = tuple(name for name in own if name not in fitting and not name.endswith(COUNTER))
+    misfits = [name for name in random if _module(name) not in replaceable]
     # Deeper networks of a family hold all that a shallower one needs: what is left over in its own parts tells.
     parts = {name.partition(".")[0] for name in own} - {name.partition(".")[0] for name in replaceable}
     unused = tuple(name for name in state if name not in own)
-    misfits += [name for name in unused if name.partition(".")[0] in parts]
+    misfits += [name for name in unused if name.partition(".")[0] in parts and not name.endswith(PROFILERS)]
     if misfits:
         raise CheckpointError(
             f"{source}: belongs to another network: {len(misfits)} tensors do not fit, {misfits[0]} first"
         )
     backbone.load_state_dict(fitting, strict=False)
     return WeightReport(len(fitting), random, unused)
+
+
+def _fits(own: Tensor, tensor: Tensor) -> bool:
+    return own.shape == tensor.shape and own.is_floating_point() == tensor.is_floating_point()

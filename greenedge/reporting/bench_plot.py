@@ -15,11 +15,13 @@ def draw_times(
     title: str,
     path: Path,
 ) -> None:
-    """Draws the time over the plain network's at each batch size, and the ratio of GFLOPs as a line.
+    """Draws the time over the backbone's at each batch size, and the ratio of GFLOPs as a line.
+
+    The backbone is that in its best layout and in the engine's precision.
 
     Args:
-        ratios: contender -> time over the plain network's, one a batch size.
-        promised: contender -> its mean GFLOPs over the plain network's.
+        ratios: contender -> time over the backbone's, one a batch size.
+        promised: contender -> its mean GFLOPs over the backbone's.
         batches: images a batch.
         title: above the picture.
         path: the PNG to write.
@@ -31,9 +33,9 @@ def draw_times(
         places = [place + (index - (len(ratios) - 1) / 2) * width for place in range(len(batches))]
         axes.bar(places, values, width, color=COLOURS[index], label=f"{name}, measured")
         axes.axhline(promised[name], color=COLOURS[index], linestyle=":", label=f"{name}, by GFLOPs")
-    axes.axhline(1, color=COLOURS[7], linewidth=1, label="plain network")
+    axes.axhline(1, color=COLOURS[7], linewidth=1, label="backbone, best layout, same precision")
     axes.set_xticks(range(len(batches)), [str(size) for size in batches])
-    axes.set(xlabel="images a batch", ylabel="time over the plain network's", title=title)
+    axes.set(xlabel="images a batch", ylabel="time over the backbone's", title=title)
     axes.grid(alpha=0.3, axis="y")
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)

@@ -20,11 +20,6 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     return figure
 
 
-def exit_name(index: int, num_exits: int) -> str:
-    """`exit 1`, `exit 2`, ..., `final exit`."""
-    return "final exit" if index == num_exits - 1 else f"exit {index + 1}"
-
-
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG, atomically."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=130, format="png"))

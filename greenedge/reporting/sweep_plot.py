@@ -9,7 +9,8 @@ import numpy as np
 
 from greenedge.exits.baselines import fixed_mix
 from greenedge.exits.sweep import Sweep
-from greenedge.reporting.figures import COLOURS, exit_name, new_figure, save_figure
+from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+from greenedge.reporting.names import exit_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from greenedge.reporting.figures import COLOURS, exit_name, new_figure, save_figure
+from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+from greenedge.reporting.names import exit_name
 
 
 def draw_history(history: Sequence[dict[str, Any]], path: Path) -> None:

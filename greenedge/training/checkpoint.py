@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.config.records import RecordError, convert_record, parse_json
+from greenedge.cost.table import NetworkCost
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.seen import SeenImages, parse_seen, plain_seen
 from greenedge.errors import CheckpointError
@@ -35,6 +36,7 @@ class CheckpointInfo:
         stored_size: pixels per side of the prepared images they were trained on, before any resizing on the batch;
             None where that is unknown.
         seen: the images they were trained on; None where that is unknown.
+        cost: of every exit; None where it was not kept.
     """
 
     config: str
@@ -42,6 +44,7 @@ class CheckpointInfo:
     epoch: int
     stored_size: int | None = None
     seen: SeenImages | None = None
+    cost: NetworkCost | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ def _metadata(info: CheckpointInfo) -> dict[str, str]:
         found["stored_size"] = str(info.stored_size)
     if info.seen is not None:
         found["seen"] = json.dumps(plain_seen(info.seen))
+    if info.cost is not None:
+        found["cost"] = json.dumps(asdict(info.cost))
     return found
 
 
@@ -155,13 +160,14 @@ def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
     if not classes:
         raise RecordError("no classes")
     stored_size = metadata.get("stored_size")
-    seen = metadata.get("seen")
+    seen, cost = metadata.get("seen"), metadata.get("cost")
     return CheckpointInfo(
         config=metadata["config"],
         classes=classes,
         epoch=_whole(metadata["epoch"], "epoch", 10**9),
         stored_size=None if stored_size is None else _whole(stored_size, "stored_size", 65_500),
         seen=None if seen is None else parse_seen(parse_json(seen)),
+        cost=None if cost is None else convert_record(parse_json(cost), NetworkCost),
     )
 
 

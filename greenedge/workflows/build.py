@@ -14,11 +14,9 @@ from torch import Generator
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import (
     DataConfig,
-    ModelConfig,
     Part,
     RunConfig,
     bind_part,
-    config_from_text,
     load_config,
     resolve_part,
 )
@@ -26,15 +24,14 @@ from greenedge.config.nodes import join_key
 from greenedge.config.schema import IMAGE_SIZES, IMAGENET_MEAN, IMAGENET_STD
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
-from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
-from greenedge.data.seen import SeenImages
+from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.device.memory import keep_freed_memory
-from greenedge.errors import CheckpointError, ConfigError, DataError
+from greenedge.errors import ConfigError, DataError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
-from greenedge.training.checkpoint import load_into, read_checkpoint
+from greenedge.models.weights import pretrained_normalisation
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
@@ -89,7 +86,18 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
         raise DataError(f"{section.path}: images of {stored} px are no size to train at; set data.image_size")
     if section.image_size not in (None, stored):
         say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
-    return dataclasses.replace(config, data=dataclasses.replace(section, image_size=section.image_size or stored))
+
+    with located(config, "model"):
+        wanted = pretrained_normalisation(config.model.backbone, config.model.weights)
+    mean, std = wanted or (IMAGENET_MEAN, IMAGENET_STD)
+    if wanted is not None:
+        for key, value, given in (("mean", mean, section.mean), ("std", std, section.std)):
+            if given not in (None, value):
+                say(f"note: data.{key} is {list(given or ())}, the pre-trained weights were trained with {list(value)}")
+    completed = dataclasses.replace(
+        section, image_size=section.image_size or stored, mean=section.mean or mean, std=section.std or std
+    )
+    return dataclasses.replace(config, data=completed)
 
 
 @contextmanager
@@ -181,81 +189,6 @@ def open_splits(config: RunConfig) -> Splits:
     return Splits(data.classes, train, calibration, calibration if honest else data.split("val"), honest)
 
 
-def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
-    """`val`, `calibration`, or `train` (the images trained on).
-
-    Raises:
-        DataError: there is none.
-    """
-    if name == "val":
-        return data.split("val")
-    rest, calibration = carve_calibration(
-        data.split("train"), config.calibration_per_class, config.calibration_fraction
-    )
-    return take_fraction(rest, config.train_fraction) if name == "train" else calibration
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A network from a checkpoint.
-
-    Attributes:
-        network: with its weights, in evaluation mode.
-        config: its recipe.
-        classes: in the order of its logits.
-        epoch: epochs of training behind it.
-        stored_size: pixels a side of the prepared images it was trained on; the recipe's image size where unknown.
-        seen: the images it was trained on; None where that is unknown.
-        digest: SHA-256 of the checkpoint as it was read.
-    """
-
-    network: MultiExitNetwork
-    config: RunConfig
-    classes: tuple[ClassInfo, ...]
-    epoch: int
-    stored_size: int
-    seen: SeenImages | None
-    digest: str
-
-    @property
-    def exits(self) -> tuple[str, ...]:
-        """The block that each exit comes after."""
-        return tuple(segment.after for segment in self.network.segments)
-
-
-def load_model(path: Path) -> TrainedModel:
-    """Rebuilds the network of a checkpoint.
-
-    Raises:
-        CheckpointError: the file is missing, broken or not such a checkpoint.
-    """
-    checkpoint = read_checkpoint(path)
-    info = checkpoint.info
-    try:
-        config = config_from_text(info.config, str(path))
-        network = build_model(config, len(info.classes))
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
-    load_into(network, checkpoint.tensors, path)
-    stored_size = info.stored_size or config.data.input_size
-    return TrainedModel(network.eval(), config, info.classes, info.epoch, stored_size, info.seen, checkpoint.digest)
-
-
-def check_same_classes(model: TrainedModel, data: PreparedData, weights: Path) -> None:
-    """The network's classes must be the data set's, in the same order.
-
-    Raises:
-        CheckpointError: they differ.
-    """
-    theirs, ours = [c.id for c in data.classes], [c.id for c in model.classes]
-    if theirs != ours:
-        first = next((f"{a!r} and {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "in number")
-        raise CheckpointError(
-            f"{weights}: was trained on {len(ours)} other classes than the {len(theirs)} of {data.path} "
-            f"(they first differ: {first}); evaluate on the data set it was trained on"
-        )
-
-
 def place(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
     """Moves the network to its device and memory layout; on a CPU, memory is kept from step to step from here on."""
     if device.type == "cpu":
@@ -263,9 +196,3 @@ def place(network: MultiExitNetwork, device: torch.device, *, channels_last: boo
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moved: MultiExitNetwork = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return moved
-
-
-def model_summary(config: ModelConfig) -> str:
-    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
-    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
-    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

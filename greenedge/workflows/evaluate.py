@@ -17,7 +17,7 @@ from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep import ExitScores, score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.labels import class_labels
+from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.outputs import Evaluated
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
 from greenedge.workflows.report import Report
@@ -88,7 +88,8 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
             f"{gflops.high:.4f} GFLOPs",
         ]
     )
-    return Report(text, result)
+    note = unchecked_labels(evaluated.model.classes, labels_map, labels)
+    return Report(text if note is None else f"{text}\n{note}", result)
 
 
 def _write_predictions(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
-from greenedge.exits.policy import SavedPolicy
+from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.inference.export import (
     MANIFEST,
     RUNNER,
@@ -19,10 +16,11 @@ from greenedge.inference.export import (
     check_exporter,
     export_network,
     is_export,
-    remove_export,
+    is_export_file,
 )
-from greenedge.workflows.build import load_model, model_summary
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.inference.export_folder import PARTIAL, refilled
+from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, note_policy_beside
+from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:
@@ -43,19 +41,40 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     check_exporter(kind)
     _check_replaceable(out)
     model = load_model(weights)
-    chosen = choose_policy(model, options)
-    saved = SavedPolicy(chosen, model.exits, model.digest)
+    saved = _saved_policy(model, options)
     data = model.config.data
     meaning = Meaning(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
-    with _refilled(out) as partial:
-        export_network(model.network, saved, meaning, partial, kind)
+    try:
+        with refilled(out, is_export_file, MANIFEST) as partial:
+            export_network(model.network, saved, meaning, partial, kind)
+    except OSError as error:
+        raise DataError(f"{out}: {error.strerror or error}; nothing was kept") from None
     sizes = [path.stat().st_size for path in out.glob("segment-*")]
     lines = [
         f"{out}: {model_summary(model.config.model)} for {data.input_size} px",
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
-        f"images leave by {describe_policy(chosen)}",
+        _describe(saved),
     ]
+    note_policy_beside(weights, options, lines.append)
     return lines + ([f"next: python {out / RUNNER} {out} IMAGES.npy"] if kind == "onnx" else [])
+
+
+def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
+    """When images exit, with how that was chosen where a file says it."""
+    policy = choose_policy(model, options)
+    if options.policy is None:
+        return SavedPolicy(policy, model.exits, model.digest)
+    if policy.precision == "bf16":
+        raise UsageError(
+            f"{options.policy}: was chosen in bf16, and exported graphs run in float32, where other images would exit; "
+            "tune again with --precision float32"
+        )
+    return replace(read_policy(options.policy, model.exits, model.digest), weights=model.digest)
+
+
+def _describe(saved: SavedPolicy) -> str:
+    text = describe_policy(saved.policy)
+    return text if text.startswith("no image") else f"images leave by {text}"
 
 
 def _check_replaceable(out: Path) -> None:
@@ -63,32 +82,5 @@ def _check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise UsageError(f"{out}: exists already and is no folder; choose another --out, or remove it first")
-    if any(out.iterdir()) and not is_export(out):
+    if any(not path.name.startswith(PARTIAL) for path in out.iterdir()) and not is_export(out):
         raise UsageError(f"{out}: holds files that are no export of greenedge; choose another --out, or empty it first")
-
-
-@contextmanager
-def _refilled(out: Path) -> Iterator[Path]:
-    """A folder whose files take the place of a former export's in `out`, when the block ends well.
-
-    It lies within `out`, which may be a mounted disk. Files that are no export's stay.
-
-    Raises:
-        DataError: something cannot be written; `out` is as it was.
-    """
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]  # innermost first
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as name:
-            partial = Path(name)
-            yield partial
-            remove_export(out)  # from here on, only a failure to rename could leave neither export
-            for path in sorted(partial.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
-                path.replace(out / path.name)
-    except BaseException as error:
-        for folder in made:
-            with contextlib.suppress(OSError):  # somebody else may have put something there
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise DataError(f"{out}: {error.strerror or error}; nothing was kept") from None
-        raise

@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from greenedge.cost.flops import NetworkCost, count_costs
+from greenedge.cost.flops import count_costs
+from greenedge.cost.table import NetworkCost
 from greenedge.data.prepared import MANIFEST, open_prepared
 from greenedge.files import write_json
-from greenedge.reporting.figures import exit_name
+from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import build_model, complete_config, model_summary, read_recipe
+from greenedge.workflows.build import build_model, complete_config, read_recipe
 from greenedge.workflows.report import Report
+from greenedge.workflows.trained import model_summary
 
 _DEFAULT_CLASSES = 200  # TinyImageNet's
 

@@ -10,7 +10,8 @@ from greenedge.errors import CheckpointError, UsageError
 from greenedge.models.paper import PUBLISHED_CLASSES, translate_published
 from greenedge.models.weights import read_state_dict
 from greenedge.training.checkpoint import CheckpointInfo, load_into, save_checkpoint
-from greenedge.workflows.build import build_model, model_summary, resolve_recipe
+from greenedge.workflows.build import build_model, resolve_recipe
+from greenedge.workflows.trained import model_summary
 
 _RECIPE = """\
 data: {{path: {data}, image_size: {image_size}, calibration_per_class: 0}}

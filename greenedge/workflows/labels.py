@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from greenedge.data.label_maps import (
     LABELS_MAP,
     REVERSE_MAP,
     Label,
     build_label_maps,
+    label_map_bytes,
+    ordered_label_maps,
+    read_class_list,
     read_labels_map,
     read_reverse_map,
+    shown,
     write_label_map,
 )
 from greenedge.data.layouts import ClassInfo
@@ -31,7 +37,7 @@ def show_labels(path: Path) -> Report:
     content = read_pickle(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: is no label map; expected a dict between labels and class indices")
-    entries = [(str(key), str(value)) for key, value in content.items()]
+    entries = [(_text(key), _text(value)) for key, value in content.items()]
     return Report(format_table(["from", "to"], entries), dict(entries))
 
 
@@ -56,50 +62,112 @@ def check_labels(path: Path, data: Path) -> list[str]:
 def build_labels(classes: Path, out: Path) -> list[str]:
     """Writes both maps of a class list.
 
+    A map that is there already with the same content is kept, so that the command can be repeated after it was killed.
+
     Args:
-        classes: a text file with one label a line (wnids, names, or whole numbers), or a prepared data set.
+        classes: a text file with one label a line (wnids, names, or whole numbers), which are sorted, numbers as
+            numbers; or a prepared data set, whose labels stay texts in the data set's own order.
         out: the folder for both files.
 
     Raises:
         DataError: the class list cannot be used.
-        UsageError: a map is there already.
+        UsageError: another map is there already.
     """
-    paths = out / LABELS_MAP, out / REVERSE_MAP
-    for path in paths:
-        if path.exists():
-            raise UsageError(f"{path}: exists already; choose another --out, or remove it first")
-    labels_map, reverse_map = build_label_maps(_class_list(classes))
-    write_label_map(paths[0], labels_map)
-    write_label_map(paths[1], reverse_map)
-    return [f"{path}: written" for path in paths]
+    if classes.is_dir():
+        maps = ordered_label_maps([info.id for info in open_prepared(classes).classes])
+    else:
+        maps = build_label_maps(read_class_list(classes))
+    wanted: dict[Path, Mapping[Any, Any]] = {out / LABELS_MAP: maps[0], out / REVERSE_MAP: maps[1]}
+
+    missing = [path for path in wanted if not path.exists()]
+    for path, mapping in wanted.items():
+        if path not in missing and (not path.is_file() or path.read_bytes() != label_map_bytes(mapping)):
+            raise UsageError(f"{path}: exists already with other content; choose another --out, or remove it first")
+    for path in missing:
+        write_label_map(path, wanted[path])
+    return [f"{path}: " + ("written" if path in missing else "exists already, with these labels") for path in wanted]
 
 
 def class_labels(classes: Sequence[ClassInfo], labels_map: Path | None) -> Mapping[int, Label]:
     """Class index -> the label to answer in: the data set's own, or those of a map.
 
+    A map knows only indices, so that one of another data set, or in another order, would give wrong labels without a
+    word. What can be compared with the classes is compared:
+
+    - labels that are all among the classes' identifiers must be in the classes' order;
+    - labels of which only some are identifiers belong to another set of classes;
+    - labels of which none is one are refused where they look like identifiers: where all are wnids (`n` and eight
+      digits), or where labels and identifiers are both texts without being wnids;
+    - labels that are names of classes (`goldfish`) must be in the classes' order, too.
+
+    Whole numbers and texts of another form than the identifiers cannot be compared and are taken as they are, which
+    `unchecked_labels` says.
+
     Raises:
-        DataError: the map is none, or is not for that many classes.
+        DataError: the map is none, is not for that many classes, or is for others.
     """
     if labels_map is None:
         return {index: info.id for index, info in enumerate(classes)}
     labels = read_reverse_map(labels_map)
     if len(labels) != len(classes):
         raise DataError(f"{labels_map}: has labels for {len(labels)} classes, the network has {len(classes)}")
+    texts, ids = [str(labels[index]) for index in range(len(classes))], [info.id for info in classes]
+
+    places = {identifier: index for index, identifier in enumerate(ids)}
+    known = [text for text in texts if text in places]
+    if 0 < len(known) < len(texts):
+        strange = next(text for text in texts if text not in places)
+        raise DataError(
+            f"{labels_map}: is a map of other classes: {len(known)} of its {len(texts)} labels are the network's, and "
+            f"{shown(strange)} is none of them"
+        )
+    names: dict[str, list[int]] = {}
+    for index, info in enumerate(classes):
+        names.setdefault(info.name, []).append(index)
+    for index, text in enumerate(texts):
+        right = [places[text]] if text in places else names.get(text, [index])
+        if index not in right:
+            raise DataError(
+                f"{labels_map}: has the classes in another order: gives class {index} the label {shown(text)}, which "
+                f"is that of class {right[0]}"
+            )
+    if not known and not _matches(texts, names) and _looks_like_ids(texts, ids):
+        raise DataError(
+            f"{labels_map}: is a map of other classes: it has {shown(texts[0])} and the like, the network "
+            f"{shown(ids[0])}, and not one label is in both"
+        )
     return labels
 
 
-def _class_list(path: Path) -> list[Label]:
-    if path.is_dir():
-        return _as_numbers([info.id for info in open_prepared(path).classes])
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text; expected one label a line") from None
-    return _as_numbers([line.strip() for line in lines if line.strip()])
+def unchecked_labels(classes: Sequence[ClassInfo], labels_map: Path | None, labels: Mapping[int, Label]) -> str | None:
+    """A note where nothing tells whether the labels of a map belong to the classes, as with whole numbers.
+
+    Args:
+        classes: of the network.
+        labels_map: the map's file, or None.
+        labels: as `class_labels` gave them.
+    """
+    own = {text for info in classes for text in (info.id, info.name)}
+    if labels_map is None or any(str(label) in own for label in labels.values()):
+        return None
+    first = shown(labels[0])
+    return f"note: nothing tells whether the labels of {labels_map} ({first} for class 0, {classes[0].id!r}) fit"
 
 
-def _as_numbers(labels: list[str]) -> list[Label]:
-    """Whole numbers where all labels are, else the texts."""
-    if all(label.isdecimal() for label in labels):
-        return [int(label) for label in labels]
-    return list(labels)
+def _matches(texts: Sequence[str], names: Mapping[str, object]) -> bool:
+    return all(text in names for text in texts)
+
+
+def _looks_like_ids(texts: Sequence[str], ids: Sequence[str]) -> bool:
+    forms = {_form(text) for text in texts}
+    return forms == {"wnid"} or ("number" not in forms and forms == {_form(identifier) for identifier in ids})
+
+
+def _form(text: str) -> str:
+    if re.fullmatch("n[0-9]{8}", text):
+        return "wnid"
+    return "number" if re.fullmatch("-?[0-9]+", text) else "text"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) and len(value) < 1000 else shown(value)

@@ -10,26 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from greenedge.cost.flops import NetworkCost, count_costs
-from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.cost.table import NetworkCost
+from greenedge.data.prepared import PreparedData, PreparedSplit
 from greenedge.data.seen import count_trained_on, is_split_of
 from greenedge.data.splits import source_digest, split_digest
 from greenedge.device.precision import Precision, choose_autocast, choose_device
 from greenedge.errors import CheckpointError, DataError
 from greenedge.exits.outputs import ExitOutputs, ExpectedOutputs, load_outputs, save_outputs
 from greenedge.exits.policy import shared_policy
-from greenedge.inference import Engine
-from greenedge.inference.collect import gather_logits
-from greenedge.reporting.figures import exit_name
-from greenedge.workflows.build import (
-    TrainedModel,
-    build_transform,
-    check_same_classes,
-    load_model,
-    model_summary,
-    open_named_split,
-    place,
-)
+from greenedge.reporting.names import exit_name
+from greenedge.workflows.trained import TrainedModel, load_model, model_summary, open_data, open_named_split
 
 
 @dataclass(frozen=True)
@@ -120,21 +110,17 @@ def run_once(
         )
     check_unseen(split, model, weights, prepared, named=data is not None, say=say)
 
-    cost = count_costs(model.network)
+    cost = model.cost
     expected = ExpectedOutputs(
         split.labels[split.rows], np.array([each.gflops for each in cost.exits]), len(model.classes)
     )
     folder = out or weights.parent
-    device = choose_device("auto")
-    precision: Precision = "float32" if choose_autocast(requested, model.network, device) is None else "bf16"
+    precision = _resolved(requested, model)
     path = folder / f"outputs-{split_name}{'' if precision == 'float32' else '-bf16'}.npz"
     source = hashlib.sha256(f"{model.digest} {split_name} {split_digest(split)}".encode()).hexdigest()
     outputs = _kept(path, source, expected, say)
     if outputs is None:
-        never = shared_policy("entropy", None, model.network.num_exits - 1)
-        engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
-        transform = build_transform(config.data, channels_last=True)
-        logits = gather_logits(engine.logits, split, transform, device)
+        logits = _run(model, split, precision)
         try:
             outputs = ExitOutputs(logits, expected.labels, expected.gflops)
         except ValueError as error:
@@ -142,6 +128,26 @@ def run_once(
         save_outputs(path, outputs, source)
     digest = source_digest(split) or split_digest(split)
     return Evaluated(weights, model, split, outputs, cost, folder, digest, precision)
+
+
+def _resolved(requested: Precision, model: TrainedModel) -> Precision:
+    """`float32` or `bf16`."""
+    if requested != "auto":
+        return requested
+    return "float32" if choose_autocast("auto", model.network, choose_device("auto")) is None else "bf16"
+
+
+def _run(model: TrainedModel, split: PreparedSplit, precision: Precision) -> np.ndarray:
+    """float32 (E, N, C): every exit's logits, from one pass."""
+    from greenedge.inference import Engine  # what follows takes a second to import, and kept outputs do without
+    from greenedge.inference.collect import gather_logits
+    from greenedge.workflows.build import build_transform, place
+
+    device = choose_device("auto")
+    never = shared_policy("entropy", None, model.num_exits - 1)
+    engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
+    transform = build_transform(model.config.data, channels_last=True)
+    return gather_logits(engine.logits, split, transform, device)
 
 
 def _kept(path: Path, source: str, expected: ExpectedOutputs, say: Callable[[str], None]) -> ExitOutputs | None:
@@ -210,18 +216,3 @@ def check_unseen(
             f"{prepared.path}: is not the data set that {weights} was trained on, as its calibration images show; "
             "name it with --data to use it in place of that"
         )
-
-
-def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:
-    """The prepared data set that is named, or the one that the network was trained on; its classes must be the same.
-
-    Raises:
-        DataError: it is not there, or broken.
-        CheckpointError: it has other classes.
-    """
-    path = data or Path(model.config.data.path)
-    if data is None and not path.exists():
-        raise DataError(f"{path}: the data set that {weights} was trained on is not here; give --data")
-    prepared = open_prepared(path)
-    check_same_classes(model, prepared, weights)
-    return prepared

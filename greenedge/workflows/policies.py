@@ -9,7 +9,7 @@ from pathlib import Path
 from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
-from greenedge.workflows.build import TrainedModel
+from greenedge.workflows.trained import TrainedModel
 
 POLICY = "policy.json"  # in a run directory, as `greenedge tune` writes it
 
@@ -46,7 +46,7 @@ def choose_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
             raise UsageError("--policy says criterion and thresholds itself; leave out --threshold(s) and --criterion")
         return read_policy(options.policy, model.exits, model.digest).policy
     criterion = options.criterion or model.config.sweep.criterion
-    early_exits = model.network.num_exits - 1
+    early_exits = model.num_exits - 1
     thresholds = options.thresholds
     if thresholds is None or len(thresholds) == 1:
         return shared_policy(criterion, None if thresholds is None else thresholds[0], early_exits)

@@ -15,10 +15,10 @@ from greenedge.data.decode import decode_image
 from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import DataError, UsageError
 from greenedge.inference import Engine
-from greenedge.reporting.figures import exit_name
+from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table
-from greenedge.workflows.build import build_transform, load_model, place
-from greenedge.workflows.labels import class_labels
+from greenedge.workflows.build import build_transform, place
+from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.policies import (
     PolicyOptions,
     choose_policy,
@@ -27,6 +27,7 @@ from greenedge.workflows.policies import (
     with_policy_beside,
 )
 from greenedge.workflows.report import Report
+from greenedge.workflows.trained import load_model
 
 _BATCH = 64
 _LARGEST_BYTES = 1_000_000_000  # of a file
@@ -67,6 +68,9 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
         raise UsageError("name at least one image")
     model = load_model(weights)
     labels = class_labels(model.classes, options.labels_map)
+    note = unchecked_labels(model.classes, options.labels_map, labels)
+    if note is not None:
+        say(note)
     chosen = with_policy_beside(weights, options.policy, say)
     policy = choose_policy(model, chosen)
     precision = requested_precision(chosen, options.precision)
@@ -113,7 +117,7 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
     ]
     gflops = sum(float(each["gflops"]) for each in predictions) / len(predictions)
     unit = f"{policy.criterion} ({policy.rule.unit})"
-    text = _table(predictions, policy.criterion, unit, model.network.num_exits)
+    text = _table(predictions, policy.criterion, unit, model.num_exits)
     text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs per image"
     problem = f"{len(failed)} of {len(images)} images cannot be used, and have no prediction" if failed else None
     result = {**dataclasses.asdict(policy), "gflops": gflops, "predictions": predictions, "failed": failed}

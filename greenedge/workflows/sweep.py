@@ -15,12 +15,12 @@ from greenedge.exits.bootstrap import Interval, interval, resample_points, resam
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_all, sweep_thresholds
 from greenedge.files import write_json
-from greenedge.reporting.figures import exit_name
+from greenedge.reporting.names import exit_name
 from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import model_summary
 from greenedge.workflows.outputs import Evaluated
 from greenedge.workflows.report import Report
+from greenedge.workflows.trained import model_summary
 
 Thresholds = Sequence[float] | Literal["all"]
 _ROWS_SHOWN = 13

@@ -15,6 +15,7 @@ import torch
 
 from greenedge import __version__
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
+from greenedge.cost.flops import count_costs
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.seen import seen_images
 from greenedge.data.splits import split_digest
@@ -40,11 +41,11 @@ from greenedge.workflows.build import (
     build_transform,
     complete_config,
     located,
-    model_summary,
     open_splits,
     place,
     read_recipe,
 )
+from greenedge.workflows.trained import model_summary
 
 # What may change between a run and its continuation without making it another run.
 _FREE_ON_RESUME = ("train.epochs", "train.device", "data.path")
@@ -146,7 +147,7 @@ def _run(
     history = read_history(out / "history.jsonl")
     seen = seen_images(splits.train, splits.calibration)
     stored_size = splits.train.images.shape[-1]
-    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen)
+    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen, count_costs(state.network))
     with StopSignals() as stop:
         for record in fit(state, splits.train, recipe, stop.requested):
             accuracy = _accuracies(state, splits, recipe)

@@ -23,7 +23,8 @@ from greenedge.inference import Engine
 from greenedge.models.entropy import entropy
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
-from greenedge.workflows.build import build_transform, load_model
+from greenedge.workflows.build import build_transform
+from greenedge.workflows.trained import load_model
 
 BATCH = 250
 

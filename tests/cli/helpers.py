@@ -28,7 +28,7 @@ def changed_checkpoint(
     recipe: Callable[[str], str] = str,
 ) -> Path:
     with safetensors.safe_open(source, "pt") as file:
-        metadata = {key: text for key, text in file.metadata().items() if key != "digest"}
+        metadata = {key: text for key, text in file.metadata().items() if key not in ("digest", "cost")}
     changed = tensors(safetensors.torch.load_file(source))
     target.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(changed, target, {**metadata, "config": recipe(metadata["config"])})

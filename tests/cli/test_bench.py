@@ -2,13 +2,26 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
+from greenedge.cost.power import Meter
+from greenedge.data.prepared import open_prepared
+from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
+from greenedge.inference import Engine
+from greenedge.inference.baseline import Baseline
+from greenedge.workflows import bench
+from greenedge.workflows.build import build_transform
+from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 
+BACKBONE = "backbone, best layout, same precision"
 SHORT = ["--batches", "1,4", "--rounds", "1"]
 
 
@@ -17,16 +30,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_three_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> None:
+def test_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> None:
     result = cli("bench", "--weights", weights, "--threshold", "1.05", *SHORT, "--json")
     assert result.code == 0
     report = json.loads(result.out)
     assert list(report["batches"]) == ["1", "4"]
     for size, contenders in report["batches"].items():
-        assert list(contenders) == ["plain network", "engine, none leaves", "engine, policy"]
+        assert list(contenders) == ["plain network", BACKBONE, "engine, none leaves", "engine, policy"]
         for each in contenders.values():
             assert each["images_per_second"] == pytest.approx(int(size) / each["median_s"])
             assert each["over_plain"] == pytest.approx(each["median_s"] / contenders["plain network"]["median_s"])
+            assert each["over_backbone"] == pytest.approx(each["median_s"] / contenders[BACKBONE]["median_s"])
     for each in report["latency"].values():
         assert 0 < each["p50_seconds"] <= each["p95_seconds"] <= each["p99_seconds"]
     assert sum(report["exit_shares"]) == pytest.approx(1)
@@ -35,7 +49,7 @@ def test_three_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path)
     assert report["meter"]
     assert json.loads((weights.parent / "bench.json").read_text()) == report
     with (weights.parent / "bench.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 6
+        assert len(list(csv.DictReader(file))) == 8
     with Image.open(weights.parent / "bench.png") as picture:
         assert min(picture.size) > 400
 
@@ -48,6 +62,7 @@ def test_the_promise_of_the_flops_stands_beside_what_was_measured(cli: Cli, weig
     promised = 1 - evaluated["gflops"] / evaluated["plain_gflops"]
     assert f"saving against the plain network: {100 * promised:.0f} % promised by GFLOPs" in result.out
     assert "p99 (ms)" in result.out
+    assert max(map(len, result.out.splitlines()[3:-8])) <= 110  # the tables
 
 
 @pytest.mark.parametrize(
@@ -65,3 +80,83 @@ def test_bad_arguments_are_one_sentence(cli: Cli, weights: Path, arguments: list
     assert result.code == 2
     assert words in result.sentence
     assert not (weights.parent / "bench.json").exists()
+
+
+EXITS = ("layer1.1", "layer3.1", "layer4.1")
+
+
+def test_all_contenders_run_the_validation_images(
+    cli: Cli, weights: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[Tensor]] = {"engine": [], "backbone": []}
+    answer, run = Engine.answer, Baseline.__call__
+    monkeypatch.setattr(Engine, "answer", lambda self, images: (seen["engine"].append(images), answer(self, images))[1])
+    monkeypatch.setattr(Baseline, "__call__", lambda self, x: (seen["backbone"].append(x), run(self, x))[1])
+    assert cli("bench", "--weights", weights, *SHORT).code == 0
+    split = open_prepared(prepared).split("val")
+    transform = build_transform(load_model(weights).config.data, channels_last=False)
+    known = transform(torch.from_numpy(split.read(split.rows))).flatten(1)
+    for batches in seen.values():
+        singles = torch.cat([batch for batch in batches if len(batch) == 1]).flatten(1)
+        nearest = torch.cdist(singles, known)
+        assert nearest.min(dim=1).values.max() < 0.1  # each is one of them
+        assert set(nearest.argmin(dim=1).tolist()) == set(range(len(split)))  # and each of them is run
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.9, 5.0])
+def test_a_meter_sees_as_many_seconds_as_it_needs(seconds: float) -> None:
+    ran: list[float] = []
+
+    class Counting(Meter):
+        def joules(self, run: Callable[[], object]) -> float:
+            run()
+            return 10.0 * sum(ran)
+
+    joules = bench._joules(Counting(None), lambda: ran.append(seconds), seconds)
+    assert sum(ran) >= 2
+    assert joules == pytest.approx(10 * seconds)
+
+
+def test_the_baseline_has_the_engines_precision(cli: Cli, weights: Path) -> None:
+    arguments = ("bench", "--weights", weights, "--batches", "1", "--rounds", "1", "--json", "--precision")
+    for precision, name in (("float32", "float32"), ("bf16", "bfloat16")):
+        result = json.loads(cli(*arguments, precision).out)
+        assert (result["precision"], result["baseline"]["precision"]) == (name, name)
+        assert result["baseline"]["layout"] in ("NCHW", "channels_last")
+        assert result["images"] == {"split": "val", "count": 15}
+
+
+def test_the_policys_precision_is_used_and_another_is_refused(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "chosen.json"
+    write_policy(path, SavedPolicy(ExitPolicy("entropy", (1.0, 1.0), precision="bf16"), EXITS))
+    arguments = ("bench", "--weights", weights, "--policy", path, "--batches", "1", "--rounds", "1", "--json")
+    assert json.loads(cli(*arguments).out)["precision"] == "bfloat16"
+    result = cli(*arguments, "--precision", "float32")
+    assert result.code == 2
+    assert f"{path}: was chosen in bf16" in result.sentence
+
+
+@pytest.mark.parametrize(("rounds", "noisy"), [([1.0, 1.0, 1.01], False), ([1.0, 1.0, 2.0], True)])
+def test_noise_is_said(
+    cli: Cli, weights: Path, rounds: list[float], noisy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(contenders: dict[str, Any], images: Tensor, *_: object) -> dict[str, list[float]]:
+        return {name: list(rounds) for name in contenders}
+
+    monkeypatch.setattr(bench, "_seconds", timed)
+    monkeypatch.setattr(bench, "_latencies", lambda contenders, *_: {name: [1.0] * 4 for name in contenders})
+    monkeypatch.setattr(bench, "find_meter", lambda: (None, "no energy was measured"))
+    result = cli("bench", "--weights", weights, *SHORT)
+    assert ("timings are noisy" in result.out) == noisy
+
+
+def test_without_validation_images_the_calibration_images_are_timed(
+    cli: Cli, weights: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = open_prepared(prepared)
+    del whole.splits["val"]
+    monkeypatch.setattr(bench, "open_data", lambda *_: whole)
+    result = cli("bench", "--weights", weights, *SHORT, "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["images"] == {"split": "calibration", "count": 6}
+    assert "has no validation images; the 6 calibration images are timed" in result.err

@@ -4,6 +4,8 @@ import csv
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,10 @@ from PIL import Image
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.exits.bootstrap import resample_shares
-from greenedge.workflows.build import load_model
+from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import all_points, kept_outputs, point_of, with_other_answers, without_exits
-from tests.conftest import write_official_layout
+from tests.conftest import REPOSITORY, write_official_layout
 
 
 def test_eval_reports_what_a_plain_loop_finds(cli: Cli, weights: Path, prepared: Path) -> None:
@@ -305,3 +307,18 @@ def test_data_without_validation_images_says_how_to_go_on(
     result = cli("eval", "--weights", weights, "--data", tmp_path / "trainonly")
     assert result.code == 1
     assert "has no val images" in result.sentence
+
+
+def test_a_cached_eval_loads_no_library_that_it_does_without(cli: Cli, weights: Path) -> None:
+    """Each takes a quarter to a whole second of CPU to import."""
+    assert cli("eval", "--weights", weights).code == 0
+    script = (
+        "import sys; from greenedge.cli.main import run\n"
+        f"sys.argv = ['greenedge', 'eval', '--weights', {str(weights)!r}, '--threshold', '1']\n"
+        "try: run()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torchvision', 'torch._dynamo', 'matplotlib', 'fvcore', 'timm', 'scipy'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert "need not run" in result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"

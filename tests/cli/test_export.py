@@ -12,7 +12,8 @@ from greenedge.config.records import digest_of
 from greenedge.data.decode import decode_image
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.inference.onnx_runner import Runner
-from greenedge.workflows.build import build_transform, load_model
+from greenedge.workflows.build import build_transform
+from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.conftest import write_official_layout
 from tests.training.helpers import full_disk
@@ -52,8 +53,7 @@ def test_the_exported_runner_answers_as_predict_does(cli: Cli, weights: Path, po
     assert (answers.exits + 1).tolist() == [each["exit"] for each in predictions]
     assert answers.confidence.tolist() == pytest.approx([each["probability"] for each in predictions], abs=1e-3)
     assert answers.gflops.tolist() == pytest.approx([each["gflops"] for each in predictions])
-    data = model.config.data
-    wanted = {"image_size": 32, "stored_size": 64, "mean": [*data.mean], "std": [*data.std]}
+    wanted = {"image_size": 32, "stored_size": 64, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert {key: runner.manifest[key] for key in wanted} == wanted
 
 
@@ -152,3 +152,27 @@ def test_an_unknown_format_is_refused(cli: Cli, weights: Path, tmp_path: Path) -
     result = cli("export", "--weights", weights, "--format", "tflite", "--out", tmp_path / "out")
     assert result.code == 2
     assert "tflite" in result.err
+
+
+def test_an_export_says_how_its_policy_was_chosen_and_takes_thresholds(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "chosen.json", tmp_path / "out"
+    chosen = {"goal": "budget", "images": 6}
+    policy = ExitPolicy("entropy", (1.0, 1.05), (1.0, 1.1, 0.9), "float32")
+    write_policy(path, SavedPolicy(policy, EXITS, "", chosen))
+    arguments = ("export", "--weights", weights, "--format", "torch", "--out", out)
+    assert cli(*arguments, "--policy", path).code == 0
+    digest = digest_of(weights.read_bytes())
+    assert read_policy(out / "policy.json", EXITS, digest) == SavedPolicy(policy, EXITS, digest, chosen)
+    assert cli(*arguments, "--threshold", "0.9,0.3", "--criterion", "margin").code == 0
+    assert read_policy(out / "policy.json", EXITS, digest).policy == ExitPolicy("margin", (0.9, 0.3))
+
+    write_policy(path, SavedPolicy(ExitPolicy("entropy", (1.0, 1.0), precision="bf16"), EXITS))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    result = cli(*arguments, "--policy", path)
+    assert result.code == 2
+    assert result.sentence.startswith(f"{path}: was chosen in bf16")
+    assert "tune again with --precision float32" in result.sentence
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    write_policy(weights.parent / "policy.json", SavedPolicy(ExitPolicy("entropy", (1.0, 1.0)), EXITS))
+    result = cli(*arguments)
+    assert f"give --policy {weights.parent / 'policy.json'} to use the one found there" in result.err

@@ -16,8 +16,8 @@ from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import read_policy
 from greenedge.exits.sweep import score_outputs
 from greenedge.exits.tuning import risk_controlled
-from greenedge.workflows.build import load_model
 from greenedge.workflows.outputs import run_once
+from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
     Point,
@@ -301,7 +301,8 @@ def test_without_calibration_images_one_is_told_and_may_choose_on_val(cli: Cli, 
     result = cli("tune", "--weights", uncalibrated, "--budget", 1)
     assert (result.code, result.out) == (1, "")
     assert result.sentence.startswith(
-        "the calibration split is empty: the config set data.calibration_per_class = 0; choose other images"
+        "the calibration split is empty: no images were set aside by data.calibration_per_class of the config; choose "
+        "other images"
     )
     assert set(contents(uncalibrated.parent)) == {"best.safetensors"}
     assert cli("tune", "--weights", uncalibrated, "--budget", 1, "--choose-on", "val").code == 0

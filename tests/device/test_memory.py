@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from greenedge.device.memory import keep_freed_memory
+from greenedge.errors import UsageError
 
 _FAULTS = """
 import resource, sys, torch
@@ -21,8 +25,8 @@ def faults():
         network(images).sum().backward()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+if sys.argv[1] != "default":
+    assert keep_freed_memory() == (sys.argv[1] == "keep")
 faults()
 print(faults())
 """
@@ -32,8 +36,17 @@ print(faults())
 def test_freed_memory_is_used_again_without_new_pages() -> None:
     # In processes of their own: how memory is kept cannot be taken back.
     counts = {}
-    for way in ("keep", "default"):
-        done = subprocess.run([sys.executable, "-c", _FAULTS, way], capture_output=True, text=True, check=True)
+    for way in ("keep", "default", "declined"):
+        environment = {**os.environ, "GREENEDGE_MALLOC": "default" if way == "declined" else "keep"}
+        command = [sys.executable, "-c", _FAULTS, way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         counts[way] = int(done.stdout)
     assert counts["default"] > 10_000
+    assert counts["declined"] > 10_000
     assert counts["keep"] < counts["default"] / 5
+
+
+def test_an_unknown_wish_of_the_environment_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENEDGE_MALLOC", "jemalloc")
+    with pytest.raises(UsageError, match="GREENEDGE_MALLOC is 'jemalloc'; expected keep or default"):
+        keep_freed_memory()

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from greenedge.device.precision import choose_autocast, choose_device
+from greenedge.device.precision import choose_autocast, choose_device, exact_float32, make_repeatable
 from greenedge.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -66,3 +68,110 @@ def test_auto_on_a_gpu_asks_the_gpu_and_takes_no_emulation(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
     expected = torch.bfloat16 if supported else None
     assert choose_autocast("auto", on_meta("efficientnet_b0"), CUDA) is expected
+
+
+STATES = {
+    "as it comes": lambda: None,
+    "older switch, products": lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "older switch, convolutions": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "newer switch": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "benchmark": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "deterministic": lambda: setattr(torch.backends.cudnn, "deterministic", True),
+}
+READ: list[Callable[[], object]] = [
+    lambda: torch.backends.cudnn.enabled,
+    lambda: torch.backends.cudnn.benchmark,
+    lambda: torch.backends.cudnn.deterministic,
+    lambda: torch.backends.cudnn.allow_tf32,
+    lambda: torch.backends.cuda.matmul.allow_tf32,
+    lambda: torch.backends.cudnn.conv.fp32_precision,
+    lambda: torch.backends.cuda.matmul.fp32_precision,
+    torch.get_float32_matmul_precision,
+]
+
+
+def settings() -> list[object]:
+    """What a user can read, by PyTorch's older switches and its newer ones; they may refuse to be read together."""
+    found: list[object] = []
+    for read in READ:
+        try:
+            found.append(read())
+        except RuntimeError:
+            found.append("refused")
+    return found
+
+
+@pytest.fixture
+def own_settings() -> Iterator[None]:
+    """Whatever a test sets, the next one finds PyTorch as it comes."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for each, precision in (
+        (torch.backends.cudnn.conv, "tf32"),
+        (torch.backends.cudnn.rnn, "tf32"),
+        (torch.backends.cuda.matmul, "none"),
+    ):
+        each.fp32_precision = precision
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = False
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_exact_float32_forbids_tf32_leaves_cudnn_on_and_puts_all_back(state: str, own_settings: None) -> None:
+    STATES[state]()
+    before = settings()
+    with exact_float32(CUDA, torch.float32):
+        enabled, benchmark, deterministic, convolutions, products, *named, _ = settings()
+    assert enabled is True
+    assert [benchmark, deterministic] == before[1:3]
+    assert (convolutions, products) == (False, False)
+    assert named == ["ieee", "ieee"]
+    assert settings() == before
+    with pytest.raises(ArithmeticError), exact_float32(CUDA, torch.float32):
+        raise ArithmeticError
+    assert settings() == before
+
+
+@pytest.mark.parametrize(("device", "dtype"), [(CPU, torch.float32), (CUDA, torch.bfloat16)])
+def test_exact_float32_touches_nothing_where_there_is_no_tf32(
+    device: torch.device, dtype: torch.dtype, own_settings: None
+) -> None:
+    torch.set_float32_matmul_precision("high")
+    before = settings()
+    with exact_float32(device, dtype):
+        assert settings() == before
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_make_repeatable_settles_algorithms_and_float32(autocast: torch.dtype | None, own_settings: None) -> None:
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    make_repeatable(CPU, None)
+    assert settings()[:5] == [True, True, False, True, True]
+    make_repeatable(CUDA, autocast)
+    exact = autocast is None
+    assert settings()[:5] == [True, False, True, not exact, not exact]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_exact_float32_on_a_gpu_rounds_as_float32_does_and_uses_cudnn(own_settings: None) -> None:
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(0)
+    images, weights = torch.randn(8, 256, 16, 16, device="cuda"), torch.randn(64, 256, 3, 3, device="cuda")
+    left, right = torch.randn(512, 512, device="cuda"), torch.randn(512, 512, device="cuda")
+
+    def error() -> list[float]:
+        convolution = nn.functional.conv2d(images, weights).double() - nn.functional.conv2d(
+            images.double(), weights.double()
+        )
+        product = (left @ right).double() - left.double() @ right.double()
+        return [float(convolution.abs().max()), float(product.abs().max())]
+
+    with exact_float32(CUDA, torch.float32), torch.profiler.profile() as profile:
+        exact = error()
+    assert any("cudnn" in event.key for event in profile.key_averages())
+    assert all(4 * fine < coarse for fine, coarse in zip(exact, error(), strict=True))

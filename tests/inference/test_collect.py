@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from greenedge.data.prepared import open_prepared
 from greenedge.data.splits import carve_calibration
+from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
 from tests.training.helpers import TRANSFORM, tiny_network
 
@@ -71,3 +72,12 @@ def test_with_autocast_the_logits_are_near_and_still_float32(prepared: Path) -> 
     near = collect_logits(tiny_network(), split, TRANSFORM, autocast=torch.bfloat16)
     assert near.dtype == np.float32
     assert 0 < np.abs(near - exact).max() < 0.05
+
+
+@pytest.mark.parametrize("exit_index", [0, 1])
+def test_logits_that_are_no_numbers_end_in_one_error_that_names_the_exit(prepared: Path, exit_index: int) -> None:
+    network = tiny_network()
+    with torch.no_grad():
+        network.logit_layers()[exit_index].bias[2] = float("nan")
+    with pytest.raises(CheckpointError, match=f"^exit {exit_index + 1} gives logits that are not finite"):
+        collect_logits(network, open_prepared(prepared).split("val"), TRANSFORM)

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from greenedge.cost.flops import count_costs
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import CheckpointError, DataError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Answers, Engine
@@ -41,7 +42,7 @@ def check(answers: Answers, logits: Tensor, policy: ExitPolicy, gflops: list[flo
 
 
 def joined(answers: list[Answers]) -> Answers:
-    columns = ("predictions", "exits", "confidence", "scores", "gflops", "logits")
+    columns = ("predictions", "exits", "confidence", "scores", "gflops", "logits", "valid")
     return Answers(*(torch.cat([getattr(each, column) for each in answers]) for column in columns))
 
 
@@ -297,3 +298,224 @@ def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
             torch.testing.assert_close(engine.logits(images[:7] * 1), logits[:, :7], rtol=1e-4, atol=1e-4)
         answers = joined(list(engine.stream(images.split(5))))
     check(answers, logits, policy, engine.network.gflops.tolist())
+
+
+def broken_head(network: MultiExitNetwork, exit_index: int, value: float) -> MultiExitNetwork:
+    """The same network, one of whose exits gives logits that are no numbers."""
+    broken = copy.deepcopy(network)
+    with torch.no_grad():
+        broken.logit_layers()[exit_index].bias[1] = value
+    return broken
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("exit_index", [0, 1, 2])
+def test_an_exit_whose_logits_are_no_numbers_is_named(
+    network: MultiExitNetwork, images: Tensor, exit_index: int, value: float
+) -> None:
+    engine = Engine(broken_head(network, exit_index, value), shared_policy("entropy", 0.0, 2), precision="float32")
+    for run in (engine.answer, engine.logits, lambda given: list(engine.stream(given.split(5)))):
+        with pytest.raises(CheckpointError, match=f"^exit {exit_index + 1} gives logits that are not finite"):
+            run(images)
+
+
+def test_logits_names_images_with_pixels_that_are_no_numbers(network: MultiExitNetwork, images: Tensor) -> None:
+    engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32")
+    broken = images.clone()
+    broken[3, 0, 0, 0], broken[7, 2, 5, 5] = float("nan"), float("-inf")
+    for run in (engine.logits, engine.answer):
+        with pytest.raises(DataError, match=r"^images 3, 7 of the batch hold pixels that are NaN or infinite"):
+            run(broken)
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "patience"])
+def test_a_bad_image_costs_no_other_its_prediction(
+    network: MultiExitNetwork,
+    images: Tensor,
+    logits: Tensor,
+    criterion: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = parting_policy(criterion, logits)
+    broken, bad = images[:20].clone(), [1, 6]
+    broken[1, 0, 0, 0], broken[6, 2, 5, 5] = float("nan"), float("inf")
+    engine = Engine(network, policy, precision="float32", chunks=(8, 8, 8, 8))
+    answers = joined(list(engine.stream(broken.split(5))))
+    good = [index for index in range(20) if index not in bad]
+    assert answers.valid.tolist() == [index in good for index in range(20)]
+    kept = Answers(*(getattr(answers, name)[good] for name in vars(answers)))
+    check(kept, logits[:, good], policy, engine.network.gflops.tolist())
+    for name, nothing in (("predictions", -1), ("exits", -1), ("confidence", 0), ("gflops", 0)):
+        assert getattr(answers, name)[bad].tolist() == [nothing, nothing]
+    assert answers.scores[bad].isnan().all()
+    assert answers.logits[bad].isnan().all()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"note: image 1 of batch {batch} of the stream holds pixels that are NaN or infinite" for batch in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize(("max_wait", "chunks"), [(0, (4, 4, 4, 4)), (7, (64, 64, 64, 64)), (7, (1, 2, 3, 4))])
+def test_no_prediction_waits_for_more_than_so_many_later_images(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, max_wait: int, chunks: tuple[int, ...]
+) -> None:
+    policy = parting_policy("entropy", logits)
+    engine = Engine(network, policy, precision="float32", chunks=chunks)
+    read: list[int] = []
+
+    def reading() -> Iterator[Tensor]:
+        for batch in images[:22].split(2):
+            read.append(len(batch))
+            yield batch
+
+    answered, found = 0, []
+    for answers in engine.stream(reading(), max_wait=max_wait):
+        answered += len(answers.exits)
+        found.append(answers)
+        assert sum(read) <= min(22, answered + max_wait + 1)  # those of the batch that made it late, besides
+    check(joined(found), logits[:, :22], policy, engine.network.gflops.tolist())
+    with pytest.raises(UsageError, match="max_wait is -1"):
+        engine.stream([images], max_wait=-1)
+
+
+def test_few_survivors_hold_nothing_back_for_ever(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
+    """One image in 23 stays, and its stages' chunks would never fill."""
+    scores = CRITERIA["entropy"].step(logits[0], None)[0].double().sort().values
+    policy = ExitPolicy("entropy", (float((scores[-1] + scores[-2]) / 2), 0.0))
+    engine = Engine(network, policy, precision="float32", chunks=(16, 16, 64, 64))
+    read = []
+    batches = (read.append(1) or images for _ in range(12))  # type: ignore[func-returns-value]
+    first = next(iter(engine.stream(batches, max_wait=100)))
+    assert sum(first.exits == 2) == 1
+    place = int((first.exits == 2).nonzero())
+    assert len(read) == -(-(place + 1 + 100) // 23)  # batches of 23, until 100 images have come after it
+
+
+def test_what_waits_is_copied_once(network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", chunks=(64, 64, 64, 64))
+    batch = images[:2].contiguous(memory_format=torch.channels_last)
+    copied, clone = [], Tensor.clone
+    monkeypatch.setattr(Tensor, "clone", lambda self, **options: (copied.append(len(self)), clone(self, **options))[1])
+    list(engine.stream([batch] * 20))
+    assert sum(copied) == 40
+
+
+def collect_into(found: list[Answers], stream: Iterator[Answers]) -> None:
+    for answers in stream:
+        found.append(answers)  # one by one: `extend` would lose them all where the stream fails
+
+
+def test_a_batch_that_cannot_be_read_costs_those_before_it_nothing(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor
+) -> None:
+    policy = parting_policy("entropy", logits)
+    engine = Engine(network, policy, precision="float32")
+
+    def failing() -> Iterator[Tensor]:
+        yield from images[:20].split(5)
+        raise ArithmeticError("of the caller")
+
+    for batches, error, words in (
+        ([*images[:20].split(5), images[:2, :, :5]], UsageError, "^batch 4 of the stream: the engine takes"),
+        (failing(), ArithmeticError, "^of the caller$"),
+    ):
+        found: list[Answers] = []
+        with pytest.raises(error, match=words):
+            collect_into(found, engine.stream(batches))
+        check(joined(found), logits[:, :20], policy, engine.network.gflops.tolist())
+
+
+@pytest.mark.parametrize(("chosen_in", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_network_runs_in_what_the_policy_was_chosen_in(
+    network: MultiExitNetwork, chosen_in: Literal["float32", "bf16"], dtype: torch.dtype
+) -> None:
+    policy = ExitPolicy("entropy", (1.0, 1.0), precision=chosen_in)
+    other: Literal["float32", "bf16"] = "bf16" if chosen_in == "float32" else "float32"
+    engine = Engine(network, policy)
+    assert engine.network.dtype == dtype
+    assert Engine(network, policy, precision=chosen_in).network.dtype == dtype
+    words = f"the policy was chosen in {chosen_in}, and the network is to run in {other}; leave the precision out"
+    with pytest.raises(UsageError, match=words):
+        Engine(network, policy, precision=other)
+    with pytest.raises(UsageError, match=f"the policy was chosen in {other}, and"):
+        engine.policy = dataclasses.replace(policy, precision=other)
+    with pytest.raises(UsageError, match="the policy has 1 thresholds"):
+        engine.policy = ExitPolicy("entropy", (1.0,))
+
+
+@pytest.mark.parametrize(("keeps", "calls"), [(True, 1), (False, 0)])
+def test_the_allocator_of_the_process_is_left_alone_where_that_is_asked_for(
+    network: MultiExitNetwork, keeps: bool, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("greenedge.device.memory.keep_freed_memory", lambda: asked.append(True))
+    Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", keep_freed_memory=keeps)
+    assert len(asked) == calls
+
+
+def test_float32_on_a_gpu_is_no_tf32_and_cudnn_stays_on(network: MultiExitNetwork) -> None:
+    seen: list[tuple[bool, bool, bool, bool]] = []
+
+    class Spy(nn.Module):
+        def forward(self, features: Tensor) -> tuple[Tensor, None]:
+            cudnn = torch.backends.cudnn
+            products = torch.backends.cuda.matmul.allow_tf32
+            seen.append((cudnn.enabled, cudnn.benchmark, bool(cudnn.allow_tf32), products))
+            return features, None
+
+    made = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32").network
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+    try:
+        for dtype in (torch.float32, torch.bfloat16):
+            spied = dataclasses.replace(made, modules=(Spy(),), device=torch.device("cuda"), dtype=dtype)
+            spied.run(0, torch.zeros(1))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = False
+    assert seen == [(True, True, False, False), (True, True, True, True)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+def test_a_gpu_answers_alike(network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str) -> None:
+    policy = parting_policy(name, logits)
+    engine = Engine(copy.deepcopy(network).cuda(), policy, precision="float32")
+    check(engine.answer(images), logits, policy, engine.network.gflops.tolist())
+    answers = joined(list(engine.stream(images.split(5))))
+    check(answers, logits, policy, engine.network.gflops.tolist())
+    torch.testing.assert_close(engine.logits(images).cpu(), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bf16_the_layers_that_give_logits_keep_their_weights(network: MultiExitNetwork) -> None:
+    made = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").network
+    kept = [
+        {module.weight.data_ptr(): module for module in stage.module.modules() if isinstance(module, nn.Linear)}
+        for stage in made.stages
+    ]
+    found = [module for modules in kept for module in modules.values() if module.weight.dtype == torch.float32]
+    for layer in network.logit_layers():
+        assert any(torch.equal(layer.weight, each.weight) and torch.equal(layer.bias, each.bias) for each in found)
+
+
+def test_a_compiled_engine_runs_what_was_compiled_for_every_size(
+    network: MultiExitNetwork, images: Tensor, logits: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler itself is run by the slow test below."""
+    sizes: list[list[int]] = []
+
+    class Compiled(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module, self.sizes = module, []
+            sizes.append(self.sizes)
+
+        def forward(self, features: Tensor) -> Any:
+            self.sizes.append(len(features))
+            return self.module(features)
+
+    monkeypatch.setattr(torch, "compile", lambda module, **_: Compiled(module))
+    policy = parting_policy("entropy", logits)
+    engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 64, 5, 32))
+    assert engine.chunks == (4, 64, 4, 32)
+    assert sizes == [[1, 4, 16, 32, 64]] * 4
+    check(engine.answer(images), logits, policy, engine.network.gflops.tolist())
+    assert all(set(each) <= {1, 4, 16, 32, 64} and len(each) > 5 for each in sizes)

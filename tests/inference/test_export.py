@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -15,9 +16,10 @@ from torch import Tensor
 from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
-from greenedge.exits.policy import SavedPolicy, read_policy, shared_policy
+from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, shared_policy
+from greenedge.files import seal_of
 from greenedge.inference import export
-from greenedge.inference.export import Kind, Meaning, export_network, is_export, remove_export
+from greenedge.inference.export import Kind, Meaning, export_network, is_export, is_export_file
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import all_logits, random_network
 from tests.training.helpers import full_disk, tiny_network
@@ -151,8 +153,12 @@ def test_no_file_holds_the_weights_of_another_segment(
 
 def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, onnx_folder: Path) -> None:
     manifest = json.loads((onnx_folder / "manifest.json").read_text())
+    digest = manifest.pop("digest")
+    assert digest == seal_of(manifest)
     versions = manifest.pop("versions")
     assert versions.keys() == {"greenedge", "torch"}
+    graphs = sorted(onnx_folder.glob("*.onnx"))
+    assert manifest.pop("files") == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in graphs}
     assert manifest == {
         "format": "greenedge-export/1",
         "kind": "onnx",
@@ -222,14 +228,30 @@ def test_a_full_disk_leaves_no_file_half_written(kind: Kind, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_is_known_by_its_manifest_and_removed_without_other_files(tmp_path: Path) -> None:
+def test_an_export_is_known_by_its_manifest_and_its_files_by_their_names(tmp_path: Path) -> None:
     assert not is_export(tmp_path)
     exported(tiny_network(), tmp_path, "torch")
     assert is_export(tmp_path)
-    notes = tmp_path / "network.txt"
-    notes.write_text("mine")
-    remove_export(tmp_path)
-    assert list(tmp_path.iterdir()) == [notes]
-    for content in ("{damaged", "[]", '{"format": "greenedge-policy/1"}'):
+    assert all(is_export_file(path.name) for path in tmp_path.iterdir())
+    assert not any(map(is_export_file, ("network.txt", "segment-1.txt", "notes.onnx", "segment.onnx")))
+    for content in ("{damaged", "[]", '{"format": "greenedge-policy/1"}', "[" * 100_000):
         (tmp_path / "manifest.json").write_text(content)
         assert not is_export(tmp_path)
+
+
+def test_a_policy_of_another_precision_is_refused_and_one_says_how_it_was_chosen(tmp_path: Path) -> None:
+    network = tiny_network()
+    exits = tuple(segment.after for segment in network.segments)
+    chosen = {"goal": "budget", "images": 12}
+    for precision in ("float32", "bf16"):
+        policy = ExitPolicy("entropy", (0.5,), precision=precision)  # type: ignore[arg-type]
+        saved = SavedPolicy(policy, exits, "digest", chosen)
+        folder = tmp_path / precision
+        folder.mkdir()
+        if precision == "float32":
+            export_network(network, saved, MEANING, folder, "torch")
+            assert read_policy(folder / "policy.json", exits, "digest") == saved
+        else:
+            with pytest.raises(UsageError, match=r"chosen in bf16, .* tune again with --precision float32"):
+                export_network(network, saved, MEANING, folder, "torch")
+            assert list(folder.iterdir()) == []

@@ -4,14 +4,18 @@ import ast
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from greenedge.data.layouts import ClassInfo
@@ -149,37 +153,147 @@ def test_bad_images_are_one_sentence(folder: Path, images: Tensor) -> None:
         (np.zeros((3, 32, 32), dtype=np.float32), r"float32 \(3, 32, 32\)"),
         (np.zeros((), dtype=np.float32), r"float32 \(\)"),
         (np.zeros((0, 3, 32, 32), dtype=np.float32), r"float32 \(0, 3, 32, 32\)"),
-        (np.zeros((2, 3, 32, 32), dtype=np.uint8), r"uint8 \(2, 3, 32, 32\)"),
+        (np.zeros((2, 3, 64, 64), dtype=np.uint8), r"uint8 \(2, 3, 64, 64\)"),
+        (np.zeros((2, 3, 32, 32), dtype=np.int64), r"int64 \(2, 3, 32, 32\)"),
     ):
-        with pytest.raises(ValueError, match=rf"^images must be float32 \(N, 3, 32, 32\), found {what}$"):
+        with pytest.raises(ValueError, match=rf"^images must be float32 or uint8 \(N, 3, 32, 32\), found {what}$"):
             runner.answer(array)
     for value in (float("nan"), float("inf")):
         broken = images.numpy().copy()
         broken[4, 1, 2, 3] = value
-        with pytest.raises(ValueError, match=r"^image 4 holds pixels that are NaN or infinite; mend or leave it out$"):
+        with pytest.raises(ValueError, match=r"^image 4 holds pixels that are NaN or infinite; fix or leave it out$"):
             runner.answer(broken)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """The same file with other content, as if it had been written like that: with no seal."""
+    content = json.loads(path.read_text())
+    content.pop("digest", None)
+    change(content)
+    path.unlink()  # it is a link to the shared export
+    path.write_text(json.dumps(content))
 
 
 def test_a_folder_that_is_no_export_is_refused(own_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
         Runner(tmp_path)
-    policy = json.loads((own_folder / "policy.json").read_text())
+    original = (own_folder / "policy.json").read_bytes()
     for changes in ({"thresholds": [1.0]}, {"exits": ["layer1.1", "layer2.1", "layer4.1"]}):
-        (own_folder / "policy.json").unlink()
-        (own_folder / "policy.json").write_text(json.dumps({**policy, **changes}))
+        rewrite(own_folder / "policy.json", lambda content, changes=changes: content.update(changes))
         with pytest.raises(ValueError, match=r"policy\.json is for a network with other exits"):
             Runner(own_folder)
-    manifest = json.loads((own_folder / "manifest.json").read_text())
+        (own_folder / "policy.json").write_bytes(original)
     for changes in ({"format": "greenedge-export/2"}, {"kind": "torch"}):
-        (own_folder / "manifest.json").unlink()
-        (own_folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+        rewrite(own_folder / "manifest.json", lambda content, changes=changes: content.update(changes))
         with pytest.raises(ValueError, match="is no export of greenedge in ONNX"):
             Runner(own_folder)
 
 
+DAMAGED: list[tuple[str, str, Any, str]] = [
+    ("manifest.json", "image_size", 0, "image_size, mean or std"),
+    ("manifest.json", "image_size", True, "'image_size'"),
+    ("manifest.json", "image_size", "32", "'image_size'"),
+    ("manifest.json", "mean", [0.1, 0.2], "image_size, mean or std"),
+    ("manifest.json", "std", [0.1, 0.2, 0], "image_size, mean or std"),
+    ("manifest.json", "std", [0.1, 0.2, float("nan")], "'std'"),
+    ("manifest.json", "classes", None, "'classes'"),
+    ("manifest.json", "classes", [{"id": 1}], "'classes'"),
+    ("manifest.json", "exits", {}, "'exits'"),
+    ("manifest.json", "exits", [{"after": "layer1.1", "gflops": 10**400, "file": "a"}], "'exits'"),
+    ("manifest.json", "leaves_below", [], "'leaves_below'"),
+    ("manifest.json", "leaves_below", {"entropy": 1}, "criterion, temperatures or precision"),
+    ("policy.json", "criterion", "confidence", "criterion, temperatures or precision"),
+    ("policy.json", "criterion", ["entropy"], "'criterion'"),
+    ("policy.json", "thresholds", [1.0, float("inf")], "'thresholds'"),
+    ("policy.json", "thresholds", [1.0, True], "'thresholds'"),
+    ("policy.json", "temperatures", [1.0, 1.0], "criterion, temperatures or precision"),
+    ("policy.json", "temperatures", [1.0, 1.0, 0.0], "criterion, temperatures or precision"),
+    ("policy.json", "temperatures", "111", "criterion, temperatures or precision"),
+    ("policy.json", "precision", "bf16", "criterion, temperatures or precision"),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value", "words"), DAMAGED)
+def test_a_value_that_cannot_be_is_named(own_folder: Path, name: str, key: str, value: Any, words: str) -> None:
+    rewrite(own_folder / name, lambda content: content.update({key: value}))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Runner(own_folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "policy.json"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[]", "no JSON of one mapping"),
+        (b"", "no JSON"),
+    ],
+)
+def test_a_file_that_is_no_json_is_refused(own_folder: Path, name: str, content: bytes, words: str) -> None:
+    (own_folder / name).unlink()
+    (own_folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        Runner(own_folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "policy.json"])
+def test_a_change_in_place_is_noticed(own_folder: Path, name: str) -> None:
+    text = (own_folder / name).read_text()
+    (own_folder / name).unlink()
+    (own_folder / name).write_text(text.replace("layer1.1", "layer1.0"))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        Runner(own_folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../segment-0.onnx", "sub/segment-0.onnx", "..", "", "link.onnx", "a\\b"]
+)
+def test_files_outside_of_the_folder_are_not_read(own_folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copy(own_folder / "segment-0.onnx", tmp_path / "segment-0.onnx")
+    (own_folder / "link.onnx").symlink_to(tmp_path / "segment-0.onnx")
+    rewrite(own_folder / "manifest.json", lambda content: (content["exits"][0].update(file=name), content.pop("files")))
+    with pytest.raises(ValueError, match="which is no file of this folder"):
+        Runner(own_folder)
+
+
+def test_a_segment_that_is_another_is_refused(own_folder: Path) -> None:
+    path = own_folder / "segment-1.onnx"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"segment-1\.onnx: is not the file that was exported with manifest\.json"):
+        Runner(own_folder)
+
+
+def test_uint8_images_are_normalised_as_the_manifest_says(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    mean, std = (np.array(each, dtype=np.float64).reshape(1, 3, 1, 1) for each in (MEANING.mean, MEANING.std))
+    expected = Runner(folder).answer(((pixels / 255 - mean) / std).astype(np.float32))
+    found = Runner(folder).answer(pixels)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-3, atol=1e-4)
+    assert found.exits.tolist() == expected.exits.tolist()
+
+
+def test_logits_that_are_no_numbers_are_no_answer(
+    folder: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(folder)
+
+    class Broken:
+        def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.full((len(inputs["features"]), 3), np.nan, dtype=np.float32)]
+
+    monkeypatch.setattr(runner, "sessions", [*runner.sessions[:2], Broken()])
+    runner.limits = [-1e9, -1e9, np.inf]
+    with pytest.raises(ValueError, match=r"^exit 3 gives logits that are not finite"):
+        runner.answer(images.numpy())
+
+
 def test_the_file_is_short_and_needs_numpy_and_onnxruntime_alone() -> None:
     text = Path(onnx_runner.__file__).read_text()
-    assert len(text.splitlines()) < 100
+    assert len(text.splitlines()) < 160
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -215,15 +329,28 @@ def test_the_script_answers_bad_input_with_one_line(folder: Path, tmp_path: Path
     np.save(tmp_path / "wrong.npy", np.zeros((2, 3, 64, 64), dtype=np.float32))
     np.save(tmp_path / "number.npy", np.float32(1))
     (tmp_path / "text.npy").write_text("not an array")
+    Image.new("RGB", (32, 32)).save(tmp_path / "photo.jpg")
+    np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    whole = (folder / "segment-0.onnx").read_bytes()
+    broken: Path = shutil.copytree(folder, tmp_path / "broken")
+    rewrite(broken / "manifest.json", lambda content: content.pop("files"))
+    (broken / "segment-0.onnx").write_bytes(whole[:1000])
+    missing: Path = shutil.copytree(folder, tmp_path / "missing")
+    (missing / "segment-1.onnx").unlink()
     for arguments, words in (
         ([folder], "usage: python runner.py FOLDER IMAGES.npy"),
         ([folder, "missing.npy"], "missing.npy"),
-        ([folder, "wrong.npy"], "error: images must be float32 (N, 3, 32, 32), found float32 (2, 3, 64, 64)"),
-        ([folder, "number.npy"], "error: images must be float32 (N, 3, 32, 32), found float32 (1,)"),
-        ([folder, "text.npy"], "error: "),
+        ([folder, "wrong.npy"], "error: images must be float32 or uint8 (N, 3, 32, 32), found float32 (2, 3, 64, 64)"),
+        ([folder, "number.npy"], "error: images must be float32 or uint8 (N, 3, 32, 32), found float32 (1,)"),
+        ([folder, "text.npy"], "error: text.npy: give a .npy file"),
+        ([folder, "photo.jpg"], "error: photo.jpg: give a .npy file"),
+        ([folder, "objects.npy"], "error: "),
+        ([broken, "wrong.npy"], "error: "),
+        ([missing, "wrong.npy"], "segment-1.onnx"),
         ([tmp_path, "wrong.npy"], "manifest.json"),
     ):
         result = run_script(folder, *arguments, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (1, "")
         assert words in result.stderr
         assert len(result.stderr.splitlines()) == 1
+        assert "allow_pickle" not in result.stderr

@@ -14,7 +14,7 @@ from greenedge.cost.flops import count_costs
 from greenedge.data.loader import InputTransform, iterate_batches
 from greenedge.data.prepare import prepare
 from greenedge.data.prepared import open_prepared
-from greenedge.errors import CheckpointError, ConfigError
+from greenedge.errors import CheckpointError, ConfigError, InstallationError
 from greenedge.models.multi_exit import build_network
 from greenedge.models.weights import load_pretrained
 from tests.conftest import needs_real_images
@@ -62,7 +62,7 @@ def test_a_network_that_cannot_be_cut_is_one_sentence(name: str, words: str) -> 
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"needs timm, which is not installed; pip install 'greenedge\[timm\]'"):
+    with pytest.raises(InstallationError, match=r"need timm, which is not installed; pip install 'greenedge\[timm\]'"):
         build_network(ModelConfig("timm/resnet18"), 5, 64)
 
 

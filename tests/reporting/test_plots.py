@@ -23,9 +23,10 @@ from greenedge.reporting import (
     training_plot,
 )
 from greenedge.reporting.band_plot import Band, draw_bands
-from greenedge.reporting.figures import exit_name, new_figure, save_figure
+from greenedge.reporting.figures import new_figure, save_figure
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.models_plot import draw_models
+from greenedge.reporting.names import exit_name
 from greenedge.reporting.overthinking_plot import Example, draw_examples
 from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
 from greenedge.reporting.training_plot import draw_history

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from greenedge.cost.table import ExitCost, NetworkCost
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.seen import SeenImages
 from greenedge.errors import CheckpointError
@@ -103,6 +104,8 @@ def test_weights_of_another_origin_are_refused_with_the_way_to_use_them(
         {"epoch": "\u0663"},
         {"stored_size": "1e3"},
         {"seen": "{}"},
+        {"cost": "{}"},
+        {"cost": '{"exits": [], "plain_gflops": -1, "plain_parameters": 1, "uncounted": {}}'},
         {"seen": '{"kind": "pixels", "train": "", "calibration": "", "images": "AAAA"}'},
         {"seen": "[" * 100_000},
     ],
@@ -142,6 +145,15 @@ def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_costs_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    cost = NetworkCost(
+        (ExitCost("a", 0.5, 0.25, 0.75, 0.75, 12), ExitCost("b", 1.0, 0.5, 2.0, 2.25, 34)), 2.0, 30, {"add": 2}
+    )
+    save_checkpoint(path, tiny_network(), replace(INFO, cost=cost))
+    assert read_checkpoint(path).info.cost == cost
 
 
 def test_the_images_seen_come_back(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from greenedge.config import config_from_text
+from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
-from greenedge.workflows.build import TrainedModel, build_model
+from greenedge.training.checkpoint import Checkpoint, CheckpointInfo
+from greenedge.workflows.build import build_model
 from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.workflows.trained import TrainedModel
 
 DIGEST = "0123" * 16
 RECIPE = """\
@@ -28,7 +31,9 @@ def model(*after: str) -> TrainedModel:
     exits = ", ".join(f"{{after: {block}, head: linear}}" for block in after)
     config = config_from_text(RECIPE.format(exits=exits), "recipe")
     classes = tuple(ClassInfo(name, name) for name in "abc")
-    return TrainedModel(build_model(config, 3), config, classes, 1, 32, None, DIGEST)
+    network = build_model(config, 3)
+    info = CheckpointInfo(RECIPE.format(exits=exits), classes, 1, 32, cost=count_costs(network))
+    return TrainedModel(Path("best.safetensors"), Checkpoint(network.state_dict(), info, DIGEST), config)
 
 
 @pytest.fixture(scope="module")

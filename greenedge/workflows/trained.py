@@ -1,0 +1,152 @@
+"""A trained network: what its checkpoint says at once, and the network itself once it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenedge.config import DataConfig, ModelConfig, RunConfig, config_from_text
+from greenedge.cost.table import NetworkCost
+from greenedge.data.layouts import ClassInfo
+from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.data.seen import SeenImages
+from greenedge.data.splits import carve_calibration, take_fraction
+from greenedge.errors import CheckpointError, ConfigError, DataError
+from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
+
+if TYPE_CHECKING:
+    from greenedge.models.multi_exit import MultiExitNetwork
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network from a checkpoint.
+
+    Attributes:
+        path: of the checkpoint.
+        checkpoint: what was read from it.
+        config: its config.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    config: RunConfig
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """In the order of the logits."""
+        return self.checkpoint.info.classes
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of training behind it."""
+        return self.checkpoint.info.epoch
+
+    @property
+    def stored_size(self) -> int:
+        """Pixels per side of the prepared images it was trained on; the config's image size where unknown."""
+        return self.checkpoint.info.stored_size or self.config.data.input_size
+
+    @property
+    def seen(self) -> SeenImages | None:
+        """The images it was trained on; None where that is unknown."""
+        return self.checkpoint.info.seen
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the checkpoint as it was read."""
+        return self.checkpoint.digest
+
+    @property
+    def num_exits(self) -> int:
+        """Early exits and the final one."""
+        return len(self.config.model.exits) + 1
+
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """The block that each exit comes after."""
+        return tuple(exit.after for exit in self.cost.exits)
+
+    @cached_property
+    def cost(self) -> NetworkCost:
+        """As it was counted when the network was trained, else counted now."""
+        if self.checkpoint.info.cost is not None:
+            return self.checkpoint.info.cost
+        from greenedge.cost.flops import count_costs
+
+        return count_costs(self.network)
+
+    @cached_property
+    def network(self) -> MultiExitNetwork:
+        """With its weights, in evaluation mode; made when it is first asked for.
+
+        Raises:
+            CheckpointError: the weights do not fit the config, or that not this version.
+        """
+        from greenedge.workflows.build import build_model  # takes a second to import
+
+        try:
+            network = build_model(self.config, len(self.classes))
+        except ConfigError as error:
+            raise CheckpointError(f"{self.path}: its config does not fit this version of greenedge ({error})") from None
+        load_into(network, self.checkpoint.tensors, self.path)
+        return network.eval()
+
+
+def load_model(path: Path) -> TrainedModel:
+    """Reads a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, broken or not such a checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        config = config_from_text(checkpoint.info.config, str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
+    cost = checkpoint.info.cost
+    if cost is not None and len(cost.exits) != len(config.model.exits) + 1:
+        raise CheckpointError(f"{path}: its metadata are damaged (costs of {len(cost.exits)} exits)")
+    return TrainedModel(path, checkpoint, config)
+
+
+def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:
+    """The prepared data set that is named, or the one that the network was trained on; its classes must be the same.
+
+    Raises:
+        DataError: it is not there, or broken.
+        CheckpointError: it has other classes.
+    """
+    path = data or Path(model.config.data.path)
+    if data is None and not path.exists():
+        raise DataError(f"{path}: the data set that {weights} was trained on is not here; give --data")
+    prepared = open_prepared(path)
+    theirs, ours = [c.id for c in prepared.classes], [c.id for c in model.classes]
+    if theirs != ours:
+        first = next((f"{a!r} and {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "in number")
+        raise CheckpointError(
+            f"{weights}: was trained on {len(ours)} other classes than the {len(theirs)} of {prepared.path} "
+            f"(they first differ: {first}); evaluate on the data set it was trained on"
+        )
+    return prepared
+
+
+def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
+    """`val`, `calibration`, or `train` (the images trained on).
+
+    Raises:
+        DataError: there is none.
+    """
+    if name == "val":
+        return data.split("val")
+    per_class, fraction = config.calibration_per_class, config.calibration_fraction
+    rest, calibration = carve_calibration(data.split("train"), per_class, fraction)
+    return take_fraction(rest, config.train_fraction) if name == "train" else calibration
+
+
+def model_summary(config: ModelConfig) -> str:
+    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
+    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
+    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"
