@@ -136,9 +136,10 @@ def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOp
             f"{len(problems)} of {total} images cannot be used",
             "fix or remove them, or leave them out with --skip-bad",
         )
-    left = [(record.label, record not in problems) for record in listing.splits["train"]]
+    kept = {record.label for record in listing.splits["train"] if record not in problems}
+    lost = {record.label for record in listing.splits["train"]} - kept
     for label, info in enumerate(listing.classes):
-        if (label, False) in left and (label, True) not in left:
+        if label in lost:
             bad = next(text for record, text in problems.items() if record.label == label)
             raise DataError(f"class {info.id!r} would lose all its training images, the first for this reason: {bad}")
     if len(problems) == total:
