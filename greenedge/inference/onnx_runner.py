@@ -9,21 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
 _CRITERIA = ("entropy", "normalised_entropy", "max_probability", "margin", "patience")
 _EXIT = {"after": str, "gflops": float, "file": str}
-_SCALES = {"image_size": int, "mean": [float], "std": [float]}
-_MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_below": {}, **_SCALES}
+_PIXELS = {"image_size": int, "mean": [float], "std": [float]}
+_MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_below": {}, **_PIXELS}
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What the network said of N images, in their order."""
 
     predictions: np.ndarray  # int64 (N,), class indices
@@ -63,9 +61,8 @@ class Runner:
         px = self.manifest["image_size"]
         if images.shape[1:] != (3, px, px) or images.size == 0 or images.dtype not in (np.float32, np.uint8):
             raise ValueError(f"images must be float32 or uint8 (N, 3, {px}, {px}), found {images.dtype} {images.shape}")
-        if images.dtype == np.uint8:
-            mean, std = (np.float32(self.manifest[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
-            images = images * (1 / (std * 255)) - mean / std
+        mean, std = (np.float32(self.manifest[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
         features, waiting, memory, parts = images, np.arange(len(images)), None, []
@@ -82,8 +79,8 @@ class Runner:
             memory = None if memory is None else memory[:, ~leaves]
         places, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         exits, logits = (column[places.argsort()] for column in columns)
-        confidence = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
-        return Answers(logits.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
+        sure = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
+        return Answers(logits.argmax(axis=1), exits, sure, self.gflops[exits], logits)
 
 
 def _scores(criterion: str, logits: np.ndarray, memory: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -94,15 +91,14 @@ def _scores(criterion: str, logits: np.ndarray, memory: np.ndarray | None) -> tu
         return run, np.stack([answer, run])
     p = np.exp(log_p := _log_softmax(logits))
     if criterion in ("entropy", "normalised_entropy"):
-        entropy = -(p * log_p).sum(axis=1)
-        return (entropy if criterion == "entropy" else entropy / np.float32(np.log(p.shape[1]))), None
+        return -(p * log_p).sum(axis=1) / np.float32(1 if criterion == "entropy" else np.log(p.shape[1])), None
     second, first = np.sort(p, axis=1)[:, -2:].T
     return (first if criterion == "max_probability" else first - second), None
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    shifted: np.ndarray = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:
@@ -145,9 +141,9 @@ if __name__ == "__main__":
         images = np.atleast_1d(np.load(path, mmap_mode="r"))
         for start in range(0, max(len(images), 1), 64):
             found = runner.answer(images[start : start + 64])
-            for index, exit_index, sure in zip(found.predictions, found.exits, found.confidence, strict=True):
+            for index, exit_index, sure in zip(*found[:3], strict=True):
                 name = runner.manifest["classes"][index]["id"]
                 sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{sure:.4f}\n")
     except Exception as error:  # noqa: BLE001  # whatever it is, one line says it
-        line = " ".join(str(error).split())[:300] or type(error).__name__
-        sys.exit(f"error: {line}" + (f" (counted from image {start})" if start else ""))
+        where = f" (counted from image {start})" if start else ""
+        sys.exit(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}{where}")
