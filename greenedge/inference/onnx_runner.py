@@ -97,8 +97,8 @@ def _scores(criterion: str, logits: np.ndarray, memory: np.ndarray | None) -> tu
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted: np.ndarray = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def check(found: onnx_runner.Answers, expected: Answers) -> None:
     torch.testing.assert_close(torch.from_numpy(found.confidence), expected.confidence, rtol=1e-3, atol=1e-4)
     scale = expected.logits.abs().max().clamp_min(1)
     torch.testing.assert_close(torch.from_numpy(found.logits) / scale, expected.logits / scale, rtol=0, atol=1e-4)
-    types = [str(column.dtype) for column in vars(found).values()]
+    types = [str(column.dtype) for column in found._asdict().values()]
     assert types == ["int64", "int64", "float32", "float64", "float32"]
 
 
