@@ -35,13 +35,17 @@ def gaussian_noise(
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws the noise.
+        generator: draws the noise; on a GPU it draws the seed of the GPU's own generator, which makes it there.
         std: standard deviation, where pixels run from 0 to 1.
         probability: of an image being changed at all.
     """
 
     def add(images: Tensor) -> Tensor:
-        return images + std * torch.randn(images.shape, generator=generator).to(images.device)
+        if images.device.type == "cpu":
+            return images + std * torch.randn(images.shape, generator=generator)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        own = Generator(images.device).manual_seed(seed)
+        return images + std * torch.randn(images.shape, generator=own, device=images.device)
 
     return change_some(batch, generator, probability, on_floats(add))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -16,12 +17,14 @@ from greenedge.config.convert import (
     Range,
     RuleError,
     Share,
+    suggestion,
 )
 from greenedge.config.parts import Part
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZES = Range(minimum=8, maximum=2048)
 _USUAL_SIZE = 64
+_DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?"
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class TrainConfig:
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
         channels_last: memory layout of images and weights.
         compile: run the network through `torch.compile`.
-        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+        keep_state: keep `last.state.pt` after the last epoch, so that the run can be made longer.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
         seed: of the weights, the order of the images and the augmentations.
     """
 
@@ -142,13 +146,26 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    keep_state: bool = True
+    device: str = "auto"
     seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
 
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.exit_weights is not None and not any(self.exit_weights):
             raise RuleError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
+        if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:
+            raise RuleError(
+                "exit_weights",
+                f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
+                "would be learnt; make it positive, or set trunk_only_epochs to 0",
+            )
+        if not re.fullmatch(_DEVICES, self.device):
+            hint = suggestion(self.device, ("auto", "cpu", "cuda", "mps"))
+            raise RuleError(
+                "device",
+                f"expected auto, cpu, cuda, cuda:N or mps, found {self.device!r}" + (f"; {hint}" if hint else ""),
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,8 +47,7 @@ class InputTransform:
     def __call__(self, images: Tensor) -> Tensor:
         """From (B, 3, H, W) uint8 or float in [0, 1] to float32 (B, 3, image_size, image_size)."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std, mean = _per_channel(self.std, images.device), _per_channel(self.mean, images.device)
         pixels = images.to(torch.float32, copy=True)  # never the caller's own
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
@@ -81,4 +81,17 @@ def iterate_batches(
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
         pixels, targets = torch.from_numpy(split.read(chosen, check=check)), torch.from_numpy(split.labels[chosen])
-        yield Batch(pixels.to(device), targets.to(device), num_classes=len(split.classes))
+        yield Batch(_moved(pixels, device), _moved(targets, device), num_classes=len(split.classes))
+
+
+def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """On a device; a GPU is not waited for, which needs memory that the system does not move."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """float32 (1, 3, 1, 1), made once for each device: another copy would be waited for in every step."""
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)

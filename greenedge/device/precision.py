@@ -15,13 +15,19 @@ Precision = Literal["auto", "float32", "bf16"]
 
 
 def choose_device(requested: str) -> torch.device:
-    """The device of `cpu`, `cuda` or `auto`.
+    """The device of `cpu`, `cuda`, `cuda:N`, `mps` or `auto`.
 
     Raises:
-        ConfigError: `cuda` was asked for and there is none.
+        ConfigError: one was asked for that is not here.
     """
-    if requested == "cuda" and not torch.cuda.is_available():
+    kind, _, number = requested.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available here; use auto or cpu", key="train.device")
+    if number and int(number) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise ConfigError(f"there is no {requested} here, the last is cuda:{last}", key="train.device")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("no MPS device is available here; use auto or cpu", key="train.device")
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(requested)
@@ -101,6 +107,8 @@ def choose_autocast(requested: str, network: nn.Module, device: torch.device) ->
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if device.type != "cpu":
+        return None
     return torch.bfloat16 if _cpu_multiplies_bf16() and not _has_depthwise(network) else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -109,13 +109,21 @@ class MultiExitNetwork(nn.Module):
             return cast(Tensor, self.heads[exit_index](features))
         return self._family.classifier(self.backbone, features)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Logits (N, C) of every exit, first to last, for images (N, 3, H, W)."""
+    def forward(self, images: Tensor, exits: Collection[int] | None = None) -> list[Tensor]:
+        """Logits (N, C) of the exits, first to last, for images (N, 3, H, W).
+
+        Args:
+            images: normalised.
+            exits: those wanted; None for all. Other heads, and blocks that none of them needs, are not run at all, so
+                that not even the statistics of their batch norms move.
+        """
+        wanted = range(self.num_exits) if exits is None else exits
         logits = []
         features = images
-        for exit_index in range(self.num_exits):
+        for exit_index in range(max(wanted) + 1):
             features = self.advance(exit_index, features)
-            logits.append(self.classify(exit_index, features))
+            if exit_index in wanted:
+                logits.append(self.classify(exit_index, features))
         return logits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def draw_history(history: Sequence[dict[str, Any]], path: Path) -> None:
         colour, name = COLOURS[index % len(COLOURS)], exit_name(index, num_exits)
         shown = [100 * record["accuracy"][index] for record in history]
         right.plot(epochs, shown, color=colour, marker=".", label=f"{name}, {split}")
-        trained = [100 * record["train_accuracy"][index] for record in history]
+        values = [record["train_accuracy"][index] for record in history]
+        trained = [math.nan if value is None else 100 * value for value in values]  # None: its loss did not count
         right.plot(epochs, trained, color=colour, linestyle=":", label=f"{name}, training{labels}")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
     right.legend(fontsize="small")

@@ -1,37 +1,118 @@
-"""The record of a run, one JSON line an epoch."""
+"""The record of a run, one JSON line per epoch."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from greenedge.config.convert import Count, NonNegative, Probability
+from greenedge.config.records import RecordError, convert_record, parse_json
 from greenedge.errors import CheckpointError
 from greenedge.files import write_text
 
+_LARGEST_BYTES = 64_000_000
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """All epochs so far, none if there is no file.
+
+@dataclass(frozen=True)
+class HistoryRecord:
+    """What one epoch of training showed.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over training images of the weighted sum over exits, nats.
+        train_accuracy: of each exit, in [0, 1]; None for an exit whose loss did not count.
+        train_labels: against which labels.
+        learning_rate: of the last step.
+        seconds: spent on the epoch's steps.
+        images_per_second: over these.
+        split: the images that the epoch's weights were evaluated on.
+        accuracy: of each exit on these, in [0, 1].
+    """
+
+    epoch: Count
+    loss: NonNegative
+    train_accuracy: tuple[Probability | None, ...]
+    train_labels: Literal["true", "dominant"]
+    learning_rate: NonNegative
+    seconds: NonNegative
+    images_per_second: NonNegative
+    split: Literal["calibration", "val"]
+    accuracy: tuple[Probability, ...]
+
+
+def read_history(
+    path: Path, num_exits: int | None = None, way_out: str = "put back a copy of it"
+) -> list[dict[str, Any]]:
+    """All epochs so far, first to last, none if there is no file.
+
+    Args:
+        path: `history.jsonl`.
+        num_exits: of the network, where it is known.
+        way_out: what the error tells the user to do.
 
     Raises:
-        CheckpointError: a line is not such a record.
+        CheckpointError: a line is not such a record, or an epoch is missing, twice or out of order.
     """
     if not path.exists():
         return []
-    records = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_BYTES + 1)
+    lines = content.splitlines()
+    values = []
+    try:
+        if len(content) > _LARGEST_BYTES or (content and not content.endswith(b"\n")):
+            raise RecordError("is cut short or too long")
+        for number, line in enumerate(lines, start=1):
+            values.append(_parsed(line, number))
+        return check_records(values, num_exits)
+    except RecordError as error:
+        raise CheckpointError(f"{path}: {error}; {way_out}") from None
+
+
+def check_records(values: object, num_exits: int | None = None) -> list[dict[str, Any]]:
+    """The records of epochs 1 to n in this order, each checked by itself and against the others.
+
+    Raises:
+        RecordError: they are not that; it names the first line that is wrong.
+    """
+    if not isinstance(values, list):
+        raise RecordError("is damaged: it is no list of records")
+    records: list[HistoryRecord] = []
+    for number, value in enumerate(values, start=1):
         try:
-            record = json.loads(line)
-            int(record["epoch"])
-        except (ValueError, TypeError, LookupError):
-            raise CheckpointError(f"{path}:{number}: is not the record of an epoch; remove it and resume") from None
+            record: HistoryRecord = convert_record(_plain(value), HistoryRecord)
+        except RecordError as error:
+            raise RecordError(f"line {number} {error}") from None
+        if record.epoch != number:
+            raise RecordError(f"line {number} is damaged: it is of epoch {record.epoch}")
+        exits = len(records[0].accuracy) if records and num_exits is None else num_exits
+        exits = len(record.accuracy) if exits is None else exits
+        if not len(record.accuracy) == len(record.train_accuracy) == exits or exits == 0:
+            raise RecordError(f"line {number} is damaged: expected the accuracies of {exits} exits")
+        if record.split != (records or [record])[0].split:
+            raise RecordError(f"line {number} is damaged: its split is another than before")
         records.append(record)
-    return records
+    return [dataclasses.asdict(record) for record in records]
 
 
-def append_history(path: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds one epoch and returns all; a record of the same epoch or a later one (of a broken run) is replaced."""
-    records = [old for old in read_history(path) if old["epoch"] < record["epoch"]]
-    records.append(record)
-    write_text(path, "".join(json.dumps(each) + "\n" for each in records))
-    return records
+def write_history(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Writes all records, atomically."""
+    write_text(path, "".join(json.dumps(each, allow_nan=False) + "\n" for each in records))
+
+
+def _parsed(line: bytes, number: int) -> Any:
+    try:
+        return parse_json(line)
+    except RecordError as error:
+        raise RecordError(f"line {number} {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as JSON has them."""
+    if isinstance(value, dict):
+        return {name: list(child) if isinstance(child, tuple) else child for name, child in value.items()}
+    return value

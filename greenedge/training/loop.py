@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
+from greenedge.training.finite import check_finite, not_finite
 from greenedge.training.optimizers import set_rate
 from greenedge.training.state import TrainingState
 
@@ -60,10 +62,18 @@ class Recipe:
         """How many first blocks stay as they are in an epoch, counted from 0."""
         return max((blocks for blocks, epochs in self.frozen if epoch < epochs), default=0)
 
-    def weights(self, epoch: int) -> tuple[float, ...]:
-        """The factor of each exit's loss in an epoch, counted from 0."""
-        early = 0.0 if epoch < self.trunk_only_epochs else 1.0
-        return (*(early * weight for weight in self.exit_weights[:-1]), self.exit_weights[-1])
+    def weights(self, epoch: int) -> dict[int, float]:
+        """Exit -> factor of its loss in an epoch, counted from 0; exits whose loss does not count are left out."""
+        final = len(self.exit_weights) - 1
+        return {
+            exit_index: weight
+            for exit_index, weight in enumerate(self.exit_weights)
+            if weight > 0 and (exit_index == final or epoch >= self.trunk_only_epochs)
+        }
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches in that many images, but at least one."""
+        return max(1, images // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         loss: mean over images of the weighted sum over exits.
-        train_accuracy: of each exit, in [0, 1], against `train_labels`.
+        train_accuracy: of each exit, in [0, 1], against `train_labels`; None for an exit whose loss did not count.
         train_labels: `true`, or `dominant`: the label with the largest share after mixing.
         learning_rate: of the last step.
         seconds: spent in this process on this epoch's steps.
@@ -82,7 +92,7 @@ class EpochRecord:
 
     epoch: int
     loss: float
-    train_accuracy: tuple[float, ...]
+    train_accuracy: tuple[float | None, ...]
     train_labels: str
     learning_rate: float
     seconds: float
@@ -107,12 +117,14 @@ def fit(
         stop_requested: asked before each step.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss, or a number of the state, is no longer finite, or memory has run out. The state is then
+            not to be saved.
     """
     device = state.tally.device
     network = torch.compile(state.network) if recipe.compile else state.network
-    steps = max(1, len(split) // recipe.batch_size)
+    steps = recipe.steps_per_epoch(len(split))
     images_an_epoch = min(len(split), steps * recipe.batch_size)
+    first_epoch = state.epoch
     done = state.epoch * images_an_epoch + state.step * recipe.batch_size
     bar: tqdm[NoReturn]
     with tqdm(total=recipe.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
@@ -122,23 +134,28 @@ def fit(
             order = order[state.step * recipe.batch_size : images_an_epoch]
             state.network.train()
             state.network.freeze(recipe.frozen_blocks(state.epoch))
+            weights = recipe.weights(state.epoch)
             mixed, rate, started = False, 0.0, time.perf_counter()
-            for batch in iterate_batches(split, recipe.batch_size, order, device):
+            check = state.epoch == first_epoch  # once a process is enough to notice damage on the disk
+            for batch in iterate_batches(split, recipe.batch_size, order, device, check=check):
                 if stop_requested():
-                    _report(state.tally, bar, mixed=mixed)  # nothing that is not finite may be saved
+                    _report(state.tally, weights, bar, mixed=mixed)
+                    check_finite(state)  # it will be saved
                     return
                 rate = recipe.learning_rate((state.epoch + state.step / steps) / recipe.epochs)
-                mixed = _step(state, network, batch, recipe, rate)
+                with enough_memory(recipe.batch_size):
+                    mixed = _step(state, network, batch, recipe, rate)
                 state.step += 1
                 bar.update(len(batch.images))
                 if state.step % _REPORT_EVERY == 0 or state.step == steps:
-                    _report(state.tally, bar, mixed=mixed)
+                    _report(state.tally, weights, bar, mixed=mixed)
+            check_finite(state)  # the loss before a step says nothing of the weights after it
             seconds = time.perf_counter() - started
             loss, count, *right = state.tally.tolist()
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 loss=loss / count,
-                train_accuracy=tuple(r / count for r in right),
+                train_accuracy=tuple(r / count if index in weights else None for index, r in enumerate(right)),
                 train_labels="dominant" if mixed else "true",
                 learning_rate=rate,
                 seconds=seconds,
@@ -150,7 +167,7 @@ def fit(
 
 
 def _step(
-    state: TrainingState, network: Callable[[Tensor], list[Tensor]], batch: Batch, recipe: Recipe, rate: float
+    state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch, recipe: Recipe, rate: float
 ) -> bool:
     """One step of the optimizer; whether the labels were mixed."""
     torch.manual_seed(_seed(recipe.seed, "network", state.epoch, state.step))  # dropout and stochastic depth
@@ -158,13 +175,14 @@ def _step(
     for augment in recipe.augment:
         batch = augment(batch, generator)
     images, targets = recipe.transform(batch.images), batch.targets
+    weights = recipe.weights(state.epoch)
     set_rate(state.optimizer, rate)
 
     with torch.autocast(images.device.type, recipe.autocast, enabled=recipe.autocast is not None):
-        logits = network(images)
+        logits = network(images, tuple(weights))
         losses = [recipe.loss(exit_logits, targets) for exit_logits in logits]
-        loss = torch.stack([w * each for w, each in zip(recipe.weights(state.epoch), losses, strict=True)]).sum()
-    state.optimizer.zero_grad()
+        loss = torch.stack([w * each for w, each in zip(weights.values(), losses, strict=True)]).sum()
+    state.optimizer.zero_grad()  # to None: what has no loss is neither decayed nor carried on by momentum
     loss.backward()  # type: ignore[no-untyped-call]
     if recipe.gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip_norm)
@@ -174,23 +192,39 @@ def _step(
 
     mixed = targets.is_floating_point()
     labels = targets.argmax(1) if mixed else targets
-    with torch.no_grad():
-        right = [(exit_logits.argmax(1) == labels).sum() for exit_logits in logits]
-        count = torch.tensor(len(labels), device=images.device)
-        state.tally += torch.stack([loss.detach() * count, count, *right])
+    with torch.no_grad():  # sums that stay on the device: nothing here waits for a GPU
+        state.tally[0] += loss.detach() * len(labels)
+        state.tally[1] += len(labels)
+        for exit_index, exit_logits in zip(weights, logits, strict=True):
+            state.tally[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
     return mixed
 
 
-def _report(tally: Tensor, bar: tqdm[NoReturn], *, mixed: bool) -> None:
+@contextmanager
+def enough_memory(images: int) -> Iterator[None]:
+    """Turns what torch raises where memory has run out into one sentence.
+
+    Raises:
+        TrainingError: a step of so many images does not fit into memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"there is not enough memory for {images} images at a time; start another run (--out) with a smaller "
+            "train.batch_size or data.image_size, or with train.precision: bf16"
+        ) from None
+
+
+def _report(tally: Tensor, counted: Collection[int], bar: tqdm[NoReturn], *, mixed: bool) -> None:
     loss, count, *right = tally.tolist()
     if count == 0:
         return
     if not math.isfinite(loss):
-        raise TrainingError(
-            "the loss is not finite any more; start another run (--out) with a lower learning rate, with "
-            "train.gradient_clip_norm, or with train.precision: float32"
-        )
-    accuracies = "/".join(f"{100 * r / count:.1f}" for r in right)
+        raise not_finite("the loss is")
+    accuracies = "/".join(f"{100 * right[exit_index] / count:.1f}" for exit_index in sorted(counted))
     labels = " of dominant labels" if mixed else ""
     bar.set_postfix_str(f"loss {loss / count:.3f}, accuracy{labels} {accuracies} %")
 

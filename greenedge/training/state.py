@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
-from torch.optim.swa_utils import AveragedModel
 
 from greenedge.errors import CheckpointError
-from greenedge.files import write_atomically
+from greenedge.files import SEAL, write_atomically
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_tensors
+from greenedge.training.average import ExponentialAverage
+from greenedge.training.state_checks import check_content, check_optimizer, content_digest
 
 
 @dataclass
@@ -27,19 +27,21 @@ class TrainingState:
         network: being trained.
         optimizer: its own state included.
         averaged: exponential moving average of the weights, or None.
-        tally: float64 (2 + E,): sums over the current epoch of loss times images, images, and right answers an exit.
+        tally: float64 (2 + E,): sums over the current epoch of loss times images, images, and right answers per exit.
+        data: names the training images by their content; a state is not continued on others.
         epoch: epochs done.
         step: steps done in the current epoch.
-        data: names the training images; a state is not continued on others.
+        history: the records of the epochs done, so that `history.jsonl` can be written anew.
     """
 
     network: MultiExitNetwork
     optimizer: optim.Optimizer
-    averaged: AveragedModel | None
+    averaged: ExponentialAverage | None
     tally: Tensor
     data: str
     epoch: int = 0
     step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -51,30 +53,21 @@ def new_state(
     network: MultiExitNetwork, optimizer: optim.Optimizer, ema_decay: float | None, data: str = ""
 ) -> TrainingState:
     """The state before the first step; the network lies on its device already."""
-    averaged = None
-    if ema_decay is not None:
-        averaged = AveragedModel(network, multi_avg_fn=partial(_average, ema_decay), use_buffers=True)
+    averaged = None if ema_decay is None else ExponentialAverage(network, ema_decay)
     device = next(network.parameters()).device
-    tally = torch.zeros(2 + network.num_exits, dtype=torch.float64, device=device)
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    tally = torch.zeros(2 + network.num_exits, dtype=dtype, device=device)
     return TrainingState(network, optimizer, averaged, tally, data)
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Writes the state, atomically.
+    """Writes the state, atomically, with a digest of its content in the same file.
 
     Raises:
         CheckpointError: the disk is full or refuses; the file that was there before is unharmed.
     """
-    content = {
-        "network": state.network.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "optimizer_name": type(state.optimizer).__name__,
-        "averaged": None if state.averaged is None else state.averaged.state_dict(),
-        "tally": state.tally,
-        "data": state.data,
-        "epoch": state.epoch,
-        "step": state.step,
-    }
+    content = _on_cpu(_content(state))
+    content[SEAL] = content_digest(content)
     try:
         write_atomically(path, lambda temporary: torch.save(content, temporary))
     except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
@@ -83,50 +76,96 @@ def save_state(path: Path, state: TrainingState) -> None:
         ) from None
 
 
-def restore_state(path: Path, state: TrainingState) -> None:
-    """Reads a saved state into `state`, which was built from the same recipe.
+@dataclass(frozen=True)
+class Restored:
+    """What a saved state said beside its numbers.
+
+    Attributes:
+        by_former_name: it was saved before images were named by their content, so only their labels and places were
+            compared.
+        has_history: it holds the records of its epochs.
+    """
+
+    by_former_name: bool = False
+    has_history: bool = True
+
+
+def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former_data: str | None = None) -> Restored:
+    """Reads a saved state into `state`, which was built from the same config; it is changed only where all fits.
+
+    Args:
+        path: what `save_state` wrote.
+        state: receives it.
+        steps_per_epoch: of this training.
+        former_data: what named the images before they were named by their content.
 
     Raises:
-        CheckpointError: no such file, truncated, holding code, or of another network or optimizer.
+        CheckpointError: no such file, truncated, changed after it was written, holding code, or of another network,
+            optimizer or data set.
     """
-    content = _read(path)
+    content = read_state(path)
     try:
-        if content["optimizer_name"] != type(state.optimizer).__name__:
-            raise ValueError(f"its optimizer is {content['optimizer_name']}")
-        if (content["averaged"] is None) != (state.averaged is None):
-            raise ValueError("one of the two averages its weights")
-        if content["data"] != state.data:
-            raise ValueError("it was trained on other images")
+        check_content(content, _content(state), steps_per_epoch, {state.data, former_data})
+        shapes = [parameter.shape for group in state.optimizer.param_groups for parameter in group["params"]]
+        check_optimizer(content["optimizer"], state.optimizer.state_dict(), shapes)
         state.network.load_state_dict(content["network"])
         state.optimizer.load_state_dict(content["optimizer"])
         if state.averaged is not None:
             state.averaged.load_state_dict(content["averaged"])
-        state.tally.copy_(content["tally"])
-        state.epoch, state.step = int(content["epoch"]), int(content["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: belongs to another network, recipe or data set ({_reason(error)})") from None
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: belongs to another network, config or data set ({_reason(error)})") from None
+
+    state.tally.copy_(content["tally"])
+    state.epoch, state.step = content["epoch"], content["step"]
+    state.history = list(content.get("history", []))
+    return Restored(content["data"] != state.data, "history" in content)
 
 
-def _average(decay: float, averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-    """Moves the averages towards the current values; counters are copied.
+def read_state(path: Path) -> dict[str, Any]:
+    """What is in a state's file, as it was written; no code in it is ever run.
 
-    The decay rises as (1 + t) / (10 + t) to its value, so that the random first weights are soon forgotten (as in
-    TensorFlow's and timm's averages).
+    Raises:
+        CheckpointError: no such file, truncated, changed after it was written, or something else.
     """
-    steps = int(count)
-    if averaged[0].is_floating_point():
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
-    else:
-        torch._foreach_copy_(averaged, current)
-
-
-def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is nothing to resume here; train without --resume")
     content = load_tensors(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: is not a checkpoint of a training")
+    seal = content.pop(SEAL, None)  # states of before it was written have none
+    try:
+        sound = seal is None or seal == content_digest(content)
+    except (TypeError, ValueError, RuntimeError):  # nested without end, or tensors of a kind that has no numbers
+        sound = False
+    if not sound:
+        raise CheckpointError(
+            f"{path}: was changed or damaged after it was written; put back a copy of it, or start another run (--out)"
+        )
     return content
+
+
+def _content(state: TrainingState) -> dict[str, Any]:
+    return {
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "optimizer_name": type(state.optimizer).__name__,
+        "averaged": None if state.averaged is None else state.averaged.state_dict(),
+        "tally": state.tally,
+        "data": state.data,
+        "epoch": state.epoch,
+        "step": state.step,
+        "history": state.history,
+    }
+
+
+def _on_cpu(value: Any) -> Any:
+    if torch.is_tensor(value):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {name: _on_cpu(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(child) for child in value]
+    return value
 
 
 def _reason(error: BaseException) -> str:

@@ -15,23 +15,20 @@ import torch
 
 from greenedge import __version__
 from greenedge.config import RunConfig, bind_part, build_part, config_to_text
-from greenedge.cost.flops import count_costs
 from greenedge.data.prepared import PreparedSplit
-from greenedge.data.seen import seen_images
-from greenedge.data.splits import split_digest
+from greenedge.data.splits import former_split_digest, split_digest
 from greenedge.device.precision import choose_autocast, choose_device, make_repeatable
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
-from greenedge.inference.collect import collect_logits
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.models.weights import load_pretrained
-from greenedge.reporting.training_plot import draw_history
-from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
-from greenedge.training.history import append_history, read_history
+from greenedge.training.batch_norm import check_batch_norms
+from greenedge.training.history import read_history, write_history
 from greenedge.training.interruption import StopSignals
-from greenedge.training.loop import EpochRecord, Recipe, fit
+from greenedge.training.loop import Recipe
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
+from greenedge.training.run_directory import CONFIG, ENVIRONMENT, HISTORY, LOCK, STATE, is_unfinished_start, locked
 from greenedge.training.schedules import SCHEDULES
 from greenedge.training.state import TrainingState, new_state, restore_state, save_state
 from greenedge.workflows.build import (
@@ -45,10 +42,11 @@ from greenedge.workflows.build import (
     place,
     read_recipe,
 )
+from greenedge.workflows.train_epochs import Run, run_epochs
 from greenedge.workflows.trained import model_summary
 
 # What may change between a run and its continuation without making it another run.
-_FREE_ON_RESUME = ("train.epochs", "train.device", "data.path")
+_FREE_ON_RESUME = ("train.epochs", "train.device", "train.keep_state", "data.path")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +55,7 @@ class TrainOutcome:
 
     Attributes:
         out: the run directory.
-        history: one record an epoch.
+        history: one record per epoch.
         stopped_by: the name of the signal that stopped it early, or None.
     """
 
@@ -73,126 +71,144 @@ def train(
     *,
     resume: bool,
     say: Callable[[str], None],
+    stop: StopSignals | None = None,
 ) -> TrainOutcome:
-    """Trains a recipe into a run directory.
+    """Trains a config into a run directory.
 
     Args:
-        config_path: the recipe; None, with `resume`, for the run's own.
+        config_path: the config; None, with `resume`, for the run's own.
         overrides: texts like `train.epochs=3`.
-        out: the run directory; None: `runs/` and the recipe's name.
-        resume: continue the run that is in `out`.
+        out: the run directory; None: `runs/` and the config's name.
+        resume: continue the run that is in `out`; where there is none it is started.
         say: told what happens, one line at a time.
+        stop: says when to stop; None: never.
 
     Raises:
-        GreenedgeError: anything in the recipe, the data or the run directory that cannot be used.
+        GreenedgeError: anything in the config, the data or the run directory that cannot be used.
     """
     out = _run_directory(config_path, out)
-    own_recipe = out / "config.yaml"
-    if resume and not own_recipe.is_file():
-        raise CheckpointError(f"{out}: holds no run to resume (no config.yaml); train without --resume")
-    config = complete_config(read_recipe(config_path or own_recipe, overrides), say)
-    if resume:
-        _check_same_run(config, out)
-    elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out}: holds a run or other files already; use --resume to continue it, or another --out")
+    with locked(out):  # before anything in it is looked at
+        begun = _is_begun(out, config_path, resume=resume, say=say)
+        own_config = out / CONFIG
+        config = complete_config(read_recipe(config_path or own_config, overrides), say)
+        if begun:
+            _check_same_run(config, out)
+            if not (out / STATE).is_file():
+                return _without_state(out, config)
 
-    splits = open_splits(config)
-    torch.manual_seed(config.train.seed)
-    network = build_model(config, len(splits.classes))
-    with located(config, ""):
-        device = choose_device(config.train.device)
-    if config.model.weights is not None and not resume:
-        ids = [info.id for info in splits.classes]
-        with located(config, "model"):
-            report = load_pretrained(network, config.model, config.model.weights, ids)
-        say(f"{config.model.weights}: {report.sentence()}")
-    network = place(network, device, channels_last=config.train.channels_last)
-    recipe = _build_recipe(config, network, splits.train, device)
-    make_repeatable(device, recipe.autocast)
-    optimizer = build_part(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
-    state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
-    if resume:
-        restore_state(out / "last.state.pt", state)
-        if state.epoch > recipe.epochs:
-            raise UsageError(f"{out}: {state.epoch} epochs are done, train.epochs is {recipe.epochs}; give no fewer")
-        say(f"resuming after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
-        if read_recipe(own_recipe).train.epochs != recipe.epochs and config.train.schedule.name != "constant":
-            say(f"note: the {config.train.schedule.name} schedule is stretched to {recipe.epochs} epochs from here on")
-    else:
-        save_state(out / "last.state.pt", state)  # before anything else: from here on the run can be resumed
-        write_json(out / "environment.json", _environment(device, recipe))
-    write_text(own_recipe, config_to_text(config))
-    if not splits.honest:
-        say(
-            "note: data.calibration_per_class sets no images aside, so nothing is chosen: the best weights are the last"
+        splits = open_splits(config)
+        torch.manual_seed(config.train.seed)
+        network = build_model(config, len(splits.classes))
+        with located(config, ""):
+            device = choose_device(config.train.device)
+        if config.model.weights is not None and not begun:
+            ids = [info.id for info in splits.classes]
+            with located(config, "model"):
+                report = load_pretrained(network, config.model, config.model.weights, ids)
+            say(f"{config.model.weights}: {report.sentence()}")
+        network = place(network, device, channels_last=config.train.channels_last)
+        recipe = _build_recipe(config, network, splits.train, device)
+        check_batch_norms(network, recipe, len(splits.train))
+        make_repeatable(device, recipe.autocast)
+        optimizer = build_part(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
+        state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
+
+        if begun:
+            _restore(state, recipe, splits, out, say)
+            _note_other_length(read_recipe(own_config), config, say)
+        else:
+            (out / STATE).unlink(missing_ok=True)  # of a start that was cut short: another config's, perhaps
+        write_text(own_config, config_to_text(config))  # first: a directory with a config and no more starts anew
+        if not begun:
+            write_json(out / ENVIRONMENT, _environment(device, recipe))
+            save_state(out / STATE, state)  # from here on the run can be resumed
+        if not splits.honest:
+            say(
+                "note: data.calibration_per_class sets no images aside, so nothing is chosen: the best weights are the "
+                "last"
+            )
+        say(_header(config, splits, recipe, device, out))
+        stopped_by = run_epochs(Run(state, splits, recipe, config, out), stop or StopSignals(), say)
+        return TrainOutcome(out, state.history, stopped_by)
+
+
+def _is_begun(out: Path, config_path: Path | None, *, resume: bool, say: Callable[[str], None]) -> bool:
+    """Whether a run is to be continued, and not started.
+
+    Raises:
+        UsageError: the directory is not free, or there is no config to start by.
+        CheckpointError: it holds something, and no run.
+    """
+    names = {path.name for path in out.iterdir()} - {LOCK}
+    fresh = is_unfinished_start(out)
+    if not resume:
+        if not fresh:
+            raise UsageError(
+                f"{out}: holds a run or other files already; continue it with --resume, or train into another --out"
+            )
+        if names:
+            say(f"note: {out} holds a start that was cut short; it is started anew")
+        return False
+    if not fresh or {CONFIG, STATE} <= names:
+        if CONFIG not in names:
+            raise CheckpointError(f"{out}: holds no run to resume (no {CONFIG}), but other files; choose another --out")
+        return True
+    if config_path is None and CONFIG not in names:
+        raise UsageError(f"{out}: holds no run yet; give --config FILE to start one")
+    say(f"{out}: holds no run yet, so it is started")
+    return False
+
+
+def _without_state(out: Path, config: RunConfig) -> TrainOutcome:
+    """A run whose state was not kept can be finished, and no more."""
+    history = read_history(out / HISTORY, len(config.model.exits) + 1)
+    if len(history) < config.train.epochs:
+        raise CheckpointError(
+            f"{out}: {len(history)} epochs are done, and {STATE} was not kept (train.keep_state: false) or removed, so "
+            "no more can be added; start another run with --out"
         )
-    say(
-        f"{model_summary(config.model)}: {len(splits.train)} images, {len(splits.classes)} classes, "
-        f"{'bf16' if recipe.autocast else 'float32'} on {device.type}; run directory {out}"
-    )
-    stopped_by = _run(state, splits, recipe, config, out, say)
-    return TrainOutcome(out, read_history(out / "history.jsonl"), stopped_by)
+    return TrainOutcome(out, history, None)
 
 
-def _run(
-    state: TrainingState,
-    splits: Splits,
-    recipe: Recipe,
-    config: RunConfig,
-    out: Path,
-    say: Callable[[str], None],
-) -> str | None:
-    """Trains to the end or to a signal; whatever happens, the last checkpoint on disk can be resumed."""
-    text = config_to_text(config)
-    history = read_history(out / "history.jsonl")
-    seen = seen_images(splits.train, splits.calibration)
-    stored_size = splits.train.images.shape[-1]
-    info = CheckpointInfo(text, splits.classes, 0, stored_size, seen, count_costs(state.network))
-    with StopSignals() as stop:
-        for record in fit(state, splits.train, recipe, stop.requested):
-            accuracy = _accuracies(state, splits, recipe)
-            entry = _entry(record, splits, accuracy)
-            chosen = not splits.honest or _mean(accuracy) >= _best(history, before=record.epoch)
-            for name in ("last", "best") if chosen else ("last",):
-                path = out / f"{name}.safetensors"
-                save_checkpoint(path, state.evaluated, dataclasses.replace(info, epoch=state.epoch))
-            history = append_history(out / "history.jsonl", entry)
-            save_state(out / "last.state.pt", state)
-            draw_history(history, out / "training.png")
-            say(_line(entry, recipe.epochs))
-        if stop.received is not None and state.epoch < recipe.epochs:
-            save_state(out / "last.state.pt", state)
-            return stop.received.name
-    return None
+def _restore(state: TrainingState, recipe: Recipe, splits: Splits, out: Path, say: Callable[[str], None]) -> None:
+    """Brings the state and the history to where the run stopped."""
+    former = former_split_digest(splits.train)
+    restored = restore_state(out / STATE, state, recipe.steps_per_epoch(len(splits.train)), former)
+    if state.epoch > recipe.epochs:
+        raise UsageError(f"{out}: {state.epoch} epochs are done, train.epochs is {recipe.epochs}; give no fewer")
+    if restored.by_former_name:
+        say("note: this run was started before images were named by their pixels; that they are the same is assumed")
+    say(f"resuming after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
+
+    path = out / HISTORY
+    anew = f"remove it and resume: it is written anew from {STATE}"
+    way_out = anew if restored.has_history else "put back a copy of it, or start another run with --out"
+    if not path.exists() and restored.has_history:
+        if state.history:
+            say(f"note: {path} is missing and is written anew from {STATE}")
+            write_history(path, state.history)
+        return
+    records = read_history(path, state.network.num_exits, way_out)
+    if len(records) < state.epoch or (restored.has_history and records[: state.epoch] != state.history):
+        raise CheckpointError(f"{path}: is not the record of the {state.epoch} epochs that are done; {way_out}")
+    state.history = records[: state.epoch]
 
 
-def _accuracies(state: TrainingState, splits: Splits, recipe: Recipe) -> tuple[float, ...]:
-    logits = collect_logits(state.evaluated, splits.monitor, recipe.transform, autocast=recipe.autocast)
-    labels = splits.monitor.labels[splits.monitor.rows]
-    return tuple(float((each.argmax(axis=1) == labels).mean()) for each in logits)
+def _note_other_length(old: RunConfig, new: RunConfig, say: Callable[[str], None]) -> None:
+    before, now = old.train.epochs, new.train.epochs
+    if now < before:
+        say(f"note: the run was given {before} epochs and now ends after {now} (train.epochs)")
+    if now != before and new.train.schedule.name != "constant":
+        how = "stretched" if now > before else "shortened"
+        say(f"note: the {new.train.schedule.name} schedule is {how} to {now} epochs from here on")
 
 
-def _best(history: Sequence[dict[str, Any]], before: int) -> float:
-    return max((_mean(old["accuracy"]) for old in history if old["epoch"] < before), default=0.0)
-
-
-def _mean(accuracy: Sequence[float]) -> float:
-    return sum(accuracy) / len(accuracy)
-
-
-def _entry(record: EpochRecord, splits: Splits, accuracy: tuple[float, ...]) -> dict[str, Any]:
-    return {**dataclasses.asdict(record), "split": splits.monitor.name, "accuracy": accuracy}
-
-
-def _line(entry: dict[str, Any], epochs: int) -> str:
-    def percents(values: Sequence[float]) -> str:
-        return " / ".join(f"{100 * value:.2f}" for value in values)
-
-    labels = ", dominant labels" if entry["train_labels"] == "dominant" else ""
+def _header(config: RunConfig, splits: Splits, recipe: Recipe, device: torch.device, out: Path) -> str:
+    stored, seen = splits.train.images.shape[-1], config.data.input_size
+    size = f"{seen} px" if stored == seen else f"{stored} px, resized to {seen} px"
     return (
-        f"epoch {entry['epoch']}/{epochs}: loss {entry['loss']:.3f}, accuracy of each exit: "
-        f"training{labels} {percents(entry['train_accuracy'])} %, {entry['split']} {percents(entry['accuracy'])} %; "
-        f"{entry['images_per_second']:.0f} images/s"
+        f"{model_summary(config.model)}: {len(splits.train)} images of {size}, {len(splits.classes)} classes, "
+        f"{'bf16' if recipe.autocast else 'float32'} on {device}; run directory {out}"
     )
 
 
@@ -228,7 +244,7 @@ def _run_directory(config_path: Path | None, out: Path | None) -> Path:
     if out is not None:
         return out
     if config_path is None:
-        raise UsageError("give --config FILE, or --resume with --out RUN to continue a run by its own recipe")
+        raise UsageError("give --config FILE, or --resume with --out RUN to continue a run by its own config")
     return Path("runs") / config_path.stem
 
 
@@ -243,8 +259,8 @@ def _check_same_run(config: RunConfig, out: Path) -> None:
     if changed:
         key = changed[0]
         raise UsageError(
-            f"{out}: was trained with {key} = {old.get(key)!r}, the recipe now says {new.get(key)!r}; "
-            "resume with the run's own recipe, or start another run with --out"
+            f"{out}: was trained with {key} = {old.get(key)!r}, the config now says {new.get(key)!r}; "
+            "resume with the run's own config (no --config), or start another run with --out"
         )
 
 

@@ -1,0 +1,38 @@
+"""The exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+
+class ExponentialAverage(AveragedModel):
+    """Averages parameters and batch-norm statistics after each step; whole-number buffers are copied.
+
+    The decay rises as (1 + t) / (10 + t) to its value, so that the random first weights are soon forgotten (as in
+    TensorFlow's and timm's averages). The count of updates stays on the CPU, so that no update waits for a GPU.
+
+    Args:
+        network: whose weights are averaged; it is copied.
+        decay: weight of the average so far, per update, in (0, 1).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Moves the averages towards the current values."""
+        steps = int(self.n_averaged)
+        share = 1.0 if steps == 0 else 1 - min(self._decay, (1 + steps) / (10 + steps))
+        averaged, current = self.module.state_dict(), model.state_dict()
+        moved = [name for name in averaged if share < 1 and averaged[name].is_floating_point()]
+        copied = [name for name in averaged if name not in set(moved)]
+
+        if moved:
+            torch._foreach_lerp_([averaged[name] for name in moved], [current[name] for name in moved], share)
+        if copied:
+            torch._foreach_copy_([averaged[name] for name in copied], [current[name] for name in copied])
+        self.n_averaged += 1

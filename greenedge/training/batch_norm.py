@@ -1,0 +1,53 @@
+"""Whether batch norms have enough numbers to normalise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from greenedge.errors import TrainingError
+from greenedge.models.modes import evaluation_mode
+from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.training.loop import Recipe
+
+
+def check_batch_norms(network: MultiExitNetwork, recipe: Recipe, images: int) -> None:
+    """A batch norm needs more than one number per channel: two images, or features of more than one pixel.
+
+    Args:
+        network: changed in nothing but its modes of training.
+        recipe: how steps are made; its last epoch trains the most.
+        images: in the training split.
+
+    Raises:
+        TrainingError: steps of one image, and a batch norm that sees one pixel of it.
+    """
+    if min(recipe.batch_size, images) > 1:
+        return
+    network.train()
+    network.freeze(recipe.frozen_blocks(recipe.epochs - 1))
+    watched = {module for module in network.modules() if isinstance(module, _BatchNorm) and module.training}
+    network.freeze(0)
+
+    starved: list[nn.Module] = []
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].numel() == inputs[0].shape[1]:
+            starved.append(module)
+
+    hooks = [module.register_forward_pre_hook(look) for module in watched]
+    try:
+        with evaluation_mode(network), torch.no_grad():
+            device = next(network.parameters()).device
+            blank = torch.zeros(1, 3, network.image_size, network.image_size, device=device)
+            network(blank, tuple(recipe.weights(recipe.epochs - 1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if starved:
+        name = next(name for name, module in network.named_modules() if module is starved[0])
+        source = "train.batch_size is 1" if recipe.batch_size == 1 else "there is one training image"
+        raise TrainingError(
+            f"{source}, and the batch norm {name} needs more than one value per channel; train on batches of 2 or more"
+        )

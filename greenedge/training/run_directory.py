@@ -1,0 +1,98 @@
+"""The directory of a run: one training at a time, and what it means where a start was cut short."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from greenedge.errors import CheckpointError, UsageError
+from greenedge.training.state import read_state
+
+LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
+    *(".lock", "config.yaml", "environment.json"),
+    *("last.state.pt", "history.jsonl"),
+)
+_START = {LOCK, CONFIG, ENVIRONMENT, STATE}  # all that is there before the first epoch is done
+_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, "best.safetensors", "last.safetensors", "training.png")
+# What `files.write_atomically` calls a file that is not whole yet.
+_PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, _FILES))})\.\w+\.partial(\.\w+)?")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps a run directory for this process; it is made where it is missing, and removed again if nothing came in.
+
+    The lock is the system's, and gone with the process however that ends.
+
+    Raises:
+        UsageError: another training has it.
+        OSError: it cannot be made.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    handle = _lock(out)
+    try:
+        _remove_partials(out)
+        yield
+    finally:
+        with suppress(OSError):
+            (out / LOCK).unlink()
+        os.close(handle)
+        with suppress(OSError):  # something is in it
+            for folder in made:
+                folder.rmdir()
+
+
+def is_unfinished_start(out: Path) -> bool:
+    """Whether a directory holds nothing but what a training leaves that was killed before its first step was kept.
+
+    Raises:
+        CheckpointError: the state in it is damaged.
+    """
+    names = {path.name for path in out.iterdir()}
+    if not names <= _START:
+        return False
+    if not {CONFIG, STATE} <= names:
+        return True
+    content = read_state(out / STATE)
+    return content.get("epoch") == 0 and content.get("step") == 0
+
+
+def _lock(out: Path) -> int:
+    path = out / LOCK
+    while True:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            continue  # another process has just removed the directory, as it put nothing in
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{out}: is a file, or lies below one; choose another --out") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(
+                f"{out}: another training is running in this directory; wait for its end, or choose another --out"
+            ) from None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(handle)
+            raise CheckpointError(
+                f"{out}: cannot be locked ({error.strerror}), so that two trainings could write into it at once; "
+                "choose another --out, on a file system with locks"
+            ) from None
+        os.close(handle)  # the file that was locked has been removed by the one who held it: once more
+
+
+def _remove_partials(out: Path) -> None:
+    """Removes what killed processes left half-written."""
+    for path in out.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)

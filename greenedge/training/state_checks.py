@@ -1,0 +1,130 @@
+"""What a saved training state must be before anything of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from greenedge.training.finite import first_infinite
+from greenedge.training.history import check_records
+
+_KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
+_LATER_KEYS = {"history"}  # that the first versions did not write
+_GROUP_KEYS_THAT_CHANGE = {"params", "lr"}
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of nested mappings and lists of tensors, numbers and texts; of tensors type, shape and numbers."""
+    digest = hashlib.sha256()
+    _feed(digest, content)
+    return digest.hexdigest()
+
+
+def check_content(
+    content: Mapping[str, Any], own: Mapping[str, Any], steps_per_epoch: int, names: Collection[str | None]
+) -> None:
+    """Compares a file's content with that of a new state of the same config.
+
+    Args:
+        content: of the file.
+        own: of the new state.
+        steps_per_epoch: of this training.
+        names: those that the training images may bear.
+
+    Raises:
+        ValueError: what differs, or cannot be; other errors where the content is of quite another form.
+    """
+    if not _KEYS <= content.keys() <= _KEYS | _LATER_KEYS:
+        raise ValueError("its keys are not those of a training state")
+    if content["optimizer_name"] != own["optimizer_name"]:
+        raise ValueError(f"its optimizer is {content['optimizer_name']}")
+    if (content["averaged"] is None) != (own["averaged"] is None):
+        raise ValueError("one of the two averages its weights")
+    if content["data"] not in names:
+        raise ValueError("it was trained on other images")
+    _check_tensors(content["network"], own["network"])
+    if own["averaged"] is not None:
+        _check_tensors(content["averaged"], own["averaged"])
+    _check_progress(content, own["tally"], steps_per_epoch)
+
+
+def _check_tensors(found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    if found.keys() != own.keys():
+        raise ValueError(f"{min(found.keys() ^ own.keys())} is in one of the two alone")
+    for name, tensor in own.items():
+        if not torch.is_tensor(found[name]) or (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"{name} is no {tuple(tensor.shape)} tensor of {tensor.dtype}")
+    _refuse_infinite(found)
+
+
+def check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any], shapes: Sequence[torch.Size]) -> None:
+    """Compares an optimizer's state with that of a new one; torch looks at the number of parameters alone.
+
+    Args:
+        found: the state dict of a file.
+        own: that of the new optimizer.
+        shapes: of its parameters, in their order.
+
+    Raises:
+        ValueError: as `check_content`.
+    """
+    groups, own_groups = found["param_groups"], own["param_groups"]
+    if [group["params"] for group in groups] != [group["params"] for group in own_groups]:
+        raise ValueError("its optimizer trains other parameters")
+    for group, own_group in zip(groups, own_groups, strict=True):
+        for key in (group.keys() & own_group.keys()) - _GROUP_KEYS_THAT_CHANGE:
+            if group[key] != own_group[key]:
+                raise ValueError(f"its optimizer's {key} is {group[key]!r}, not {own_group[key]!r}")
+
+    for index, values in found["state"].items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape not in ((), shapes[index]):
+                raise ValueError(f"the optimizer's {name} of parameter {index} has the shape {tuple(value.shape)}")
+            if not torch.is_tensor(value) and value is not None and not isinstance(value, int | float):
+                raise ValueError(f"the optimizer's {name} of parameter {index} is no number")
+        _refuse_infinite(values)
+
+
+def _check_progress(content: Mapping[str, Any], own_tally: Tensor, steps_per_epoch: int) -> None:
+    epoch, step, tally = content["epoch"], content["step"], content["tally"]
+    if type(epoch) is not int or epoch < 0:
+        raise ValueError(f"its epoch is {epoch!r}")
+    if type(step) is not int or not 0 <= step < steps_per_epoch:
+        raise ValueError(f"its step is {step!r}, of {steps_per_epoch} per epoch")
+    if not torch.is_tensor(tally) or tally.shape != own_tally.shape or not tally.is_floating_point():
+        raise ValueError("its running sums are not those of these exits")
+    loss, count, *right = tally.tolist()
+    whole = all(float(number).is_integer() and 0 <= number <= count for number in (count, *right))
+    if not whole or (count > 0) != (step > 0) or not 0 <= loss < float("inf"):
+        raise ValueError("its running sums cannot be")
+    if "history" in content and len(check_records(content["history"], num_exits=len(right))) != epoch:
+        raise ValueError("its history is not that of its epochs")
+
+
+def _refuse_infinite(tensors: Mapping[str, Any]) -> None:
+    name = first_infinite({name: tensor for name, tensor in tensors.items() if torch.is_tensor(tensor)})
+    if name is not None:
+        raise ValueError(f"{name} is not finite")
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Each value with its type and its length before it, so that no two contents give the same bytes."""
+    if torch.is_tensor(value):
+        digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    elif isinstance(value, Mapping):
+        digest.update(f"mapping {len(value)} ".encode())
+        for name, child in value.items():
+            _feed(digest, name)
+            _feed(digest, child)
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)} ".encode())
+        for child in value:
+            _feed(digest, child)
+    else:
+        text = repr(value).encode()
+        digest.update(f"{type(value).__name__} {len(text)} ".encode() + text)
