@@ -94,4 +94,5 @@ def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
 @lru_cache(maxsize=64)
 def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
     """float32 (1, 3, 1, 1), made once for each device: another copy would be waited for in every step."""
-    return torch.tensor(values, device=device).view(1, 3, 1, 1)
+    with torch.inference_mode(mode=False):  # it may be made while evaluating and used while training
+        return torch.tensor(values, device=device).view(1, 3, 1, 1)

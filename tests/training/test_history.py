@@ -2,50 +2,109 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from greenedge.errors import CheckpointError
-from greenedge.training.history import append_history, read_history
+from greenedge.training.history import read_history, write_history
 from tests.training.helpers import full_disk
 
 
-def test_what_is_appended_is_read_back_one_json_line_an_epoch(tmp_path: Path) -> None:
+def record(epoch: Any, **changes: Any) -> dict[str, Any]:
+    usual = {
+        "epoch": epoch,
+        "loss": 1.5,
+        "train_accuracy": [None, 0.25],
+        "train_labels": "true",
+        "learning_rate": 0.1,
+        "seconds": 2.5,
+        "images_per_second": 9.5,
+        "split": "val",
+        "accuracy": [0.5, 0.25],
+    }
+    return {**usual, **changes}
+
+
+def written(path: Path, *records: Any) -> Path:
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    return path
+
+
+def refusal(path: Path, **options: Any) -> str:
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError) as caught:
+        read_history(path, **options)
+    assert path.read_bytes() == before
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_what_is_written_is_read_back_one_json_line_per_epoch(tmp_path: Path) -> None:
     path = tmp_path / "run" / "history.jsonl"
     assert read_history(path) == []
-    records = [{"epoch": epoch, "loss": 0.1 * epoch, "accuracy": [0.5, 0.25], "split": "ä"} for epoch in (1, 2, 3)]
-    for index, record in enumerate(records):
-        assert append_history(path, record) == records[: index + 1]
-    assert read_history(path) == records
+    records = [record(epoch) for epoch in (1, 2, 3)]
+    write_history(path, records)
+    found = read_history(path, num_exits=2)
+    assert json.loads(json.dumps(found)) == records
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == records
 
 
-@pytest.mark.parametrize(("again", "kept"), [(2, [1]), (1, []), (3, [1, 2]), (4, [1, 2, 3])])
-def test_a_repeated_epoch_replaces_itself_and_all_later_ones(tmp_path: Path, again: int, kept: list[int]) -> None:
-    path = tmp_path / "history.jsonl"
-    for epoch in (1, 2, 3):
-        append_history(path, {"epoch": epoch, "loss": 1.0})
-    append_history(path, {"epoch": again, "loss": 2.0})
-    assert [(r["epoch"], r["loss"]) for r in read_history(path)] == [*((e, 1.0) for e in kept), (again, 2.0)]
+@pytest.mark.parametrize("epochs", [[1, 3], [3], [2, 1, 3], [0.5, 2, 3], [1, 1], [0, 1], ["1"], [True]])
+def test_epochs_that_are_not_one_to_n_in_order_are_refused(tmp_path: Path, epochs: list[Any]) -> None:
+    found = refusal(written(tmp_path / "history.jsonl", *map(record, epochs)))
+    assert "is damaged" in found
+    assert found.endswith("; put back a copy of it")
 
 
-@pytest.mark.parametrize("damage", ["{", "epoch 2", "5", "[1]", "null", "{}", '{"epoch": 2', ""])
+@pytest.mark.parametrize("damage", ["{", "epoch 2", "5", "[1]", "null", "{}", '{"epoch": 2', "", "[" * 100_000])
 def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "history.jsonl"
-    path.write_text('{"epoch": 1}\n' + damage + "\n")
-    before = path.read_bytes()
-    for use in (lambda: read_history(path), lambda: append_history(path, {"epoch": 3})):
-        with pytest.raises(
-            CheckpointError, match=r"history\.jsonl:2: is not the record of an epoch; remove it and resume$"
-        ):
-            use()
-    assert path.read_bytes() == before
+    path.write_text(json.dumps(record(1)) + "\n" + damage + "\n")
+    assert refusal(path).startswith("line 2 ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "low"},
+        {"loss": -1},
+        {"accuracy": [0.5, 1.5]},
+        {"accuracy": [0.5]},
+        {"accuracy": []},
+        {"train_accuracy": [0.5, 0.5, 0.5]},
+        {"split": "test"},
+        {"seconds": True},
+        {"surplus": 1},
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = written(tmp_path / "history.jsonl", record(1), record(2, **changes))
+    assert refusal(path).startswith("line 2 is damaged: ")
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps(record(1)).replace("1.5", "NaN") + "\n")
+    assert "no finite number" in refusal(path)
+
+
+def test_a_history_of_other_exits_is_refused(tmp_path: Path) -> None:
+    assert "expected the accuracies of 3 exits" in refusal(written(tmp_path / "h.jsonl", record(1)), num_exits=3)
+
+
+def test_a_line_that_is_cut_short_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps(record(1)))
+    assert "cut short" in refusal(path)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_history_alone(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    append_history(path, {"epoch": 1})
+    write_history(path, [record(1)])
+    before = path.read_bytes()
     with full_disk(), pytest.raises(OSError, match=r"cannot be written \(File too large\): '.*history\.jsonl'$"):
-        append_history(path, {"epoch": 2, "note": "x" * 10_000})
-    assert read_history(path) == [{"epoch": 1}]
+        write_history(path, [record(1), *(record(2) for _ in range(100))])
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

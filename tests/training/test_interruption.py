@@ -9,7 +9,7 @@ import pytest
 
 from greenedge.training.interruption import StopSignals
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def test_a_broken_and_resumed_training_equals_an_unbroken_one(
     save_state(tmp_path / "state.pt", first)
     torch.rand(100)  # another process has another random state
     second = tiny_state(seed=99, optimizer=optimizer, ema_decay=ema_decay)
-    restore_state(tmp_path / "state.pt", second)
+    restore_state(tmp_path / "state.pt", second, steps_per_epoch=3)
     records += train(second, split, setting)
 
     assert differing(unbroken, second) == []
@@ -71,6 +71,6 @@ def test_a_resumed_efficientnet_with_stochastic_depth_equals_an_unbroken_one(pre
     train(unbroken, train_split(prepared), setting)
     train(first, train_split(prepared), setting, stop_after=3)
     save_state(tmp_path / "state.pt", first)
-    restore_state(tmp_path / "state.pt", second)
+    restore_state(tmp_path / "state.pt", second, steps_per_epoch=2)
     train(second, train_split(prepared), setting)
     assert differing(unbroken, second) == []

@@ -23,7 +23,7 @@ def trained(prepared: Path) -> TrainingState:
 
 def refused(path: Path, state: TrainingState, sentence: str) -> None:
     with pytest.raises(CheckpointError, match=sentence) as caught:
-        restore_state(path, state)
+        restore_state(path, state, steps_per_epoch=3)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -31,7 +31,7 @@ def refused(path: Path, state: TrainingState, sentence: str) -> None:
 def test_everything_comes_back(prepared: Path, tmp_path: Path) -> None:
     state, other = trained(prepared), tiny_state(seed=1, optimizer=partial(adamw, lr=0.5), ema_decay=0.9)
     save_state(tmp_path / "state.pt", state)
-    restore_state(tmp_path / "state.pt", other)
+    restore_state(tmp_path / "state.pt", other, steps_per_epoch=3)
     assert (other.epoch, other.step) == (1, 1)
     assert torch.equal(other.tally, state.tally)
     assert other.tally[1] == 10  # images of the one step
@@ -100,15 +100,15 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
 def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state(width=4))
-    refused(path, tiny_state(width=8), r"belongs to another network, recipe or data set \(.+\)$")
+    refused(path, tiny_state(width=8), r"belongs to another network, config or data set \(.+\)$")
     torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
-    refused(path, tiny_state(), r"belongs to another network, recipe or data set \(.+\)$")
+    refused(path, tiny_state(), r"belongs to another network, config or data set \(.+\)$")
 
 
 def test_an_average_that_was_not_kept_cannot_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state())
-    refused(path, tiny_state(ema_decay=0.9), r"belongs to another network, recipe or data set \(.+\)$")
+    refused(path, tiny_state(ema_decay=0.9), r"belongs to another network, config or data set \(.+\)$")
 
 
 def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:

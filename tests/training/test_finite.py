@@ -1,0 +1,57 @@
+"""A network that is no longer finite ends the training, and is never kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from greenedge.errors import TrainingError
+from greenedge.training.finite import check_finite, check_logits
+from tests.training.helpers import recipe, tiny_state, train, train_split
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["weight", "buffer", "average", "optimizer"])
+def test_each_number_that_would_be_saved_is_looked_at(prepared: Path, value: float, where: str) -> None:
+    state = tiny_state(ema_decay=0.9)
+    train(state, train_split(prepared), recipe())
+    check_finite(state)
+    assert state.averaged is not None
+    tensors = {
+        "weight": next(iter(state.network.heads.parameters())),
+        "buffer": state.network.get_buffer("backbone.1.1.running_var"),
+        "average": next(iter(state.averaged.module.parameters())),
+        "optimizer": next(iter(state.optimizer.state.values()))["momentum_buffer"],
+    }
+    with torch.no_grad():
+        tensors[where].view(-1)[-1] = value
+    with pytest.raises(TrainingError, match="not finite any more; start another run"):
+        check_finite(state)
+
+
+def test_numbers_whose_squares_overflow_are_finite() -> None:
+    state = tiny_state()
+    with torch.no_grad():
+        next(state.network.parameters()).fill_(1e30)
+    check_finite(state)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_last_step_of_an_epoch_is_seen_too(prepared: Path, steps: int) -> None:
+    """The loss before a step says nothing of the weights after it."""
+    rates = iter([1e-6] * (steps - 1) + [1e38] * 9)
+    setting = recipe(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
+    with pytest.raises(TrainingError, match="not finite any more"):
+        train(tiny_state(), train_split(prepared), setting)
+
+
+def test_logits_are_looked_at_by_their_exit() -> None:
+    logits = np.zeros((3, 4, 5), np.float32)
+    check_logits(logits, "val")
+    logits[1, 2, 3] = np.nan
+    with pytest.raises(TrainingError, match="what exit 2 gives for the val images is not finite"):
+        check_logits(logits, "val")
