@@ -209,4 +209,3 @@ def sweep_all(scores: ExitScores) -> Sweep:
     limits = np.append(values, np.nextafter(values[-1:], np.inf)) if len(values) else np.array([never])
     limits[0] = never
     return sweep_thresholds(scores, limits if scores.criterion.leaves_below else -limits)
-
