@@ -24,6 +24,24 @@ class Advantage:
     gflops: float
 
 
+@dataclass(frozen=True)
+class FoundAdvantage:
+    """What a curve gives over fixed exits at the same cost.
+
+    Attributes:
+        largest: where it gives most on these images.
+        interval: of the most; None where there is no early exit.
+    """
+
+    largest: Advantage
+    interval: Interval | None
+
+    @property
+    def pays(self) -> bool:
+        """Whether more than fixed exits give is beyond doubt."""
+        return self.interval is not None and self.interval.low > 0
+
+
 def oracle_point(outputs: ExitOutputs) -> OperatingPoint:
     """What an oracle reaches that leaves at the first exit that is right, and runs everything where none is."""
     correct = outputs.correct()
@@ -78,6 +96,26 @@ class FixedExits:
     gflops: np.ndarray
     accuracy: np.ndarray
     resampled: np.ndarray
+
+
+def find_advantage(
+    curve: Sweep, some: Sweep, resampled: ResampledCurve, fixed: FixedExits, confidence: float = 0.95
+) -> FoundAdvantage:
+    """The largest advantage of a curve over the mix of fixed exits, with an interval.
+
+    Args:
+        curve: all points.
+        some: those of them that were resampled.
+        resampled: `some` on B resamples.
+        fixed: the exits alone, on the same images and resamples.
+        confidence: in (0, 1).
+    """
+    largest = largest_advantage(curve.gflops, curve.accuracy, fixed.gflops, fixed.accuracy)
+    if len(fixed.gflops) == 1:
+        return FoundAdvantage(largest, None)
+    found = advantage_interval(some, resampled, fixed, confidence)
+    # The whole curve may reach a little above those of its points that were resampled.
+    return FoundAdvantage(largest, Interval(found.low, max(found.high, largest.accuracy)))
 
 
 def advantage_interval(

@@ -1,22 +1,28 @@
 """How far a number could differ on other images of the same kind: the bootstrap over images (Efron 1979).
 
-Accuracies and mean costs are linear in the images, so all resamples of all points are one matrix product.
+Accuracies and mean costs are linear in the images, so all resamples of all points are one matrix product. Where all
+resamples agree they tell nothing of other images; what can be said then comes from the number of images alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.sweep import ExitScores
 
+_MANY, _MANY_OF_A_KIND = 200, 30  # images, and right or wrong ones among them, where percentiles can be relied on
+_ROUNDING = 1e-6  # of float32 means over images
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval.
+    """An interval that other images of the same kind would rarely leave.
 
     Attributes:
         low: its lower end.
@@ -95,3 +101,73 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     """The percentile interval of resampled values (B,)."""
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def accuracy_interval(accuracy: float, images: int, resampled: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Of an accuracy: the percentile interval, or Wilson's (1927) where there are few images, or few of a kind.
+
+    There the resamples are too much alike: 50 of 50 right are 100 % on each of them, though on other images 93 % would
+    be no surprise.
+
+    Args:
+        accuracy: in [0, 1].
+        images: N, that it is the mean of.
+        resampled: float (B,), of `resample_points`.
+        confidence: in (0, 1).
+    """
+    right = accuracy * images
+    if images >= _MANY and min(right, images - right) >= _MANY_OF_A_KIND:
+        return interval(resampled, confidence)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (right + z * z / 2) / (images + z * z)
+    reach = z / (images + z * z) * math.sqrt(right * (1 - accuracy) + z * z / 4)
+    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
+
+
+def difference_interval(resampled: np.ndarray, images: int, confidence: float = 0.95, largest: float = 1.0) -> Interval:
+    """Of a difference between two networks or policies on the same images.
+
+    Where every resample says the same, all images do: two policies are right on the same ones, say. Images of another
+    kind that make up a share p of the world are missing among N with a chance of (1 - p)^N; so p may be as large as
+    1 - a^(1/N), with a the half of what the confidence leaves ("rule of three"), and may differ as much as can be.
+
+    Args:
+        resampled: float (B,), differences on the same resamples.
+        images: N.
+        confidence: in (0, 1).
+        largest: difference that can be; 1 for accuracies.
+    """
+    found = interval(resampled, confidence)
+    if varies(resampled, largest):
+        return found
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / images)
+    seen = (1 - unseen) * float(np.mean(resampled, dtype=np.float64))
+    return Interval(seen - unseen * largest, seen + unseen * largest)
+
+
+def varies(resampled: np.ndarray, largest: float = 1.0) -> bool:
+    """Whether the resamples (B,) of a number differ by more than rounding; `largest` as in `difference_interval`."""
+    return float(np.ptp(resampled)) > _ROUNDING * largest
+
+
+def simultaneous_intervals(found: np.ndarray, resampled: np.ndarray, confidence: float = 0.95) -> list[Interval]:
+    """Intervals that all hold at once with the chance `confidence` (the max-T of Westfall and Young 1993).
+
+    Each is as wide as c of its own standard errors, with the one c that the largest of all deviations keeps to in that
+    share of the resamples.
+
+    Args:
+        found: float (K,), numbers on the images.
+        resampled: float (B, K), on each resample.
+        confidence: in (0, 1).
+    """
+    errors = resampled.astype(np.float64).std(axis=0)
+    vary = errors > _ROUNDING
+    reach = 0.0
+    if vary.any():
+        deviations = np.abs(resampled[:, vary] - found[vary]) / errors[vary]
+        reach = float(np.quantile(deviations.max(axis=1), confidence))
+    return [
+        Interval(value - reach * error, value + reach * error)
+        for value, error in zip(found.tolist(), errors.tolist(), strict=True)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from greenedge.config.convert import suggestion
-from greenedge.errors import ConfigError
+from greenedge.errors import ConfigError, UsageError
 from greenedge.models.entropy import entropy
 
 # What a criterion remembers of each image from one exit to the next, (..., K); None before the first exit, and for
 # criteria that look at one exit only.
 Memory = Tensor | None
+_ROUNDING = 1e-6  # of scores in float32
 Step = Callable[[Tensor, Memory], tuple[Tensor, Memory]]
 
 
@@ -29,12 +30,14 @@ class Criterion:
         unit: of the score and its threshold.
         leaves_below: True: an image leaves where its score is strictly below T; False: strictly above T.
         never: a threshold at which nothing leaves early.
+        span: from the numbers of classes and exits to the least and the largest score that an early exit can have.
     """
 
     step: Step
     unit: str
     leaves_below: bool
     never: float
+    span: Callable[[int, int], tuple[float, float]]
 
     def uncertainty(self, logits: np.ndarray) -> np.ndarray:
         """float32 (E, ...): the scores of consecutive exits' logits (E, ..., C), turned so that smaller is surer."""
@@ -63,14 +66,16 @@ def max_probability(logits: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor) -> Tensor:
-    """The largest softmax probability less the second largest: 0 to 1."""
+    """The largest softmax probability less the second largest (0 where there is one class): 0 to 1."""
+    if logits.shape[-1] == 1:
+        return torch.ones_like(logits[..., 0])
     largest = torch.softmax(logits, dim=-1).topk(2, dim=-1).values
     return largest[..., 0] - largest[..., 1]
 
 
 def normalised_entropy(logits: Tensor) -> Tensor:
     """The entropy over its largest value, ln C: 0 to 1, whatever the number of classes (BranchyNet, 2016)."""
-    return entropy(logits) / math.log(logits.shape[-1])
+    return entropy(logits) / (math.log(logits.shape[-1]) or 1.0)  # of one class the entropy is 0, as is ln C
 
 
 def agreement(logits: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
@@ -94,12 +99,37 @@ def _of_one_exit(score: Callable[[Tensor], Tensor]) -> Step:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "entropy": Criterion(_of_one_exit(entropy), "nats", leaves_below=True, never=0.0),
-    "normalised_entropy": Criterion(_of_one_exit(normalised_entropy), "share of ln C", leaves_below=True, never=0.0),
-    "max_probability": Criterion(_of_one_exit(max_probability), "probability", leaves_below=False, never=1.0),
-    "margin": Criterion(_of_one_exit(margin), "probability", leaves_below=False, never=1.0),
-    # No network has a thousand exits.
-    "patience": Criterion(agreement, "exits in agreement", leaves_below=False, never=1000.0),
+    "entropy": Criterion(
+        _of_one_exit(entropy),
+        "nats",
+        leaves_below=True,
+        never=0.0,
+        span=lambda classes, _exits: (0.0, math.log(classes)),
+    ),
+    "normalised_entropy": Criterion(
+        _of_one_exit(normalised_entropy),
+        "share of ln C",
+        leaves_below=True,
+        never=0.0,
+        span=lambda _classes, _exits: (0.0, 1.0),
+    ),
+    "max_probability": Criterion(
+        _of_one_exit(max_probability),
+        "probability",
+        leaves_below=False,
+        never=1.0,
+        span=lambda classes, _exits: (1 / classes, 1.0),
+    ),
+    "margin": Criterion(
+        _of_one_exit(margin), "probability", leaves_below=False, never=1.0, span=lambda _classes, _exits: (0.0, 1.0)
+    ),
+    "patience": Criterion(
+        agreement,
+        "exits in agreement",
+        leaves_below=False,
+        never=1000.0,  # no network has a thousand exits
+        span=lambda _classes, exits: (1.0, float(max(exits - 1, 1))),
+    ),
 }
 
 
@@ -113,3 +143,49 @@ def find_criterion(name: str) -> Criterion:
         hint = suggestion(name, CRITERIA) or f"known are {', '.join(CRITERIA)}"
         raise ConfigError(f"there is no {name!r}; {hint}", key="criterion")
     return CRITERIA[name]
+
+
+def check_thresholds(criterion: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> None:
+    """Refuses thresholds that the criterion's scores can never reach, such as 90 where 0.9 was meant.
+
+    The criterion's own `never`, and the end of its range on that side, are allowed: they say that no image exits early.
+
+    Args:
+        criterion: a name in `CRITERIA`.
+        thresholds: shared by all early exits, or one for each.
+        num_classes: C.
+        num_exits: E, the final exit included.
+
+    Raises:
+        UsageError: a threshold lies beyond what a score can be.
+        ConfigError: there is no such criterion.
+    """
+    rule = find_criterion(criterion)
+    lowest, highest = rule.span(num_classes, num_exits)
+    for threshold in thresholds:
+        beyond = threshold < lowest if rule.leaves_below else threshold > highest
+        if beyond and threshold != rule.never:
+            raise UsageError(
+                f"at a threshold of {threshold:g} no image could ever exit early: {criterion} ({rule.unit}) lies "
+                f"between {lowest:.4g} and {highest:.4g} here; give a threshold in that range, or none"
+            )
+
+
+def describe_effect(criterion: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
+    """What thresholds do whatever the image: `no image exits early`, `every image exits at the first exit`, or None.
+
+    Args:
+        criterion: a name in `CRITERIA`.
+        thresholds: of each early exit.
+        num_classes: C.
+        num_exits: E, the final exit included.
+    """
+    rule = find_criterion(criterion)
+    lowest, highest = rule.span(num_classes, num_exits)
+    surest, least_sure = (lowest, highest) if rule.leaves_below else (-highest, -lowest)
+    limits = [rule.limit(threshold) for threshold in thresholds]
+    if all(limit <= surest for limit in limits):
+        return "no image exits early"
+    if limits[0] > least_sure + _ROUNDING:
+        return "every image exits at the first exit"
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ import numpy as np
 
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
-from greenedge.exits.baselines import largest_advantage
-from greenedge.exits.bootstrap import Interval, ResampledCurve, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import Interval, accuracy_interval, interval, resample_shares
+from greenedge.exits.comparison import Pair, ResampledNetwork, compare_pairs, resample_network
 from greenedge.exits.confidence import find_criterion
-from greenedge.exits.sweep import Sweep, score_outputs, sweep_all, sweep_thresholds
+from greenedge.exits.sweep import score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.band_plot import Band, draw_bands
 from greenedge.reporting.tables import format_table, write_csv
@@ -22,18 +22,14 @@ from greenedge.workflows.outputs import Evaluated, run_once
 from greenedge.workflows.report import Report
 
 BEST = "best.safetensors"
-_POINTS = 101
 _COSTS = 240
-_ROUNDING = 1e-6  # of float32 means over images
 
 
 @dataclass(frozen=True)
 class _Run:
     name: str
     evaluated: Evaluated
-    curve: Sweep
-    resampled: ResampledCurve
-    final: np.ndarray  # float32 (B,): the final exit's accuracy on each resample
+    network: ResampledNetwork
 
 
 def compare(
@@ -74,13 +70,9 @@ def compare(
     names = _names(runs)
     compared = [_resampled(name, each, criterion, shares) for name, each in zip(names, evaluated, strict=True)]
     reference = max(float(run.evaluated.outputs.gflops[-1]) for run in compared)
-    records = [_record(run, reference) for run in compared]
-    by_name = {record["run"]: record for record in records}
-    pairs = [
-        _pair(first, second, by_name, reference)
-        for place, first in enumerate(compared)
-        for second in compared[place + 1 :]
-    ]
+    together = 1 - 0.05 / len(compared)  # the intervals over fixed exits hold for all runs at once
+    records = [_record(run, reference, together) for run in compared]
+    pairs = [_pair_record(pair, names) for pair in compare_pairs([run.network for run in compared], reference)]
     result = {
         "split": split,
         "images": len(evaluated[0].split),
@@ -89,7 +81,7 @@ def compare(
         "pairs": pairs,
     }
     write_json(out / "compare.json", result)
-    flat = [{key: value for key, value in record.items() if not isinstance(value, list)} for record in records]
+    flat = [{key: value for key, value in record.items() if type(value) in (str, float)} for record in records]
     write_csv(out / "compare.csv", list(flat[0]), [list(record.values()) for record in flat])
     draw_bands([_band(run) for run in compared], f"{split}, {len(evaluated[0].split)} images", out / "compare.png")
     return Report(_text(result, out), result)
@@ -107,63 +99,53 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 def _resampled(name: str, evaluated: Evaluated, criterion: str | None, shares: np.ndarray) -> _Run:
     scores = score_outputs(evaluated.outputs, find_criterion(criterion or evaluated.model.config.sweep.criterion))
-    whole = sweep_all(scores)
-    targets = np.linspace(whole.gflops[0], whole.gflops[-1], _POINTS)  # evenly spaced in cost, dearest first
-    places = np.unique([int(np.abs(whole.gflops - target).argmin()) for target in targets])
-    curve = sweep_thresholds(scores, whole.thresholds[places])
-    early_exits = scores.num_exits - 1
-    resampled = resample_points(scores, [(each,) * early_exits for each in curve.thresholds.tolist()], shares)
-    final = shares @ scores.correct[-1].astype(np.float32)
-    return _Run(name, evaluated, curve, resampled, final)
+    return _Run(name, evaluated, resample_network(scores, shares))
 
 
-def _record(run: _Run, reference: float) -> dict[str, Any]:
-    outputs = run.evaluated.outputs
-    advantage = largest_advantage(
-        run.curve.gflops, run.curve.accuracy, run.evaluated.alone_gflops, outputs.exit_accuracies()
-    )
+def _record(run: _Run, reference: float, together: float) -> dict[str, Any]:
+    outputs, network = run.evaluated.outputs, run.network
+    curve, resampled = network.curve, network.resampled
+    accuracy = float(network.exit_accuracies[-1])
+    advantage = network.advantage(run.evaluated.alone_gflops, together)
     return {
         "run": run.name,
-        "accuracy": float(outputs.exit_accuracies()[-1]),
-        "accuracy_interval": _ends(interval(run.final)),
+        "accuracy": accuracy,
+        "accuracy_interval": _ends(accuracy_interval(accuracy, len(network.right), network.resampled_exits[:, -1])),
         "gflops": float(outputs.gflops[-1]),
         "plain_gflops": run.evaluated.cost.plain_gflops,
-        "area": trapezoid_area(run.curve.gflops, run.curve.accuracy),
-        "area_interval": _ends(interval(run.resampled.trapezoid_areas())),
-        "dominated_area": dominated_area(run.curve.gflops, run.curve.accuracy, reference),
-        "dominated_area_interval": _ends(interval(run.resampled.dominated_areas(reference))),
-        "advantage": advantage.accuracy,
-        "advantage_gflops": advantage.gflops,
+        "area": trapezoid_area(curve.gflops, curve.accuracy),
+        "area_interval": _ends(interval(resampled.trapezoid_areas())),
+        "dominated_area": dominated_area(curve.gflops, curve.accuracy, reference),
+        "dominated_area_interval": _ends(interval(resampled.dominated_areas(reference))),
+        "advantage": advantage.largest.accuracy,
+        "advantage_gflops": advantage.largest.gflops,
+        "advantage_interval": None if advantage.interval is None else _ends(advantage.interval),
+        "pays": advantage.pays,
     }
 
 
-def _pair(first: _Run, second: _Run, records: Mapping[str, dict[str, Any]], reference: float) -> dict[str, Any]:
-    """First less second, with intervals over the same resamples."""
-    found: dict[str, Any] = {"first": first.name, "second": second.name}
-    for key, differences in (
-        ("accuracy", first.final - second.final),
-        (
-            "dominated_area",
-            first.resampled.dominated_areas(reference) - second.resampled.dominated_areas(reference),
-        ),
-    ):
-        found[key] = records[first.name][key] - records[second.name][key]
-        found[f"{key}_interval"] = _ends(interval(differences))
-        equal = np.abs(differences) < _ROUNDING
-        found[f"{key}_first_is_better"] = float((differences[~equal] > 0).sum() + equal.sum() / 2) / len(differences)
+def _pair_record(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
+    """First less second; `joint_interval` and `differs` take account of all pairs, the others of this one alone."""
+    found: dict[str, Any] = {"first": names[pair.first], "second": names[pair.second]}
+    for key, difference in (("accuracy", pair.accuracy), ("dominated_area", pair.dominated_area)):
+        found[key] = difference.value
+        found[f"{key}_interval"] = _ends(difference.interval)
+        found[f"{key}_joint_interval"] = _ends(difference.joint_interval)
+        found[f"{key}_first_is_better"] = difference.first_is_better
+        found[f"{key}_differs"] = difference.real
     return found
 
 
 def _band(run: _Run) -> Band:
-    costs = np.linspace(float(run.curve.gflops.min()), float(run.curve.gflops.max()), _COSTS)
-    at_costs = run.resampled.at_costs(costs)
+    costs = np.linspace(float(run.network.curve.gflops.min()), float(run.network.curve.gflops.max()), _COSTS)
+    at_costs = run.network.resampled.at_costs(costs)
     known = ~np.isnan(at_costs).any(axis=0)  # a cost below the cheapest point of some resample has no band
     low, high = np.quantile(at_costs[:, known], [0.025, 0.975], axis=0)
-    order = np.argsort(run.curve.gflops)
+    order = np.argsort(run.network.curve.gflops)
     return Band(
         name=run.name,
-        gflops=run.curve.gflops[order],
-        accuracy=run.curve.accuracy[order],
+        gflops=run.network.curve.gflops[order],
+        accuracy=run.network.curve.accuracy[order],
         band_gflops=costs[known],
         low=low,
         high=high,
@@ -187,28 +169,42 @@ def _text(result: dict[str, Any], out: Path) -> str:
             _span(record["area_interval"], 1, 4),
             f"{record['dominated_area']:.4f}",
             _span(record["dominated_area_interval"], 1, 4),
-            f"{100 * record['advantage']:+.2f} at {record['advantage_gflops']:.4f}",
+            _over_fixed(record),
         ]
         for record in result["runs"]
     ]
     headers = ["run", "final (%)", "95 %", "GFLOPs", "plain", "area", "95 %", "dominated", "95 %", "over fixed exits"]
     lines = [
         f"{result['split']}: {result['images']} images; areas in % x GFLOPs, dominated up to "
-        f"{result['reference_gflops']:.4f} GFLOPs; over fixed exits: points of accuracy, at that cost",
+        f"{result['reference_gflops']:.4f} GFLOPs; over fixed exits: points of accuracy, at that cost, with an "
+        "interval that holds for all runs at once",
         format_table(headers, rows),
     ]
-    for pair in result["pairs"]:
+    pairs = result["pairs"]
+    if len(pairs) > 1:
+        lines.append(
+            f"the intervals below hold for the {2 * len(pairs)} differences of {len(pairs)} pairs at once, with 95 % "
+            "confidence; only what is beyond them is called real"
+        )
+    for pair in pairs:
         for key, factor, unit in (("accuracy", 100, "points"), ("dominated_area", 1, "% x GFLOPs")):
-            low, high = pair[f"{key}_interval"]
-            verdict = "no difference that these images show" if low <= 0 <= high else "a real difference"
+            verdict = "a real difference" if pair[f"{key}_differs"] else "no difference that these images show"
             what = "final accuracy" if key == "accuracy" else "dominated area"
             better = f"better in {100 * pair[f'{key}_first_is_better']:.1f} % of resamples"
             lines.append(
                 f"{pair['first']} less {pair['second']}, {what}: {factor * pair[key]:+.3f} {unit} "
-                f"({_span(pair[f'{key}_interval'], factor, 3)}; {better}): {verdict}"
+                f"({_span(pair[f'{key}_joint_interval'], factor, 3)}; {better}): {verdict}"
             )
     lines.append(f"table and picture: {out / 'compare'}.csv, .json and .png")
     return "\n".join(lines)
+
+
+def _over_fixed(record: dict[str, Any]) -> str:
+    if record["advantage_interval"] is None:
+        return "no early exit"
+    verdict = "" if record["pays"] else ", within noise" if record["advantage"] > 0 else ", does not pay"
+    span = _span(record["advantage_interval"], 100, 2)
+    return f"{100 * record['advantage']:+.2f} at {record['advantage_gflops']:.4f} ({span}{verdict})"
 
 
 def _span(ends: list[float], factor: float, digits: int) -> str:

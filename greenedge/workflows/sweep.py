@@ -10,9 +10,9 @@ import numpy as np
 
 from greenedge.errors import UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
-from greenedge.exits.baselines import Advantage, largest_advantage, oracle_point
+from greenedge.exits.baselines import FixedExits, FoundAdvantage, find_advantage, oracle_point
 from greenedge.exits.bootstrap import Interval, interval, resample_points, resample_shares
-from greenedge.exits.confidence import find_criterion
+from greenedge.exits.confidence import Criterion, check_thresholds, describe_effect, find_criterion
 from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_all, sweep_thresholds
 from greenedge.files import write_json
 from greenedge.reporting.names import exit_name
@@ -34,16 +34,19 @@ def sweep(
 
     Args:
         evaluated: a network's answers.
-        criterion: a name in `CRITERIA`; None: the recipe's.
-        thresholds: in the criterion's unit, or `all`; None: the recipe's.
+        criterion: a name in `CRITERIA`; None: the config's.
+        thresholds: in the criterion's unit, or `all`; None: the config's where they are of this criterion, else `all`.
         reference_gflops: up to which the dominated area counts; None: the cost of running everything.
 
     Raises:
-        UsageError: the reference cost is not positive.
+        UsageError: the reference cost is not positive, or a threshold is beyond what the criterion can say.
     """
     section = evaluated.model.config.sweep
     criterion = criterion or section.criterion
-    thresholds = thresholds if thresholds is not None else section.thresholds
+    if thresholds is None:  # numbers of the config are in the unit of its own criterion
+        thresholds = section.thresholds if criterion == section.criterion else "all"
+    if thresholds != "all":
+        check_thresholds(criterion, thresholds, evaluated.outputs.logits.shape[2], evaluated.outputs.num_exits)
     reference = float(evaluated.outputs.gflops[-1]) if reference_gflops is None else reference_gflops
     if not 0 < reference < float("inf"):
         raise UsageError(f"the reference cost must be a number above 0 GFLOPs, found {reference:g}")
@@ -51,9 +54,9 @@ def sweep(
     curve = sweep_all(scores)
     chosen = None if thresholds == "all" else sweep_thresholds(scores, thresholds)
     result = curve if chosen is None else chosen
-    area, dominated = _areas(scores, result, reference)
-    accuracies = evaluated.outputs.exit_accuracies()
-    advantage = largest_advantage(curve.gflops, curve.accuracy, evaluated.alone_gflops, accuracies)
+    shares = resample_shares(len(evaluated.split))
+    area, dominated = _areas(scores, result, reference, shares)
+    advantage = _advantage(scores, curve, evaluated.alone_gflops, shares)
     oracle = oracle_point(evaluated.outputs)
     report = {
         "criterion": criterion,
@@ -68,49 +71,70 @@ def sweep(
         "plain_gflops": evaluated.cost.plain_gflops,
         "exits": evaluated.each_exit(),
         "oracle": {"accuracy": oracle.accuracy, "gflops": oracle.gflops},
-        "advantage": dataclasses.asdict(advantage),
+        "advantage": dataclasses.asdict(advantage.largest),
+        "advantage_interval": None if advantage.interval is None else [advantage.interval.low, advantage.interval.high],
+        "pays": advantage.pays,
     }
     folder, name = evaluated.folder, f"sweep{evaluated.suffix}"
     write_json(folder / f"{name}.json", report)
-    shares = [f"share_{index + 1}" for index in range(evaluated.outputs.num_exits)]
     write_csv(
         folder / f"{name}.csv",
-        ["threshold", "accuracy", "gflops", *shares],
+        ["threshold", "accuracy", "gflops", *(f"share_{index + 1}" for index in range(evaluated.outputs.num_exits))],
         np.column_stack([result.thresholds, result.accuracy, result.gflops, result.exit_shares]).tolist(),
     )
     marks = ReferenceMarks(
         gflops=tuple(evaluated.alone_gflops.tolist()),
-        accuracy=tuple(accuracies.tolist()),
+        accuracy=tuple(evaluated.outputs.exit_accuracies().tolist()),
         plain_gflops=evaluated.cost.plain_gflops,
         oracle=(oracle.gflops, oracle.accuracy),
     )
     title = f"{model_summary(evaluated.model.config.model)}\n{evaluated.split.name}, {len(evaluated.split)} images"
     draw_sweep(curve, chosen, marks, title, folder / f"{name}.png")
     verdict = whether_it_pays(curve, evaluated, advantage)
-    return Report(_sweep_text(evaluated, scores.criterion.unit, result, report, verdict), report)
+    return Report(_sweep_text(evaluated, scores.criterion, result, report, verdict), report)
 
 
-def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: Advantage) -> str:
-    """A sentence: what early exit buys over fixed exits, or that it buys nothing."""
-    accuracies, plain = evaluated.outputs.exit_accuracies(), evaluated.cost.plain_gflops
-    if len(accuracies) == 1:
+def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: FoundAdvantage) -> str:
+    """A sentence: what early exit surely buys over fixed exits, that it buys nothing, or that it cannot be told."""
+    if advantage.interval is None:
         return "there is no early exit, so there is nothing to choose"
-    if advantage.accuracy <= 0:
+    most, where = 100 * advantage.largest.accuracy, f"{advantage.largest.gflops:.4f} GFLOPs"
+    low, high = 100 * advantage.interval.low, 100 * advantage.interval.high
+    if most <= 0:
         return (
             "early exit does not pay here: nowhere on the curve is it more accurate than fixed exits, one alone or "
             "several by lot, at the same cost"
         )
+    if not advantage.pays:
+        return (
+            f"early exit does not pay as far as these images tell: over fixed exits, alone or by lot, at the same cost "
+            f"it gives at most {most:.2f} points, at {where}, which is within noise (95 % interval {low:.2f} to "
+            f"{high:.2f})"
+        )
     words = (
-        f"against fixed exits, alone or by lot, at the same cost: at most {100 * advantage.accuracy:.2f} points more "
-        f"accurate, at {advantage.gflops:.4f} GFLOPs"
+        f"early exit pays: at least {low:.2f} points (95 % bound) over fixed exits, alone or by lot, at the same cost; "
+        f"measured {most:.2f}, at {where}"
     )
-    as_good = curve.gflops[curve.accuracy >= accuracies[-1]]
+    plain = evaluated.cost.plain_gflops
+    as_good = curve.gflops[curve.accuracy >= evaluated.outputs.exit_accuracies()[-1]]
     if len(as_good) and as_good.min() < plain:
-        return f"{words}; the plain network's accuracy for {100 * as_good.min() / plain:.0f} % of its cost"
+        share = f"{100 * as_good.min() / plain:.0f} % of its cost"
+        return f"{words}; the plain network's accuracy was reached on these images for {share}"
     return f"{words}; the plain network's accuracy is not reached below its cost"
 
 
-def _areas(scores: ExitScores, result: Sweep, reference: float) -> tuple[Interval, Interval]:
+def _advantage(scores: ExitScores, curve: Sweep, alone_gflops: np.ndarray, shares: np.ndarray) -> FoundAdvantage:
+    some = curve.rows(curve.spread(_POINTS_RESAMPLED))
+    right = shares @ scores.correct.T.astype(np.float32)
+    fixed = FixedExits(alone_gflops, scores.correct.mean(axis=1), right)
+    return find_advantage(curve, some, resample_points(scores, _shared(scores, some), shares), fixed)
+
+
+def _shared(scores: ExitScores, curve: Sweep) -> list[tuple[float, ...]]:
+    return [(threshold,) * (scores.num_exits - 1) for threshold in curve.thresholds.tolist()]
+
+
+def _areas(scores: ExitScores, result: Sweep, reference: float, shares: np.ndarray) -> tuple[Interval, Interval]:
     """95 % intervals of both areas.
 
     Where there are many points some of them are resampled; a curve of fewer points has a slightly smaller area, so only
@@ -120,9 +144,7 @@ def _areas(scores: ExitScores, result: Sweep, reference: float) -> tuple[Interva
     if len(result) > _POINTS_RESAMPLED:
         targets = np.linspace(0, len(result) - 1, _POINTS_RESAMPLED)
         chosen = np.unique(targets.round().astype(np.int64))
-    early_exits = scores.num_exits - 1
-    thresholds = [(threshold,) * early_exits for threshold in result.thresholds[chosen].tolist()]
-    resampled = resample_points(scores, thresholds, resample_shares(scores.correct.shape[1]))
+    resampled = resample_points(scores, _shared(scores, result.rows(chosen)), shares)
     trapezoid = resampled.trapezoid_areas() - trapezoid_area(result.gflops[chosen], result.accuracy[chosen])
     dominated = resampled.dominated_areas(reference) - dominated_area(
         result.gflops[chosen], result.accuracy[chosen], reference
@@ -133,15 +155,14 @@ def _areas(scores: ExitScores, result: Sweep, reference: float) -> tuple[Interva
     )
 
 
-def _sweep_text(evaluated: Evaluated, unit: str, result: Sweep, report: dict[str, Any], verdict: str) -> str:
+def _sweep_text(evaluated: Evaluated, criterion: Criterion, result: Sweep, report: dict[str, Any], verdict: str) -> str:
     exits = evaluated.outputs.num_exits
     shown = np.arange(len(result))
     if len(result) > _ROWS_SHOWN:  # evenly spaced in cost
-        targets = np.linspace(result.gflops[0], result.gflops[-1], _ROWS_SHOWN)
-        shown = np.unique([int(np.abs(result.gflops - target).argmin()) for target in targets])
+        shown = result.spread(_ROWS_SHOWN)
     rows = [
         [
-            f"{result.thresholds[i]:.4g}",
+            "never" if result.thresholds[i] == criterion.never else f"{result.thresholds[i]:.4g}",
             f"{100 * result.accuracy[i]:.2f}",
             f"{result.gflops[i]:.4f}",
             *(f"{100 * share:.1f}" for share in result.exit_shares[i]),
@@ -151,10 +172,18 @@ def _sweep_text(evaluated: Evaluated, unit: str, result: Sweep, report: dict[str
     shares = [f"{exit_name(index, exits)} (%)" for index in range(exits)]
     lines = [
         evaluated.heading,
-        format_table([f"threshold ({unit})", "accuracy (%)", "GFLOPs", *shares], rows),
+        format_table([f"threshold ({criterion.unit})", "accuracy (%)", "GFLOPs", *shares], rows),
     ]
     if len(shown) < len(result):
         lines.append(f"{len(shown)} of {len(result)} operating points are shown; sweep{evaluated.suffix}.csv has all")
+    effects = [
+        f"at {threshold:.4g} {effect}"
+        for threshold in result.thresholds[shown].tolist()
+        if threshold != criterion.never
+        and (effect := describe_effect(report["criterion"], [threshold], evaluated.outputs.logits.shape[2], exits))
+    ]
+    if effects and report["points"] and len(shown) == len(result):
+        lines.append("whatever the image, " + "; ".join(effects))
     low, high = report["area_interval"]
     lowest, highest = report["dominated_area_interval"]
     lines += [
