@@ -53,5 +53,5 @@ def draw_bands(bands: Sequence[Band], title: str, path: Path) -> None:
     axes.fill_between([], [], [], color="grey", alpha=0.2, label="95 % of resamples: best within the cost")
     axes.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)

@@ -47,5 +47,5 @@ def draw_frontiers(
     axes.plot([], [], "o", color="grey", fillstyle="none", markersize=9, label="chosen")
     axes.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="lower right")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)

@@ -88,5 +88,5 @@ def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title:
     axes.set_xlim(left=low)
     axes.margins(y=0.1)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="lower right")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     save_figure(figure, path)

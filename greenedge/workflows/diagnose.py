@@ -21,7 +21,7 @@ from greenedge.exits.overthinking import Overthinking, find_overthinking
 from greenedge.files import write_json
 from greenedge.reporting.overthinking_plot import Example, draw_examples
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated, run_once
+from greenedge.workflows.outputs import Evaluated, has_split, run_once, sets_aside
 from greenedge.workflows.report import Report
 
 _CLASSES_SHOWN = 10
@@ -64,8 +64,10 @@ def diagnose(
     evaluated = run_once(weights, data, split, out, say)
     criterion = criterion or evaluated.model.config.sweep.criterion
     temperatures: tuple[float, ...] | None = None
-    if split != "calibration" and evaluated.model.config.data.calibration_per_class != 0:
+    if split != "calibration" and has_split(evaluated.model, data, "train") and sets_aside(evaluated.model, data):
         temperatures = fit_temperatures(run_once(weights, data, "calibration", out, say).outputs)
+    elif split != "calibration":
+        say("note: there are no calibration images, so no temperatures are fitted")
     exits = _trust(evaluated, criterion, temperatures)
     lost = find_overthinking(evaluated.outputs)
     classes = _by_class(evaluated, lost)

@@ -12,7 +12,8 @@ import torch
 from greenedge.data.label_maps import Label
 from greenedge.data.prepared import image_paths
 from greenedge.errors import UsageError
-from greenedge.exits.bootstrap import interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import accuracy_interval, interval, resample_points, resample_shares
+from greenedge.exits.confidence import describe_effect
 from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep import ExitScores, score_outputs
 from greenedge.files import write_json
@@ -46,7 +47,8 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
     scores = score_outputs(evaluated.outputs, policy.rule, policy.temperatures)
     point = scores.operating_point(policy.thresholds)
     resampled = resample_points(scores, [policy.thresholds], resample_shares(len(evaluated.split)))
-    accuracy, gflops = interval(resampled.accuracy[:, 0]), interval(resampled.gflops[:, 0])
+    accuracy = accuracy_interval(point.accuracy, len(evaluated.split), resampled.accuracy[:, 0])
+    gflops = interval(resampled.gflops[:, 0])
     exits = evaluated.each_exit()
     result = {
         "split": evaluated.split.name,
@@ -78,11 +80,15 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
     )
     write_json(evaluated.folder / f"eval-{evaluated.split.name}.json", result)
     _write_predictions(evaluated, scores, policy, labels)
+    effect = describe_effect(policy.criterion, policy.thresholds, len(labels), evaluated.outputs.num_exits)
+    described = describe_policy(policy)
+    if effect is not None and effect != described:
+        described += f", at which {effect}"
     text = "\n".join(
         [
             evaluated.heading,
             format_table(headers, rows),
-            f"{describe_policy(policy)}: {100 * point.accuracy:.2f} % at {point.gflops:.4f} GFLOPs an image; the plain "
+            f"{described}: {100 * point.accuracy:.2f} % at {point.gflops:.4f} GFLOPs an image; the plain "
             f"network costs {evaluated.cost.plain_gflops:.4f}",
             f"95 % intervals over images: {100 * accuracy.low:.2f} to {100 * accuracy.high:.2f} %, {gflops.low:.4f} to "
             f"{gflops.high:.4f} GFLOPs",

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from greenedge.cost.table import NetworkCost
-from greenedge.data.prepared import PreparedData, PreparedSplit
+from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
 from greenedge.data.seen import count_trained_on, is_split_of
 from greenedge.data.splits import source_digest, split_digest
 from greenedge.device.precision import Precision, choose_autocast, choose_device
@@ -44,7 +44,7 @@ class Evaluated:
     cost: NetworkCost
     folder: Path
     images_digest: str
-    precision: str
+    precision: Literal["float32", "bf16"]
 
     @property
     def heading(self) -> str:
@@ -105,8 +105,8 @@ def run_once(
     split = open_named_split(prepared, split_name, config.data)
     if len(split) == 0:
         raise DataError(
-            f"the {split_name} split is empty: no images were set aside by data.calibration_per_class of the config; "
-            "choose other images"
+            f"the {split_name} split is empty, as data.calibration_per_class of the config set no images aside; use "
+            "those of another split (in tune: --choose-on val)"
         )
     check_unseen(split, model, weights, prepared, named=data is not None, say=say)
 
@@ -125,12 +125,15 @@ def run_once(
             outputs = ExitOutputs(logits, expected.labels, expected.gflops)
         except ValueError as error:
             raise CheckpointError(f"{weights}: {error} on the {split_name} images; train again") from None
-        save_outputs(path, outputs, source)
+        try:
+            save_outputs(path, outputs, source)
+        except OSError as error:
+            say(f"note: {error.filename}: {error.strerror}, so that the network will run again next time")
     digest = source_digest(split) or split_digest(split)
     return Evaluated(weights, model, split, outputs, cost, folder, digest, precision)
 
 
-def _resolved(requested: Precision, model: TrainedModel) -> Precision:
+def _resolved(requested: Precision, model: TrainedModel) -> Literal["float32", "bf16"]:
     """`float32` or `bf16`."""
     if requested != "auto":
         return requested
@@ -148,6 +151,17 @@ def _run(model: TrainedModel, split: PreparedSplit, precision: Precision) -> np.
     engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
     transform = build_transform(model.config.data, channels_last=True)
     return gather_logits(engine.logits, split, transform, device)
+
+
+def has_split(model: TrainedModel, data: Path | None, name: str) -> bool:
+    """Whether a network's data set, or the one that is named, has such images."""
+    return name in open_prepared(data or Path(model.config.data.path)).splits
+
+
+def sets_aside(model: TrainedModel, data: Path | None) -> bool:
+    """Whether the config sets any of that data set's training images aside."""
+    prepared = open_prepared(data or Path(model.config.data.path))
+    return len(open_named_split(prepared, "calibration", model.config.data)) > 0
 
 
 def _kept(path: Path, source: str, expected: ExpectedOutputs, say: Callable[[str], None]) -> ExitOutputs | None:

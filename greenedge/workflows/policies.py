@@ -8,6 +8,7 @@ from pathlib import Path
 
 from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
+from greenedge.exits.confidence import check_thresholds
 from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
 from greenedge.workflows.trained import TrainedModel
 
@@ -48,6 +49,8 @@ def choose_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
     criterion = options.criterion or model.config.sweep.criterion
     early_exits = model.num_exits - 1
     thresholds = options.thresholds
+    if thresholds is not None:
+        check_thresholds(criterion, thresholds, len(model.classes), model.num_exits)
     if thresholds is None or len(thresholds) == 1:
         return shared_policy(criterion, None if thresholds is None else thresholds[0], early_exits)
     if early_exits == 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from greenedge.device.precision import Precision
 from greenedge.errors import CheckpointError, UsageError
-from greenedge.exits.bootstrap import interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import accuracy_interval, difference_interval, interval, resample_points, resample_shares
 from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
@@ -22,12 +22,12 @@ from greenedge.exits.tuning import best_within, centred, cheapest_reaching, risk
 from greenedge.files import write_json
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.tables import format_table
-from greenedge.workflows.outputs import Evaluated, run_once
-from greenedge.workflows.policies import describe_policy
+from greenedge.workflows.outputs import Evaluated, has_split, run_once
+from greenedge.workflows.policies import POLICY, describe_policy
 from greenedge.workflows.report import Report
 
-POLICY = "policy.json"
 _POINTS_DRAWN = 200
+_FEW_IMAGES = 200
 _KINDS = {"per-exit": pareto_frontier, "shared": shared_frontier}
 
 
@@ -118,13 +118,18 @@ def tune(
     Raises:
         GreenedgeError: the checkpoint, the data or the options cannot be used, or no thresholds reach the goal.
     """
-    path = out or weights.parent / POLICY
-    known = run_once(weights, data, options.choose_on, None, say, options.precision)
+    path, folder = (weights.parent / POLICY, None) if out is None else (out, out.parent)
+    known = run_once(weights, data, options.choose_on, folder, say, options.precision)
     if known.outputs.num_exits == 1:
         raise UsageError(f"{weights}: the network has no early exit, so there is nothing to tune")
-    shown = known if options.choose_on == "val" else run_once(weights, data, "val", None, say, options.precision)
+    shown = known
+    if options.choose_on != "val" and not has_split(known.model, data, "val"):
+        say("note: there are no validation images, so the numbers are those of the images that were chosen on")
+    elif options.choose_on != "val":
+        shown = run_once(weights, data, "val", folder, say, options.precision)
     if shown.model.digest != known.model.digest:
         raise CheckpointError(f"{weights}: was replaced by other weights meanwhile; tune again")
+    _note_few_images(known, options, say)
     criterion = options.criterion or known.model.config.sweep.criterion
     rule = find_criterion(criterion)
     # Temperatures fitted on the images that certify a loss would void the certificate.
@@ -144,7 +149,7 @@ def tune(
             continue
         candidates[kind] = _Candidate(
             front=front,
-            policy=ExitPolicy(criterion, thresholds, temperatures),
+            policy=ExitPolicy(criterion, thresholds, temperatures, known.precision),
             chosen_on=scores.operating_point(thresholds),
             val=shown_scores.operating_point(thresholds),
         )
@@ -166,12 +171,27 @@ def tune(
         "accuracy": candidates[chosen].chosen_on.accuracy,
         "gflops": candidates[chosen].chosen_on.gflops,
     }
+    if path.exists():
+        say(f"note: {path} is replaced")
     write_json(path.with_name(f"{path.stem}-tuning.json"), result)
     picture = path.with_name(f"{path.stem}-tuning.png")
     _draw((known, shown), shown_scores, candidates, picture)
     write_policy(path, SavedPolicy(candidates[chosen].policy, exits, digest, how))  # last: it stands for all of it
-    lines = [*_lines(known, options, candidates, result), f"policy ({chosen}): {path}; picture: {picture}"]
+    lines = [*_lines((known, shown), options, candidates, result), f"policy ({chosen}): {path}; picture: {picture}"]
     return Report("\n".join(lines), {"policy": str(path), **result})
+
+
+def _note_few_images(known: Evaluated, options: TuneOptions, say: Callable[[str], None]) -> None:
+    """Says how far off accuracies of few images can be."""
+    images, accuracy = len(known.split), float(known.outputs.exit_accuracies()[-1])
+    if images >= _FEW_IMAGES or options.goal.max_loss is not None:
+        return
+    found = accuracy_interval(accuracy, images, np.full(1, accuracy))
+    say(
+        f"note: {images} {known.split.name} images are few to choose on: of the final exit's accuracy they say no more "
+        f"than that it lies between {100 * found.low:.0f} and {100 * found.high:.0f} %; set more aside "
+        "(data.calibration_fraction) where there are more"
+    )
 
 
 def _choose(scores: ExitScores, front: Frontier, goal: Goal, *, shared: bool) -> tuple[float, ...]:
@@ -186,11 +206,12 @@ def _choose(scores: ExitScores, front: Frontier, goal: Goal, *, shared: bool) ->
 
 
 def _difference(scores: ExitScores, candidates: Mapping[str, _Candidate]) -> dict[str, Any]:
-    """Per-exit less shared on the validation images, with 95 % intervals over the same resamples."""
+    """Per-exit less shared on the images shown, with 95 % intervals over the same resamples."""
     first, second = candidates["per-exit"], candidates["shared"]
     thresholds = [first.policy.thresholds, second.policy.thresholds]
     resampled = resample_points(scores, thresholds, resample_shares(scores.correct.shape[1]))
-    accuracy = interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1])
+    images = scores.correct.shape[1]
+    accuracy = difference_interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1], images)
     gflops = interval(resampled.gflops[:, 0] - resampled.gflops[:, 1])
     return {
         "accuracy": first.val.accuracy - second.val.accuracy,
@@ -239,15 +260,18 @@ def _draw(
 
 
 def _lines(
-    known: Evaluated, options: TuneOptions, candidates: Mapping[str, _Candidate], result: dict[str, Any]
+    where: tuple[Evaluated, Evaluated],
+    options: TuneOptions,
+    candidates: Mapping[str, _Candidate],
+    result: dict[str, Any],
 ) -> list[str]:
-    on = options.choose_on
+    known, on, shown = where[0], options.choose_on, where[1].split.name
     rows = []
     for kind, each in candidates.items():
-        points = {on: each.chosen_on, "val": each.val}  # one column where both are the same images
+        points = {on: each.chosen_on, shown: each.val}  # one column where both are the same images
         numbers = [text for p in points.values() for text in (f"{100 * p.accuracy:.2f}", f"{p.gflops:.4f}")]
         rows.append([kind, *numbers, *(f"{100 * share:.1f}" for share in each.val.exit_shares)])
-    units = [f"{split} {unit}" for split in dict.fromkeys((on, "val")) for unit in ("(%)", "GFLOPs")]
+    units = [f"{split} {unit}" for split in dict.fromkeys((on, shown)) for unit in ("(%)", "GFLOPs")]
     shares = [f"{label.partition(',')[0]} (%)" for label in known.exit_labels]
     lines = [
         f"{known.heading}, chosen on",
@@ -259,8 +283,8 @@ def _lines(
     if gain is not None:
         low, high = (100 * end for end in gain["accuracy_interval"])
         lines.append(
-            f"per-exit less shared on val: {100 * gain['accuracy']:+.2f} points (95 % interval {low:+.2f} to "
-            f"{high:+.2f}) at {gain['gflops']:+.4f} GFLOPs"
+            f"per-exit less shared on {shown}: {100 * gain['accuracy']:+.2f} points (95 % interval {low:+.2f} to "
+            f"{high:+.2f}{', within noise' if low <= 0 <= high else ''}) at {gain['gflops']:+.4f} GFLOPs"
         )
     if on == "val":
         lines.append("the thresholds were chosen on the validation images themselves, so their numbers flatter")

@@ -301,8 +301,8 @@ def test_without_calibration_images_one_is_told_and_may_choose_on_val(cli: Cli, 
     result = cli("tune", "--weights", uncalibrated, "--budget", 1)
     assert (result.code, result.out) == (1, "")
     assert result.sentence.startswith(
-        "the calibration split is empty: no images were set aside by data.calibration_per_class of the config; choose "
-        "other images"
+        "the calibration split is empty, as data.calibration_per_class of the config set no images aside; use those of "
+        "another split (in tune: --choose-on val)"
     )
     assert set(contents(uncalibrated.parent)) == {"best.safetensors"}
     assert cli("tune", "--weights", uncalibrated, "--budget", 1, "--choose-on", "val").code == 0
