@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,14 +48,3 @@ def first_infinite(tensors: dict[str, Tensor]) -> str | None:
     largest = torch._foreach_norm(list(floats.values()), math.inf)
     finite = torch.stack([each.to(device, torch.float32, non_blocking=True) for each in largest]).isfinite().tolist()
     return next((name for name, is_finite in zip(floats, finite, strict=True) if not is_finite), None)
-
-
-def check_logits(logits: np.ndarray, split: str) -> None:
-    """Looks at logits (E, N, C) of the images that a training is watched on.
-
-    Raises:
-        TrainingError: one of them is NaN or infinite: the largest of them would say nothing.
-    """
-    finite = np.isfinite(logits).all(axis=(1, 2))
-    if not finite.all():
-        raise not_finite(f"what exit {int(np.argmin(finite)) + 1} gives for the {split} images is")

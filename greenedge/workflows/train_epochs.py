@@ -10,10 +10,11 @@ from typing import Any
 from greenedge.config import RunConfig, config_to_text
 from greenedge.cost.flops import count_costs
 from greenedge.data.seen import seen_images
+from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
 from greenedge.reporting.training_plot import draw_history
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
-from greenedge.training.finite import check_logits
+from greenedge.training.finite import not_finite
 from greenedge.training.history import write_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import EpochRecord, Recipe, enough_memory, fit
@@ -81,9 +82,11 @@ def run_epochs(run: Run, stop: StopSignals, say: Callable[[str], None]) -> str |
 def _accuracies(run: Run) -> tuple[float, ...]:
     """Of each exit, in [0, 1], on the images that the training is watched on."""
     split = run.splits.monitor
-    with enough_memory(min(len(split), 250)):
-        logits = collect_logits(run.state.evaluated, split, run.recipe.transform, autocast=run.recipe.autocast)
-    check_logits(logits, split.name)
+    try:
+        with enough_memory(min(len(split), 250)):
+            logits = collect_logits(run.state.evaluated, split, run.recipe.transform, autocast=run.recipe.autocast)
+    except CheckpointError:  # of logits that are NaN or infinite, the largest of which would say nothing
+        raise not_finite(f"what the network gives for the {split.name} images is") from None
     labels = split.labels[split.rows]
     return tuple(float((each.argmax(axis=1) == labels).mean()) for each in logits)
 

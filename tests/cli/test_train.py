@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from greenedge.training.checkpoint import read_checkpoint
 from tests.cli.conftest import Cli
 
 
@@ -69,7 +72,7 @@ def test_a_finished_run_can_be_made_longer_by_its_own_recipe(
     assert same(trained, out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_leaves_a_run_that_continues_to_the_same_weights(
     cli: Cli, recipe: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -83,7 +86,8 @@ def test_a_signal_leaves_a_run_that_continues_to_the_same_weights(
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert f"stopped by {number.name}; continue with: greenedge train --config" in err
+    printed = err.rpartition("continue with: ")[2].strip()
+    assert printed == f"greenedge train --out {out} --resume"  # the run's own config knows what it was started with
     state = torch.load(out / "last.state.pt", weights_only=True)
     epochs = int(state["epoch"]) + 1
 
@@ -103,21 +107,107 @@ def test_a_directory_that_holds_a_run_is_not_overwritten(cli: Cli, recipe: Path,
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     result = cli("train", "--config", recipe, "--out", trained)
     assert result.code == 2
-    assert "holds a run or other files already; use --resume" in result.sentence
+    assert (
+        "holds a run or other files already; continue it with --resume, or train into another --out" in result.sentence
+    )
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
 def test_resuming_another_recipe_names_the_difference(cli: Cli, recipe: Path, trained: Path) -> None:
     result = cli("train", "--config", recipe, "--out", trained, "--resume", "--set", "train.seed=1")
     assert result.code == 2
-    assert "train.seed = 0, the recipe now says 1" in result.sentence
+    assert "train.seed = 0, the config now says 1" in result.sentence
 
 
-def test_resuming_nothing_says_so(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+def test_resuming_nothing_starts_it_and_says_so(cli: Cli, recipe: Path, trained: Path, tmp_path: Path) -> None:
     result = cli("train", "--config", recipe, "--out", tmp_path / "none", "--resume")
-    assert result.code == 1
-    assert "holds no run to resume" in result.sentence
+    assert result.code == 0
+    assert f"{tmp_path / 'none'}: holds no run yet, so it is started" in result.err
+    assert same(tmp_path / "none", trained)
     assert cli("train", "--resume").code == 2
+    assert cli("train", "--resume", "--out", tmp_path / "nowhere").code == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_fewer_epochs_than_the_run_was_given_are_said(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert cli("train", "--config", recipe, "--out", out, "--set", "train.epochs=1").code == 0
+    (out / "config.yaml").write_text((out / "config.yaml").read_text().replace("epochs: 1", "epochs: 9"))
+    result = cli("train", "--config", recipe, "--out", out, "--resume")
+    assert result.code == 0
+    assert "note: the run was given 9 epochs and now ends after 2 (train.epochs)" in result.err
+
+
+def test_a_network_that_diverges_is_no_result(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    settings = ["train.epochs=1", "train.batch_size=30", "train.optimizer={sgd: {lr: 1e30}}"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    result = cli("train", "--config", recipe, "--out", tmp_path / "run", *options)
+    assert result.code == 1
+    assert "not finite any more; start another run" in result.sentence
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_the_optimizers_state_is_kept_or_dropped_as_the_user_says(
+    cli: Cli, recipe: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert cli("train", "--config", recipe, "--out", out, "--set", "train.keep_state=false").code == 0
+    assert not (out / "last.state.pt").exists()
+    assert same(out, trained)
+    again = cli("train", "--out", out, "--resume")
+    assert again.code == 0
+    longer = cli("train", "--out", out, "--resume", "--set", "train.epochs=3")
+    assert longer.code == 1
+    assert "was not kept (train.keep_state: false) or removed" in longer.sentence
+
+
+def test_single_images_that_a_batch_norm_cannot_use_are_one_sentence(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    result = cli("train", "--config", recipe, "--out", tmp_path / "run", "--set", "train.batch_size=1")
+    assert result.code == 1
+    assert "needs more than one value per channel; train on batches of 2 or more" in result.sentence
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of means over exits 0.5, 0.75, 0.5, 0.75: the latest of the best is kept, and an earlier better one stays."""
+    for accuracies, best in (((0.5, 0.75, 0.5), 2), ((0.75, 0.5, 0.5), 1), ((0.5, 0.75, 0.75), 3)):
+        out, values = tmp_path / f"run{best}", iter(accuracies)
+        monkeypatch.setattr("greenedge.workflows.train_epochs._accuracies", lambda _, v=values: (next(v),) * 3)
+        assert cli("train", "--config", recipe, "--out", out, "--set", "train.epochs=3").code == 0
+        assert read_checkpoint(out / "best.safetensors").info.epoch == best
+        assert read_checkpoint(out / "last.safetensors").info.epoch == 3
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_to_the_weights_of_an_unbroken_one(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    """Killed at random moments, its start included; GREENEDGE_KILLS says how often."""
+    kills, out = int(os.environ.get("GREENEDGE_KILLS", "5")), tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "greenedge", "train", "--config", str(recipe), "--set", "train.epochs=4"]
+    started = time.monotonic()
+    whole = [*command, "--out", str(tmp_path / "unbroken")]
+    subprocess.run(whole, check=True, capture_output=True, env=environment)
+    seconds = time.monotonic() - started
+    random = np.random.default_rng(0)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [*command, "--out", str(out), "--resume"], stderr=subprocess.DEVNULL, env=environment
+        )
+        time.sleep(float(random.uniform(0, seconds)))
+        process.kill()
+        process.wait()
+        for name in ("best", "last"):
+            if (out / f"{name}.safetensors").exists():
+                read_checkpoint(out / f"{name}.safetensors")
+        if (out / "history.jsonl").exists() and len((out / "history.jsonl").read_text().splitlines()) == 4:
+            assert subprocess.run([*command, "--out", str(out), "--resume"], env=environment).returncode == 0
+            assert same(out, tmp_path / "unbroken")
+            shutil.rmtree(out)
+    subprocess.run([*command, "--out", str(out), "--resume"], check=True, capture_output=True, env=environment)
+    assert same(out, tmp_path / "unbroken")
+    assert not [path for path in out.iterdir() if ".partial" in path.name or path.name == ".lock"]
 
 
 def test_a_full_disk_while_training_loses_nothing(cli: Cli, recipe: Path, trained: Path, tmp_path: Path) -> None:

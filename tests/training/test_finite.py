@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from greenedge.errors import TrainingError
-from greenedge.training.finite import check_finite, check_logits
+from greenedge.training.finite import check_finite
 from tests.training.helpers import recipe, tiny_state, train, train_split
 
 
@@ -47,11 +46,3 @@ def test_the_last_step_of_an_epoch_is_seen_too(prepared: Path, steps: int) -> No
     setting = recipe(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
     with pytest.raises(TrainingError, match="not finite any more"):
         train(tiny_state(), train_split(prepared), setting)
-
-
-def test_logits_are_looked_at_by_their_exit() -> None:
-    logits = np.zeros((3, 4, 5), np.float32)
-    check_logits(logits, "val")
-    logits[1, 2, 3] = np.nan
-    with pytest.raises(TrainingError, match="what exit 2 gives for the val images is not finite"):
-        check_logits(logits, "val")
