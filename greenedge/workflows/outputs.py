@@ -118,7 +118,9 @@ def run_once(
     precision = _resolved(requested, model)
     path = folder / f"outputs-{split_name}{'' if precision == 'float32' else '-bf16'}.npz"
     source = hashlib.sha256(f"{model.digest} {split_name} {split_digest(split)}".encode()).hexdigest()
-    outputs = _kept(path, source, expected, say)
+    outputs = None
+    for place in dict.fromkeys((path, weights.with_name(path.name))):  # of an earlier command without --out, perhaps
+        outputs = outputs or _kept(place, source, expected, say)
     if outputs is None:
         logits = _run(model, split, precision)
         try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,14 @@ def test_bad_input_is_one_sentence_and_changes_nothing(cli: Cli, weights: Path, 
     absent = cli("diagnose", "--weights", tmp_path / "absent.safetensors")
     assert (absent.code, absent.out) == (1, "")
     assert "no such checkpoint" in absent.sentence
+
+
+def test_a_set_of_validation_images_alone_is_diagnosed_without_temperatures(
+    cli: Cli, weights: Path, official: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(official / "train")
+    assert cli("data", "prepare", official, "--out", tmp_path / "valonly").code == 0
+    result = cli("diagnose", "--weights", weights, "--data", tmp_path / "valonly", "--json")
+    assert result.code == 0, result.err
+    assert "no temperatures are fitted" in result.err
+    assert [each["temperature"] for each in json.loads(result.out)["exits"]] == [None] * 3

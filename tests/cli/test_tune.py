@@ -321,8 +321,52 @@ def test_a_policy_that_cannot_be_written_is_one_sentence(cli: Cli, run: Path, tm
     assert set(contents(run)) == {"best.safetensors"}
 
 
-def test_kept_answers_lie_with_the_weights_wherever_the_policy_goes(cli: Cli, run: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_kept_beside_the_weights_are_used_wherever_the_policy_goes(
+    cli: Cli, run: Path, tmp_path: Path
+) -> None:
     result = cli("tune", "--weights", run / "best.safetensors", "--budget", 1, "--out", tmp_path / "here" / "p.json")
     assert result.code == 0
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"p.json", "p-tuning.json", "p-tuning.png"}
     assert "need not run" in result.err
+
+
+def test_where_nothing_is_kept_outputs_go_where_the_policy_goes(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in weights.parent.iterdir())
+    assert cli("tune", "--weights", weights, "--budget", 1, "--out", tmp_path / "here" / "p.json").code == 0
+    assert sorted(path.name for path in weights.parent.iterdir()) == before
+    assert {"outputs-calibration.npz", "outputs-val.npz"} < {path.name for path in (tmp_path / "here").iterdir()}
+
+
+def test_no_temperature_is_fitted_on_images_that_certify_a_loss(
+    cli: Cli, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would void the certificate: the images would have been looked at before they are to judge."""
+    monkeypatch.setattr("greenedge.workflows.tune.risk_controlled", lambda *_, **__: (0.5, 0.5))
+    assert cli("tune", "--weights", weights, "--max-loss", "0.5").code == 0
+    assert json.loads((weights.parent / "policy.json").read_text())["temperatures"] is None
+
+
+def test_a_policy_says_in_which_precision_it_was_chosen_and_is_used_in_no_other(cli: Cli, weights: Path) -> None:
+    policy = weights.parent / "policy.json"
+    for precision, other in (("bf16", "float32"), ("float32", "bf16")):
+        assert cli("tune", "--weights", weights, "--budget", "1", "--precision", precision).code == 0
+        assert json.loads(policy.read_text())["precision"] == precision
+        assert json.loads(cli("eval", "--weights", weights, "--policy", policy, "--json").out)["precision"] == precision
+        result = cli("eval", "--weights", weights, "--policy", policy, "--precision", other)
+        assert result.code == 2
+        assert f"was chosen in {precision}" in result.sentence
+
+
+def test_without_validation_images_the_calibration_images_do(
+    cli: Cli, weights: Path, prepared: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(prepared, tmp_path / "data"))
+    manifest = data / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["splits"]["val"]["images"] = 0
+    content.pop("digest")
+    manifest.write_text(json.dumps(content))
+    result = cli("tune", "--weights", weights, "--data", data, "--budget", "1", "--json")
+    assert result.code == 0, result.err
+    assert "there are no validation images" in result.err
+    assert "are few to choose on" in result.err

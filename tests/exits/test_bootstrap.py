@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenedge.exits.bootstrap import Interval, ResampledCurve, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import (
+    Interval,
+    ResampledCurve,
+    accuracy_interval,
+    difference_interval,
+    interval,
+    resample_points,
+    resample_shares,
+)
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import ExitScores, score_outputs, sweep_all
@@ -163,3 +171,26 @@ def test_the_same_resamples_make_a_comparison_a_paired_one() -> None:
     assert (two - one).mean() == pytest.approx(truth, abs=0.002)
     assert (two - one).std() == pytest.approx(np.std(second.astype(float) - first) / 20, rel=0.15)
     assert (two - one).std() < 0.4 * (unpaired - one).std()
+
+
+@pytest.mark.parametrize(("right", "images"), [(50, 50), (0, 50), (3, 18), (995, 1000), (1, 1)])
+def test_an_accuracy_of_few_or_of_one_kind_has_wilsons_interval(right: int, images: int) -> None:
+    """The ends p solve (right/images - p)^2 = z^2 p (1 - p) / images (Wilson 1927)."""
+    accuracy = right / images
+    found = accuracy_interval(accuracy, images, np.full(1000, accuracy))
+    assert 0 <= found.low < found.high <= 1
+    for end in (found.low, found.high):
+        if 0 < end < 1:
+            assert (accuracy - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / images, rel=1e-5)
+    assert (found.high == pytest.approx(1)) == (right == images)
+
+
+def test_an_accuracy_of_many_has_the_interval_of_its_resamples() -> None:
+    resampled = np.random.default_rng(0).normal(0.5, 0.01, 1000)
+    assert accuracy_interval(0.5, 1000, resampled) == interval(resampled)
+
+
+def test_a_difference_that_no_image_shows_is_not_certain() -> None:
+    """With 95 % confidence up to 1 - 0.025^(1/100), 3.6 %, of other images could be of a kind that is not here."""
+    found = difference_interval(np.zeros(1000), 100)
+    assert (found.low, found.high) == (pytest.approx(-0.03622, abs=1e-5), pytest.approx(0.03622, abs=1e-5))

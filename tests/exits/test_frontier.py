@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenedge.exits import frontier
 from greenedge.exits.areas import dominated_area, pareto_front
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
@@ -101,3 +102,16 @@ def test_a_network_without_early_exits_has_one_point() -> None:
     front = pareto_frontier(scores)
     assert (len(front), front.thresholds.shape) == (1, (1, 0))
     assert front.gflops[0] == pytest.approx(scores.gflops[0])
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4, 7])
+def test_the_search_goes_on_where_one_pass_leaves_better_points(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = score_outputs(random_outputs(seed, 5, 60, 5), CRITERIA["entropy"])
+
+    def area() -> float:
+        front = pareto_frontier(scores)
+        return dominated_area(front.gflops, front.accuracy, float(scores.gflops[-1]))
+
+    found = area()
+    monkeypatch.setattr(frontier, "_PASSES", 1)
+    assert found > area()

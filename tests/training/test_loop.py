@@ -144,3 +144,30 @@ def test_training_learns_the_few_images_by_heart(prepared: Path) -> None:
     assert records[0].train_accuracy[-1] < 0.7
     assert records[-1].train_accuracy[-1] > 0.9
     assert isinstance(state.evaluated, nn.Module)
+
+
+def test_the_compiled_network_is_what_is_trained(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def spy(network: nn.Module) -> nn.Module:
+        compiled.append(network)
+        network.register_forward_pre_hook(lambda *_: compiled.append("ran"))
+        return network
+
+    monkeypatch.setattr(torch, "compile", spy)
+    state = tiny_state()
+    train(state, train_split(prepared), recipe())
+    assert compiled == []
+    train(state, train_split(prepared), recipe(epochs=2, compile=True))
+    assert compiled == [state.network, "ran", "ran", "ran"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_training_is_the_same_but_for_rounding(prepared: Path) -> None:
+    eager, compiled = tiny_state(dropout=0), tiny_state(dropout=0)
+    train(eager, train_split(prepared), recipe())
+    train(compiled, train_split(prepared), recipe(compile=True))
+    torch.testing.assert_close(
+        flat(compiled.network.parameters()), flat(eager.network.parameters()), rtol=1e-3, atol=1e-4
+    )

@@ -124,3 +124,22 @@ def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     save_state(path, large)  # with space again
     assert path.stat().st_size > len(before)
+
+
+def test_the_average_takes_the_batch_norms_statistics_along_and_copies_their_counters() -> None:
+    state = tiny_state(ema_decay=0.8)
+    assert state.averaged is not None
+    name = "backbone.0.1.running_mean"
+    expected = None
+    for step in range(20):
+        torch.manual_seed(step)
+        buffers = dict(state.network.named_buffers())
+        buffers[name].normal_()
+        buffers["backbone.0.1.num_batches_tracked"].fill_(step)
+        state.averaged.update_parameters(state.network)
+        decay = min(0.8, (1 + step) / (10 + step))
+        now = buffers[name].double()
+        expected = now if expected is None else decay * expected + (1 - decay) * now
+    averaged = dict(state.averaged.module.named_buffers())
+    torch.testing.assert_close(averaged[name].double(), expected, rtol=1e-5, atol=1e-6)
+    assert averaged["backbone.0.1.num_batches_tracked"] == 19
