@@ -321,9 +321,7 @@ def test_a_policy_that_cannot_be_written_is_one_sentence(cli: Cli, run: Path, tm
     assert set(contents(run)) == {"best.safetensors"}
 
 
-def test_outputs_that_are_kept_beside_the_weights_are_used_wherever_the_policy_goes(
-    cli: Cli, run: Path, tmp_path: Path
-) -> None:
+def test_outputs_kept_beside_the_weights_are_used_wherever_the_policy_goes(cli: Cli, run: Path, tmp_path: Path) -> None:
     result = cli("tune", "--weights", run / "best.safetensors", "--budget", 1, "--out", tmp_path / "here" / "p.json")
     assert result.code == 0
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"p.json", "p-tuning.json", "p-tuning.png"}
