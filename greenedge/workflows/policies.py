@@ -49,10 +49,11 @@ def choose_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
     criterion = options.criterion or model.config.sweep.criterion
     early_exits = model.num_exits - 1
     thresholds = options.thresholds
-    if thresholds is not None:
+    if thresholds is None:
+        return shared_policy(criterion, None, early_exits)
+    if len(thresholds) == 1:
         check_thresholds(criterion, thresholds, len(model.classes), model.num_exits)
-    if thresholds is None or len(thresholds) == 1:
-        return shared_policy(criterion, None if thresholds is None else thresholds[0], early_exits)
+        return shared_policy(criterion, thresholds[0], early_exits)
     if early_exits == 0:
         raise UsageError(f"{len(thresholds)} thresholds were given; the network has no early exit that could use them")
     if len(thresholds) != early_exits:
@@ -60,6 +61,7 @@ def choose_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
             f"{len(thresholds)} thresholds were given; the network has {early_exits} early exits, so give one for all, "
             "or one for each"
         )
+    check_thresholds(criterion, thresholds, len(model.classes), model.num_exits)
     return ExitPolicy(criterion, thresholds)
 
 
