@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -23,11 +26,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".partial{path.suffix}")
+        _remove_abandoned(path)
+        handle, temporary = _new_neighbour(path)
     except OSError as error:
         raise _naming(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -39,6 +41,27 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if isinstance(error, OSError):
             raise _naming(path, error) from None
         raise
+    finally:
+        os.close(handle)
+
+
+def _new_neighbour(path: Path) -> tuple[int, Path]:
+    """A temporary file beside `path`, locked for as long as this process keeps it open."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".partial{path.suffix}")
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink > 0:
+            return handle, Path(name)
+        os.close(handle)  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the temporary files of processes that were killed while they wrote `path`: nobody has them locked."""
+    for neighbour in path.parent.glob(f".{glob.escape(path.name)}.*.partial{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError), neighbour.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            neighbour.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

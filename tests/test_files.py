@@ -140,3 +140,23 @@ def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path: Path, 
         write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
     assert entries(tmp_path) == ["a.json"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    abandoned = tmp_path / ".result.json.abc123.partial.json"
+    abandoned.write_text("half")
+    others = [tmp_path / ".other.json.abc123.partial.json", tmp_path / "result.json.partial"]
+    for other in others:
+        other.write_text("")
+    inner: list[Path] = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("outer")
+        write_text(path, "inner")  # as another process would, at the same time
+        inner.append(temporary)
+        assert temporary.exists()
+
+    write_atomically(path, write)
+    assert path.read_text() == "outer"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])

@@ -113,6 +113,8 @@ def test_the_arrays_of_this_test_are_arrays(tmp_path: Path) -> None:
         array_of(b"O8", (1,), b"AAAAAAAA"),
         array_of(b"O8", (2,), [1]),
         array_of(b"u1", (10**12,), b"a"),
+        array_of(b"u1", (3,), b"abcd"),  # more than the shape holds
+        array_of(b"u1", (3,), b"ab"),
         array_of(b"u1", (2**62, 2**62), b""),
         array_of(b"u1", (-1,), b"a"),
         array_of(b"U1", (1,), b"\xff\xff\xff\xff"),
@@ -185,3 +187,11 @@ def test_no_mutation_brings_anything_but_a_sentence(tmp_path: Path, read: Any) -
             assert "\n" not in str(error)  # noqa: PT017
             refused += 1
     assert refused > 100
+
+
+def test_a_value_that_is_small_as_a_pickle_and_endless_as_text_is_refused(tmp_path: Path) -> None:
+    """Lists of ten times the list before, which is kept once: 10^12 numbers, written out."""
+    value: list[Any] = [0]
+    for _ in range(12):
+        value = [value] * 10
+    assert "expands to more than its size" in refusal(tmp_path / "a.pkl", pickle.dumps(value))

@@ -170,3 +170,19 @@ def test_no_mutation_brings_anything_but_a_sentence(tmp_path: Path, kind: str) -
                 assert "\n" not in str(error)  # noqa: PT017
                 refusals += 1
     assert refusals > 100
+
+
+def test_members_that_expand_are_refused_unread(tmp_path: Path) -> None:
+    """Each check by its own sentence: what is packed, and what is larger inside than outside."""
+    path = tmp_path / "a.pth"
+    torch.save({"w": torch.zeros(7, 3)}, path)
+    packed = rewritten(path, lambda content: content, zipfile.ZIP_DEFLATED)
+    with pytest.raises(PickleError, match="torch compresses nothing"):
+        read_torch_file(packed)
+    torch.save({"w": torch.zeros(7, 3)}, path)
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")  # of the first member in the directory
+    claimed = content[: start + 24] + struct.pack("<I", 10**9) + content[start + 28 :]
+    path.write_bytes(claimed)
+    with pytest.raises(PickleError, match="it expands to more than its size"):
+        read_torch_file(path)
