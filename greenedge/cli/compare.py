@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, Split
+from greenedge.cli.options import Criterion, Data, Json, Precision, Split
 from greenedge.cli.output import say, show, show_json
 
 
@@ -16,11 +16,13 @@ def compare(
     data: Data = None,
     split: Split = "val",
     criterion: Criterion = None,
+    precision: Precision = "float32",
     out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
     as_json: Json = False,
 ) -> None:
     """Several networks on the same images: intervals, differences, and one picture with bands."""
     from greenedge.workflows.compare import compare as run_comparison
+    from greenedge.workflows.outputs import PassOptions
 
-    report = run_comparison(runs, data, split, criterion, out, say)
+    report = run_comparison(runs, PassOptions(data, split, precision), criterion, out, say)
     show_json(report.json) if as_json else show(report.text)

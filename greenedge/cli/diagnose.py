@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenedge.cli.options import Criterion, Data, Json, ResultsFolder, Split, Weights
+from greenedge.cli.options import Criterion, Data, Json, Precision, ResultsFolder, Split, Weights
 from greenedge.cli.output import say, show, show_json
 
 
@@ -11,11 +11,13 @@ def diagnose(
     data: Data = None,
     split: Split = "val",
     criterion: Criterion = None,
+    precision: Precision = "float32",
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
     """Whether each exit's confidence can be believed, and which images are lost by thinking on."""
     from greenedge.workflows.diagnose import diagnose as run_diagnosis
+    from greenedge.workflows.outputs import PassOptions
 
-    report = run_diagnosis(weights, data, split, criterion, out, say)
+    report = run_diagnosis(weights, PassOptions(data, split, precision), criterion, out, say)
     show_json(report.json) if as_json else show(report.text)

@@ -18,7 +18,7 @@ from greenedge.exits.sweep import score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.band_plot import Band, draw_bands
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated, run_once
+from greenedge.workflows.outputs import Evaluated, PassOptions, run_once
 from greenedge.workflows.report import Report
 
 BEST = "best.safetensors"
@@ -34,8 +34,7 @@ class _Run:
 
 def compare(
     runs: Sequence[Path],
-    data: Path | None,
-    split: str,
+    options: PassOptions,
     criterion: str | None,
     out: Path,
     say: Callable[[str], None],
@@ -46,8 +45,7 @@ def compare(
 
     Args:
         runs: run directories or checkpoints, two or more.
-        data: a prepared data set; None: the one each was trained on, which must be the same.
-        split: `val`, `calibration` or `train`.
+        options: which images, the same for all, and in which precision.
         criterion: a name in `CRITERIA`; None: each recipe's.
         out: folder for compare.json, .csv and .png.
         say: told what happens.
@@ -59,8 +57,9 @@ def compare(
     """
     if len(runs) < 2:
         raise UsageError("give at least two runs to compare")
+    split = options.split
     weights = [path / BEST if path.is_dir() else path for path in runs]
-    evaluated = [run_once(path, data, split, None, say) for path in weights]
+    evaluated = [run_once(path, options.data, split, None, say, options.precision) for path in weights]
     for path, each in zip(runs, evaluated, strict=True):
         if each.images_digest != evaluated[0].images_digest:
             raise DataError(

@@ -21,7 +21,7 @@ from greenedge.exits.overthinking import Overthinking, find_overthinking
 from greenedge.files import write_json
 from greenedge.reporting.overthinking_plot import Example, draw_examples
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated, has_split, run_once, sets_aside
+from greenedge.workflows.outputs import Evaluated, PassOptions, has_split, run_once, sets_aside
 from greenedge.workflows.report import Report
 
 _CLASSES_SHOWN = 10
@@ -40,8 +40,7 @@ class _ExitTrust:
 
 def diagnose(
     weights: Path,
-    data: Path | None,
-    split: str,
+    options: PassOptions,
     criterion: str | None,
     out: Path | None,
     say: Callable[[str], None],
@@ -52,8 +51,7 @@ def diagnose(
 
     Args:
         weights: the checkpoint.
-        data: a prepared data set; None: the one trained on.
-        split: `val`, `calibration` or `train`.
+        options: which images, and in which precision.
         criterion: a name in `CRITERIA` whose failure prediction is measured; None: the recipe's.
         out: folder for diagnose.json, overthinking.csv and overthinking.png; None: the checkpoint's.
         say: told what happens.
@@ -61,11 +59,12 @@ def diagnose(
     Raises:
         GreenedgeError: the checkpoint or the data cannot be used.
     """
-    evaluated = run_once(weights, data, split, out, say)
+    data, split = options.data, options.split
+    evaluated = run_once(weights, data, split, out, say, options.precision)
     criterion = criterion or evaluated.model.config.sweep.criterion
     temperatures: tuple[float, ...] | None = None
     if split != "calibration" and has_split(evaluated.model, data, "train") and sets_aside(evaluated.model, data):
-        temperatures = fit_temperatures(run_once(weights, data, "calibration", out, say).outputs)
+        temperatures = fit_temperatures(run_once(weights, data, "calibration", out, say, options.precision).outputs)
     elif split != "calibration":
         say("note: there are no calibration images, so no temperatures are fitted")
     exits = _trust(evaluated, criterion, temperatures)

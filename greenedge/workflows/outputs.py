@@ -78,6 +78,21 @@ class Evaluated:
         ]
 
 
+@dataclass(frozen=True)
+class PassOptions:
+    """Which images a network is run on, and how.
+
+    Attributes:
+        data: a prepared data set; None: the one trained on.
+        split: `val`, `calibration` or `train`.
+        precision: what the network runs in; `auto`: by the rule of `device/precision.py`.
+    """
+
+    data: Path | None = None
+    split: str = "val"
+    precision: Precision = "float32"
+
+
 def run_once(
     weights: Path,
     data: Path | None,

@@ -47,3 +47,15 @@ def test_an_unknown_precision_is_one_sentence(cli: Cli, run: Path) -> None:
     result = cli("eval", "--weights", run / "best.safetensors", "--precision", "int8")
     assert result.code != 0
     assert "'int8' is not one of 'auto', 'float32', 'bf16'" in result.err
+
+
+def test_diagnose_and_compare_run_in_the_precision_that_is_asked_for(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    assert cli("diagnose", "--weights", weights, "--precision", "bf16").code == 0
+    assert {"outputs-val-bf16.npz", "outputs-calibration-bf16.npz"} < {path.name for path in weights.parent.iterdir()}
+    assert not (weights.parent / "outputs-val.npz").exists()
+    other = tmp_path / "other" / "best.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(weights.read_bytes())
+    result = cli("compare", weights, other, "--precision", "bf16", "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert (other.parent / "outputs-val-bf16.npz").exists()
