@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from greenedge.augment import operations
 from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
 from greenedge.config.convert import AtLeastOne, Count, NonNegative, Positive, Probability, Share
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 
 def horizontal_flip(batch: Batch, generator: Generator, *, probability: Probability = 0.5) -> Batch:
@@ -141,7 +141,7 @@ def _flip(batch: Batch, generator: Generator, probability: float, dim: int) -> B
     # Both versions of all images, then one of each: four times as fast as torch.where on uint8.
     both = torch.cat([batch.images, batch.images.flip(dim)])
     rows = torch.arange(count) + count * chosen
-    return replace(batch, images=both.index_select(0, rows.to(both.device)))
+    return replace(batch, images=both.index_select(0, to_device(rows, both.device)))
 
 
 def turn_quarters(images: Tensor, turns: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def turn_quarters(images: Tensor, turns: Tensor) -> Tensor:
         raise ValueError(f"quarter turns need square images, not {images.shape[-1]} x {images.shape[-2]} pixels")
     count = len(images)
     every = torch.cat([images.rot90(k, dims=(-2, -1)) for k in range(4)])
-    return every.index_select(0, (torch.arange(count) + count * turns).to(images.device))
+    return every.index_select(0, to_device(torch.arange(count) + count * turns, images.device))
 
 
 def _crops(images: Tensor, tops: Tensor, lefts: Tensor, height: int, width: int) -> Tensor:
@@ -162,4 +162,4 @@ def _crops(images: Tensor, tops: Tensor, lefts: Tensor, height: int, width: int)
     # A view of every possible crop: (N, 3, rows, columns, height, width); only the chosen ones are copied.
     every = images.unfold(2, height, 1).unfold(3, width, 1)
     each = torch.arange(len(images), device=images.device)
-    return every[each, :, tops.to(images.device), lefts.to(images.device)]
+    return every[each, :, to_device(tops, images.device), to_device(lefts, images.device)]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from greenedge.augment.selection import runs
 from greenedge.config.convert import Positive, Probability
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 
 def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probability: Probability = 1.0) -> Batch:
@@ -23,8 +23,8 @@ def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probabil
         alpha: of the Beta distribution; small values keep most images nearly pure.
         probability: of an image being mixed at all.
     """
-    keep = _shares(len(batch.images), alpha, probability, generator).to(batch.images.device)
-    partner = torch.randperm(len(batch.images), generator=generator).to(batch.images.device)
+    keep = to_device(_shares(len(batch.images), alpha, probability, generator), batch.images.device)
+    partner = to_device(torch.randperm(len(batch.images), generator=generator), batch.images.device)
     images = batch.images
     if images.dtype == torch.uint8:
         images = images.float() / 255
@@ -46,10 +46,10 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
     """
     count, _, height, width = batch.images.shape
     cut = (1 - _shares(count, alpha, probability, generator)).sqrt()
-    partner = torch.randperm(count, generator=generator).to(batch.images.device)
+    partner = to_device(torch.randperm(count, generator=generator), batch.images.device)
     rows = runs(cut * height, height, generator)
     columns = runs(cut * width, width, generator)
-    pasted = (rows[:, None, :, None] & columns[:, None, None, :]).to(batch.images.device)
+    pasted = to_device(rows[:, None, :, None] & columns[:, None, None, :], batch.images.device)
     keep = 1 - pasted.float().mean(dim=(1, 2, 3))
     images = torch.where(pasted, batch.images[partner], batch.images)
     return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
+from greenedge.data.loader import to_device
+
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Counter-clockwise about the centre; what comes in from outside is black."""
@@ -63,7 +65,9 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     # affine_grid's places run from -1 to 1 along each side.
     scale = torch.tensor([[1.0, height / width, 2 / width], [width / height, 1.0, 2 / height]])
-    grid = F.affine_grid((matrices * scale).to(images), list(images.shape), align_corners=False)
+    grid = F.affine_grid(
+        to_device((matrices * scale).to(images.dtype), images.device), list(images.shape), align_corners=False
+    )
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -92,13 +96,15 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keeps the highest `bits` of 8."""
-    step = (2 ** (8 - bits)).to(images).view(-1, 1, 1, 1)
+    step = to_device((2 ** (8 - bits)).to(images.dtype), images.device).view(-1, 1, 1, 1)
     return (images.mul(255).round() / step).floor() * step / 255
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Inverts what is at least as bright as the threshold, which lies in [0, 1]."""
-    return torch.where(images >= threshold.to(images).view(-1, 1, 1, 1), 1 - images, images)
+    return torch.where(
+        images >= to_device(threshold.to(images.dtype), images.device).view(-1, 1, 1, 1), 1 - images, images
+    )
 
 
 def autocontrast(images: Tensor, _: Tensor) -> Tensor:
@@ -119,7 +125,9 @@ def identity(images: Tensor, _: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(other.expand_as(images), images, factor.to(images).view(-1, 1, 1, 1)).clamp(0, 1)
+    return torch.lerp(
+        other.expand_as(images), images, to_device(factor.to(images.dtype), images.device).view(-1, 1, 1, 1)
+    ).clamp(0, 1)
 
 
 def _matrices(

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from greenedge.augment.geometric import turn_quarters
 from greenedge.augment.selection import change_some, runs, uniform
 from greenedge.config.convert import Count, Probability, Share
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 
 def cutout(batch: Batch, generator: Generator, *, size: Count = 16, probability: Probability = 1.0) -> Batch:
@@ -97,7 +97,7 @@ def local_augment(
         if shuffle:
             order = torch.rand(count, grid * grid, generator=generator).argsort(dim=1)
             rows = grid * grid * torch.arange(count).view(-1, 1) + order
-            patches = patches.index_select(0, rows.flatten().to(images.device))
+            patches = patches.index_select(0, to_device(rows.flatten(), images.device))
         patches = patches.view(count, grid, grid, channels, side, side).permute(0, 3, 1, 4, 2, 5)
         changed = images.clone()
         changed[..., : grid * side, : grid * side] = patches.reshape(inner.shape)
@@ -107,5 +107,5 @@ def local_augment(
 
 
 def _blacken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    covered = (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+    covered = to_device(rows[:, None, :, None] & columns[:, None, None, :], images.device)
     return images.masked_fill(covered, 0)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from greenedge.augment import operations
 from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
 from greenedge.config.convert import NonNegative, Positive, Probability
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 
 def brightness(
@@ -77,7 +77,7 @@ def blur(
     def smooth(images: Tensor) -> Tensor:
         sigma = uniform(len(images), min_sigma, max_sigma, generator).view(-1, 1)
         place = torch.arange(-reach, reach + 1)
-        weights = torch.softmax(-(place**2) / (2 * sigma**2), dim=1).to(images)
+        weights = to_device(torch.softmax(-(place**2) / (2 * sigma**2), dim=1).to(images.dtype), images.device)
         for dim in (-2, -1):
             images = _weighted_neighbours(images, weights, dim)
         return images
@@ -89,7 +89,7 @@ def channel_shuffle(batch: Batch, generator: Generator, *, probability: Probabil
     """Puts the three colour channels of each image into a random order, with the given probability."""
 
     def shuffle(images: Tensor) -> Tensor:
-        order = torch.rand(len(images), 3, generator=generator).argsort(dim=1).to(images.device)
+        order = to_device(torch.rand(len(images), 3, generator=generator).argsort(dim=1), images.device)
         rows = 3 * torch.arange(len(images), device=images.device).view(-1, 1) + order
         return images.flatten(0, 1).index_select(0, rows.flatten()).view(images.shape)
 

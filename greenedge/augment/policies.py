@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from greenedge.augment import operations
 from greenedge.augment.selection import change_some, on_floats, signs
 from greenedge.config.convert import Count, Probability, Range
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 _LEVELS = 31  # strengths are whole numbers from 0 to 30, as in both papers
 Magnitude = Annotated[int, Range(minimum=0, maximum=_LEVELS - 1)]
@@ -129,6 +129,6 @@ def _apply(images: Tensor, choices: Sequence[Choice], strength: Tensor, generato
         rows = (drawn == index).nonzero().flatten()
         if len(rows) > 0:
             amounts = choice.amounts(strength[rows], images.shape[-1], generator)
-            there = rows.to(images.device)
+            there = to_device(rows, images.device)
             changed[there] = choice.operation(images[there], amounts).clamp(0, 1)
     return changed

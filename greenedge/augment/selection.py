@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from greenedge.data.loader import Batch
+from greenedge.data.loader import Batch, to_device
 
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -45,7 +45,8 @@ def change_some(batch: Batch, generator: Generator, probability: float, change: 
     images = batch.images
     if probability >= 1:
         return replace(batch, images=change(images))
-    chosen = (torch.rand(len(images), generator=generator) < probability).nonzero().flatten().to(images.device)
+    chosen = (torch.rand(len(images), generator=generator) < probability).nonzero().flatten()
+    chosen = to_device(chosen, images.device)
     if len(chosen) == 0:
         return batch
     return replace(batch, images=images.index_copy(0, chosen, change(images.index_select(0, chosen))))

@@ -81,12 +81,12 @@ def iterate_batches(
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
         pixels, targets = torch.from_numpy(split.read(chosen, check=check)), torch.from_numpy(split.labels[chosen])
-        yield Batch(_moved(pixels, device), _moved(targets, device), num_classes=len(split.classes))
+        yield Batch(to_device(pixels, device), to_device(targets, device), num_classes=len(split.classes))
 
 
-def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """On a device; a GPU is not waited for, which needs memory that the system does not move."""
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
@@ -56,7 +57,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         _describe(saved),
     ]
     note_policy_beside(weights, options, lines.append)
-    return lines + ([f"next: python {out / RUNNER} {out} IMAGES.npy"] if kind == "onnx" else [])
+    return lines + ([f"next: python {quote(str(out / RUNNER))} {quote(str(out))} IMAGES.npy"] if kind == "onnx" else [])
 
 
 def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from greenedge.config import config_from_text, config_to_text
 from greenedge.data.prepared import open_prepared
@@ -53,4 +54,4 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
     load_into(network, published.tensors, weights)
     save_checkpoint(out, network, CheckpointInfo(config_to_text(config), classes, 0, stored_size))
     network_name = f"{model_summary(config.model)} for {published.image_size} px"
-    return [f"{out}: {network_name}; next: greenedge sweep --weights {out}"]
+    return [f"{out}: {network_name}; next: greenedge sweep --weights {quote(str(out))}"]
