@@ -166,6 +166,46 @@ def test_another_criterion_gives_another_curve_and_an_unknown_one_a_sentence(cli
     assert (wrong.code, wrong.sentence) == (2, "criterion: there is no 'magrin'; did you mean 'margin'?")
 
 
+def test_the_configs_thresholds_belong_to_the_configs_criterion(cli: Cli, weights: Path) -> None:
+    own, other, named = (
+        json.loads(cli("sweep", "--weights", weights, "--json", *options).out)
+        for options in ([], ["--criterion", "max_probability"], ["--criterion", "entropy"])
+    )
+    assert [point["thresholds"][0] for point in own["points"]] == [0, 0.5, 1.0]
+    assert named["points"] == own["points"]
+    outputs = kept_outputs(weights.parent, "val")
+    routes = {tuple(point.exits) for point in all_points(outputs, "max_probability", shared=True)}
+    assert len(other["points"]) == len(routes)
+
+
+@pytest.mark.parametrize("command", [["sweep", "--thresholds"], ["eval", "--threshold"]])
+def test_a_threshold_that_no_score_can_reach_is_refused(cli: Cli, weights: Path, command: list[str]) -> None:
+    result = cli(command[0], "--weights", weights, "--criterion", "max_probability", command[1], "90")
+    assert (result.code, result.out) == (2, "")
+    assert "at a threshold of 90 no image could ever exit early" in result.sentence
+    assert "between 0.3333 and 1" in result.sentence
+
+
+@pytest.mark.parametrize("command", [["sweep", "--thresholds"], ["eval", "--threshold"]])
+def test_thresholds_that_decide_for_all_images_are_named_in_words(cli: Cli, weights: Path, command: list[str]) -> None:
+    always = cli(command[0], "--weights", weights, command[1], "9")
+    assert always.code == 0
+    assert "every image exits at the first exit" in always.out
+    never = cli(command[0], "--weights", weights, command[1], "0")
+    assert never.code == 0
+    assert ("never" if command[0] == "sweep" else "no image exits early") in never.out
+
+
+def test_sweep_says_whether_it_pays_as_its_interval_does(cli: Cli, weights: Path) -> None:
+    result = cli("sweep", "--weights", weights, "--thresholds", "all")
+    report = json.loads((weights.parent / "sweep.json").read_text())
+    low, high = report["advantage_interval"]
+    assert low <= report["advantage"]["accuracy"] <= high
+    assert report["pays"] == (low > 0)
+    assert ("early exit pays: at least" in result.out) == report["pays"]
+    assert ("early exit does not pay" in result.out) != report["pays"]
+
+
 def test_data_that_have_moved_are_asked_for(cli: Cli, recipe: Path, prepared: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(prepared, moved)

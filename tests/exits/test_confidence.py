@@ -8,8 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenedge.errors import ConfigError
-from greenedge.exits.confidence import CRITERIA, find_criterion, margin, max_probability, normalised_entropy
+from greenedge.errors import ConfigError, UsageError
+from greenedge.exits.confidence import (
+    CRITERIA,
+    check_thresholds,
+    describe_effect,
+    find_criterion,
+    margin,
+    max_probability,
+    normalised_entropy,
+)
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.models.entropy import entropy
 from tests.exits.helpers import routes, small_outputs
@@ -153,3 +161,76 @@ def test_images_may_lie_in_any_shape(name: str) -> None:
 @pytest.mark.parametrize("name", CRITERIA)
 def test_no_exits_have_no_uncertainty(name: str) -> None:
     assert CRITERIA[name].uncertainty(np.zeros((0, 7, 3), dtype=np.float32)).shape == (0, 7)
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize(("exits", "classes"), [(2, 2), (4, 7), (3, 1)])
+def test_scores_lie_in_the_span_and_come_near_both_ends(name: str, exits: int, classes: int) -> None:
+    rule = CRITERIA[name]
+    random = np.random.default_rng(0)
+    logits = random.normal(scale=random.choice([0.01, 1, 30], size=(1, 3000, 1)), size=(exits - 1, 3000, classes))
+    logits[:, :100] = logits[:1, :100]  # the same answers at all exits
+    scores = rule.uncertainty(logits.astype(np.float32))
+    scores = scores if rule.leaves_below else -scores
+    lowest, highest = rule.span(classes, exits)
+    assert np.isfinite(scores).all()
+    assert scores.min() >= lowest - 1e-6
+    assert scores.max() <= highest + 1e-6
+    if classes > 1:
+        assert scores.min() == pytest.approx(lowest, abs=0.02)
+        assert scores.max() == pytest.approx(highest, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"), [("max_probability", 90), ("margin", 1.01), ("patience", 4), ("entropy", -0.1)]
+)
+def test_a_threshold_beyond_all_scores_is_refused_with_their_range(name: str, threshold: float) -> None:
+    with pytest.raises(UsageError, match=f"^at a threshold of {threshold:g} no image could ever exit early: {name} "):
+        check_thresholds(name, [threshold], num_classes=4, num_exits=4)
+    with pytest.raises(UsageError, match=f"threshold of {threshold:g}"):
+        check_thresholds(name, [CRITERIA[name].never, threshold], num_classes=4, num_exits=4)
+
+
+def test_the_range_is_that_of_this_network() -> None:
+    with pytest.raises(UsageError, match=r"\(probability\) lies between 0\.25 and 1 here"):
+        check_thresholds("max_probability", [90], num_classes=4, num_exits=3)
+    with pytest.raises(UsageError, match="between 1 and 2 here"):
+        check_thresholds("patience", [3], num_classes=4, num_exits=3)
+    check_thresholds("patience", [3], num_classes=4, num_exits=4)
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+def test_what_can_be_reached_and_never_itself_are_taken(name: str) -> None:
+    rule = CRITERIA[name]
+    lowest, highest = rule.span(4, 4)
+    check_thresholds(name, [rule.never, lowest, (lowest + highest) / 2, highest], num_classes=4, num_exits=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "effect"),
+    [
+        ("entropy", [0.0, 0.0], "no image exits early"),
+        ("entropy", [0.0, 0.1], None),
+        ("entropy", [9.0, 0.0], "every image exits at the first exit"),
+        ("entropy", [0.0, 9.0], None),
+        ("entropy", [math.log(4) - 0.01, 0.5], None),
+        ("normalised_entropy", [1.1, 1.1], "every image exits at the first exit"),
+        ("max_probability", [1.0, 1.0], "no image exits early"),
+        ("max_probability", [0.2, 1.0], "every image exits at the first exit"),
+        ("max_probability", [0.3, 0.3], None),
+        ("margin", [0.0, 0.0], None),
+        ("patience", [2.0, 2.0], "no image exits early"),
+        ("patience", [1.0, 1.0], None),
+        ("patience", [0.0, 1.0], "every image exits at the first exit"),
+    ],
+)
+def test_thresholds_that_decide_for_all_images_are_named(
+    name: str, thresholds: list[float], effect: str | None
+) -> None:
+    assert describe_effect(name, thresholds, num_classes=4, num_exits=3) == effect
+
+
+def test_with_one_class_every_answer_is_certain() -> None:
+    logits = torch.tensor([[3.0], [-2.0]])
+    assert margin(logits).tolist() == [1, 1]
+    assert normalised_entropy(logits).tolist() == [0, 0]

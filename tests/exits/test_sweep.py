@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs, sweep_all, sweep_thresholds
+from greenedge.exits.sweep import ExitScores, OperatingPoint, Sweep, score_outputs, sweep_all, sweep_thresholds
 from tests.exits.helpers import random_outputs, routes, small_outputs
 
 criteria = st.sampled_from(sorted(CRITERIA))
@@ -163,3 +163,34 @@ def test_no_temperatures_are_temperatures_of_one_and_the_last_one_changes_nothin
         np.testing.assert_array_equal(found.uncertainty, plain.uncertainty)
     hotter = score_outputs(outputs, CRITERIA[name], (1.0, 7.0, 1.0))
     assert (hotter.uncertainty[1] == plain.uncertainty[1]).all() == (name == "patience")
+
+
+@pytest.mark.parametrize(
+    ("shares", "accuracy", "gflops"),
+    [
+        ((1.5, -0.5), 0.5, 1.0),
+        ((0.5, 0.4), 0.5, 1.0),
+        ((float("nan"), 1.0), 0.5, 1.0),
+        ((0.5, 0.5), 1.1, 1.0),
+        ((0.5, 0.5), float("nan"), 1.0),
+        ((0.5, 0.5), 0.5, -1.0),
+        ((0.5, 0.5), 0.5, float("inf")),
+    ],
+)
+def test_operating_points_that_cannot_be_are_none(shares: tuple[float, float], accuracy: float, gflops: float) -> None:
+    with pytest.raises(ValueError, match="sum to 1"):
+        OperatingPoint((0.5,), accuracy, shares, gflops)
+    with pytest.raises(ValueError, match="sum to 1"):
+        Sweep(
+            np.array([0.5, 0.5]),
+            np.array([0.5, accuracy]),
+            np.array([[0.5, 0.5], shares]),
+            np.array([1.0, gflops]),
+        )
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    logits = np.array([[[np.nan, 0.0]]], dtype=np.float32)
+    uncertainty = CRITERIA["entropy"].uncertainty(logits).astype(np.float64)
+    with pytest.raises(ValueError, match="not a number"):
+        ExitScores(CRITERIA["entropy"], uncertainty, uncertainty, np.ones((2, 1), dtype=bool), np.array([1.0, 2.0]))
