@@ -155,7 +155,7 @@ def simultaneous_intervals(found: np.ndarray, resampled: np.ndarray, confidence:
 
     Each is as wide as c of its own standard errors. The one c is what the largest of all deviations keeps to in that
     share of the resamples (the max-T of Westfall and Young 1993), but no less than Bonferroni's for normal deviations:
-    of some hundred images the resampled extremes are too small (10 of 100 draws of equal networks at 500 images).
+    of few images the resampled extremes are too small (8 equal networks: 8 % of draws are told apart at 100 images).
 
     Args:
         found: float (K,), numbers on the images.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from safetensors.torch import load_file
 
 from greenedge.training.checkpoint import read_checkpoint
 from tests.cli.conftest import Cli
@@ -262,3 +263,40 @@ def test_a_recipe_that_cannot_be_used_is_one_sentence_and_leaves_nothing(
     assert result.code in (1, 2)
     assert words in result.sentence
     assert not (tmp_path / "run").exists()
+
+
+def test_an_epoch_that_was_recorded_but_not_kept_counts_for_nothing(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between history and state: the epoch is made again, and its first result is no best to beat."""
+    out, config = tmp_path / "run", ["train", "--config", recipe, "--out", tmp_path / "run"]
+    values = iter((0.5, 0.9, 0.6))
+    monkeypatch.setattr("greenedge.workflows.train_epochs._accuracies", lambda _: (next(values),) * 3)
+    assert cli(*config, "--set", "train.epochs=1").code == 0
+    state = (out / "last.state.pt").read_bytes()
+    assert cli(*config, "--resume").code == 0
+    (out / "last.state.pt").write_bytes(state)
+    assert cli(*config, "--resume").code == 0
+    records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [(each["epoch"], each["accuracy"][0]) for each in records] == [(1, 0.5), (2, 0.6)]
+    best = load_file(out / "best.safetensors")
+    assert all(torch.equal(each, best[name]) for name, each in tensors(out).items())  # of the second attempt
+
+
+def test_a_history_that_is_not_that_of_the_state_is_refused(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert cli("train", "--config", recipe, "--out", out, "--set", "train.epochs=1").code == 0
+    record = json.loads((out / "history.jsonl").read_text())
+    (out / "history.jsonl").write_text(json.dumps({**record, "loss": record["loss"] + 1}) + "\n")
+    result = cli("train", "--config", recipe, "--out", out, "--resume")
+    assert result.code == 1
+    assert "is not the record of the 1 epochs that are done" in result.sentence
+
+
+def test_a_training_settles_what_would_make_two_runs_differ(
+    cli: Cli, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[tuple[object, ...]] = []
+    monkeypatch.setattr("greenedge.workflows.train.make_repeatable", lambda *given: settled.append(given))
+    assert cli("train", "--config", recipe, "--out", tmp_path / "run", "--set", "train.epochs=1").code == 0
+    assert settled == [(torch.device("cpu"), None)]

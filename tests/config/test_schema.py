@@ -211,3 +211,9 @@ def test_exit_weights_count_the_early_exits_and_the_final_one() -> None:
 def test_a_section_that_only_an_override_opened_is_blamed_on_that_override() -> None:
     message = refusal("\n".join(SMALLEST.splitlines()[1:]), "data.image_size=3")
     assert message == "--set data.image_size=3: data.path: missing; it has no default"
+
+
+def test_backbone_only_epochs_in_which_nothing_would_be_learnt_are_refused() -> None:
+    exits = "model.exits=[{after: layer1}]"
+    message = refusal(SMALLEST, exits, "train.exit_weights=[1, 0]", "train.trunk_only_epochs=1")
+    assert "in these epochs nothing would be learnt" in message

@@ -175,3 +175,16 @@ def test_exact_float32_on_a_gpu_rounds_as_float32_does_and_uses_cudnn(own_settin
         exact = error()
     assert any("cudnn" in event.key for event in profile.key_averages())
     assert all(4 * fine < coarse for fine, coarse in zip(exact, error(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("requested", "words"), [("cuda:1", "there is no cuda:1 here, the last is cuda:0"), ("cuda:0", None)]
+)
+def test_a_numbered_gpu_must_be_there(requested: str, words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    if words is None:
+        assert choose_device(requested) == torch.device(requested)
+        return
+    with pytest.raises(ConfigError, match=words):
+        choose_device(requested)

@@ -82,3 +82,12 @@ def test_outside_the_main_thread_it_stays_out_of_the_way() -> None:
     thread.start()
     thread.join()
     assert seen == [False, *before]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_when_all_is_written_no_signal_changes_how_it_ends(number: signal.Signals) -> None:
+    with StopSignals() as stop:
+        stop.outcome_is_known = True
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert stop.received is None

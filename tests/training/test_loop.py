@@ -171,3 +171,19 @@ def test_a_compiled_training_is_the_same_but_for_rounding(prepared: Path) -> Non
     torch.testing.assert_close(
         flat(compiled.network.parameters()), flat(eager.network.parameters()), rtol=1e-3, atol=1e-4
     )
+
+
+def test_memory_that_does_not_suffice_is_one_sentence(prepared: Path) -> None:
+    def hungry(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    with pytest.raises(TrainingError, match="there is not enough memory for 10 images at a time"):
+        train(tiny_state(), train_split(prepared), recipe(loss=hungry))
+
+
+def test_other_errors_of_torch_are_not_taken_for_that(prepared: Path) -> None:
+    def broken(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(tiny_state(), train_split(prepared), recipe(loss=broken))
