@@ -1,0 +1,34 @@
+"""What only a GPU can show: a step of the training copies without waiting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from greenedge.augment import AUGMENTATIONS
+from greenedge.data.loader import iterate_batches
+from greenedge.training.loop import _step
+from greenedge.training.optimizers import adamw
+from greenedge.training.state import new_state
+from tests.training.helpers import recipe, tiny_network, train_split
+
+AUGMENT = ("horizontal_flip", "pad_and_crop", "brightness", "gaussian_noise", "cutmix")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_step_makes_the_host_wait_for_nothing(prepared: Path) -> None:
+    device = torch.device("cuda")
+    network = tiny_network().to(device)
+    state = new_state(network, adamw(network, lr=0.01), 0.9)
+    setting = recipe(augment=tuple(AUGMENTATIONS[name] for name in AUGMENT))
+    batches = iterate_batches(train_split(prepared), 12, device=device)
+    _step(state, network, next(batches), setting, 0.01)  # allocates, and makes the constants
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            _step(state, network, batch, setting, 0.01)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
