@@ -8,8 +8,9 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
+        remove_abandoned(path)
         handle, temporary = _new_neighbour(path)
     except OSError as error:
         raise _naming(path, error) from None
@@ -34,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; results are ordinary files
+        temporary.chmod(0o666 & ~umask())  # mkstemp makes files private; results are ordinary files
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -49,24 +50,52 @@ def _new_neighbour(path: Path) -> tuple[int, Path]:
     """A temporary file beside `path`, locked for as long as this process keeps it open."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".partial{path.suffix}")
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(handle)
         if os.fstat(handle).st_nlink > 0:
             return handle, Path(name)
         os.close(handle)  # another process took it for abandoned before it was locked
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Removes the temporary files of processes that were killed while they wrote `path`: nobody has them locked."""
     for neighbour in path.parent.glob(f".{glob.escape(path.name)}.*.partial{glob.escape(path.suffix)}"):
         with contextlib.suppress(OSError), neighbour.open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            neighbour.unlink()
+            if try_lock(file.fileno()):
+                neighbour.unlink()
+
+
+def remove_abandoned_folders(folders: Iterable[Path]) -> None:
+    """Removes temporary folders whose processes were killed: those that nobody has locked."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # gone, or another user's
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if try_lock(handle):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def try_lock(handle: int) -> bool:
+    """Locks an open file or folder until it is closed or the process ends.
+
+    False where someone has it locked, or the file system knows no locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes bytes, atomically."""
+    write_atomically(path, lambda temporary: _write_content(temporary, content))
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, atomically."""
-    write_atomically(path, lambda temporary: _write_utf8(temporary, text))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
@@ -92,11 +121,12 @@ def _naming(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, f"cannot be written ({error.strerror or error})", str(path))
 
 
-def _write_utf8(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write_content(path: Path, content: bytes | memoryview) -> None:
+    path.write_bytes(content)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The bits that new files and folders do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

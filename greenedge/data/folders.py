@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from greenedge.errors import DataError
+from greenedge.files import remove_abandoned_folders, try_lock
 
 
 class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as partial`
@@ -30,7 +30,9 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
         self.made = [parent for parent in self.out.parents if not parent.exists()]  # innermost first
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
+            remove_abandoned_folders(
+                folder for folder in self.out.parent.iterdir() if folder.name.startswith(self._prefix)
+            )
             self.partial, self._lock = self._make()
             self.partial.chmod(0o755)
         except OSError as error:
@@ -56,28 +58,7 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
         while True:
             partial = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self.out.parent))
             lock = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
-            _take(lock)
+            try_lock(lock)
             if partial.exists():  # else another process found it before it was locked
                 return partial, lock
             os.close(lock)
-
-    def _remove_abandoned(self) -> None:
-        for folder in self.out.parent.iterdir():
-            if not folder.name.startswith(self._prefix) or folder.is_symlink() or not folder.is_dir():
-                continue
-            with contextlib.suppress(OSError):  # gone, or another user's
-                lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    if _take(lock):
-                        shutil.rmtree(folder, ignore_errors=True)
-                finally:
-                    os.close(lock)
-
-
-def _take(lock: int) -> bool:
-    """Locks a folder until its file is closed or its process ends; False where someone has it, or none can be had."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

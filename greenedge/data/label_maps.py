@@ -18,7 +18,7 @@ import numpy as np
 
 from greenedge.data.safe_pickle import read_pickle
 from greenedge.errors import DataError
-from greenedge.files import write_atomically
+from greenedge.files import write_bytes
 
 Label = int | str
 LABELS_MAP, REVERSE_MAP = "labels_map.pkl", "deeplake_labels_map.pkl"
@@ -106,8 +106,7 @@ def read_reverse_map(path: Path) -> dict[int, Label]:
 
 def write_label_map(path: Path, mapping: Mapping[Any, Any]) -> None:
     """Writes a map as a pickle of a plain dict, atomically."""
-    content = label_map_bytes(mapping)
-    write_atomically(path, lambda temporary: _write(temporary, content))
+    write_bytes(path, label_map_bytes(mapping))
 
 
 def label_map_bytes(mapping: Mapping[Any, Any]) -> bytes:
@@ -139,10 +138,6 @@ def label_of(value: Any) -> Label | None:
 def _is_text(value: str) -> bool:
     """Whether a label can be written: neither empty nor made of halves of characters."""
     return value.strip() != "" and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:

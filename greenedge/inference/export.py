@@ -22,7 +22,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import SavedPolicy, write_policy
-from greenedge.files import write_atomically, write_json, write_text
+from greenedge.files import write_bytes, write_json, write_text
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.stages import FinalClassifier
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -145,7 +145,7 @@ def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meani
     if kind == "onnx":
         _check_size(graphs[-1])
     for graph in graphs:
-        write_atomically(graph.path, _WRITERS[kind](graph))
+        write_bytes(graph.path, _CONTENT[kind](graph))
     if kind == "onnx":
         runner = Path(__file__).with_name("onnx_runner.py").read_text(encoding="utf-8")
         write_text(folder / RUNNER, runner)
@@ -239,7 +239,7 @@ def _check_size(whole: _Graph) -> None:
         )
 
 
-def _onnx_writer(graph: _Graph) -> Callable[[Path], None]:
+def _onnx_content(graph: _Graph) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its insides
         program = torch.onnx.export(
@@ -255,26 +255,23 @@ def _onnx_writer(graph: _Graph) -> Callable[[Path], None]:
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # stack traces of this machine
     # Not its own `save`, which puts more than 1.5 GB into a second file.
-    return lambda temporary: _write_bytes(temporary, program.model_proto.SerializeToString())
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
-def _torch_writer(graph: _Graph) -> Callable[[Path], None]:
+def _torch_content(graph: _Graph) -> memoryview:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its insides
         program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=_dynamic_shapes())
         # By way of memory: torch's own writer reports a full disk as an error of its program.
         content = io.BytesIO()
         torch.export.save(program, content)
-    return lambda temporary: _write_bytes(temporary, content.getbuffer())
+    return content.getbuffer()
 
 
-_WRITERS: dict[Kind, Callable[[_Graph], Callable[[Path], None]]] = {"onnx": _onnx_writer, "torch": _torch_writer}
+_CONTENT: dict[Kind, Callable[[_Graph], bytes | memoryview]] = {"onnx": _onnx_content, "torch": _torch_content}
 
 
 def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim], ...]:
     """Any number of images."""
     return ({0: torch.export.Dim("batch", min=1)},)
-
-
-def _write_bytes(path: Path, content: bytes | memoryview) -> None:
-    path.write_bytes(content)

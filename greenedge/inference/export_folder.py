@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from greenedge.files import remove_abandoned_folders, try_lock, umask
 
 PARTIAL = ".partial-"  # begins the names of what is being written; a folder that it lies in may be filled
 _FORMER = ".former-"
@@ -75,9 +76,7 @@ def _recover(target: Path) -> None:
         else:
             former.rename(target)
     left = [*target.parent.glob(f"{PARTIAL}{_mark(target)}*"), *target.glob(f"{PARTIAL}*")]
-    for folder in left:
-        with contextlib.suppress(OSError), _locked(folder):  # not that of a command which is running
-            shutil.rmtree(folder, ignore_errors=True)
+    remove_abandoned_folders(left)
 
 
 def _can_be_swapped(target: Path) -> bool:
@@ -92,27 +91,19 @@ def _can_be_swapped(target: Path) -> bool:
 @contextmanager
 def _partial(parent: Path, mark: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{mark}", dir=parent))
-    try:
-        with _locked(folder):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try_lock(handle)
+        yield folder
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 
 
 def _swap(partial: Path, target: Path, is_own: Callable[[str], bool]) -> None:
     """Lets the new folder take the place of the old one, which is left under the new one's former name."""
     if not target.exists():
-        partial.chmod(0o777 & ~_umask())
+        partial.chmod(0o777 & ~umask())
         partial.rename(target)
         return
     for entry in target.iterdir():
@@ -169,9 +160,3 @@ def _exchange(one: Path, other: Path) -> bool:
     places = os.fsencode(one), os.fsencode(other)
     done: int = libc.renameat2(_CURRENT_FOLDER, places[0], _CURRENT_FOLDER, places[1], _EXCHANGE)
     return done == 0
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

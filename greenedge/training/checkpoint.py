@@ -19,7 +19,7 @@ from greenedge.cost.table import NetworkCost
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.seen import SeenImages, parse_seen, plain_seen
 from greenedge.errors import CheckpointError
-from greenedge.files import SEAL, write_atomically
+from greenedge.files import SEAL, write_bytes
 
 FORMAT = "greenedge/1"
 _LARGEST_HEADER = 100_000_000  # safetensors' own limit
@@ -78,7 +78,7 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo) -> Non
     digest = _content_digest(safetensors.torch.save(tensors, metadata))
     content = safetensors.torch.save(tensors, metadata | {SEAL: digest})
     try:
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be written ({error}); free some space and resume, the checkpoint before is intact"
@@ -199,7 +199,3 @@ def _content_digest(content: bytes) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(memoryview(content)[8 + int.from_bytes(content[:8], "little") :])
     return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from greenedge.errors import CheckpointError, UsageError
+from greenedge.files import remove_abandoned
 from greenedge.training.state import read_state
 
 LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
@@ -18,8 +18,6 @@ LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
 )
 _START = {LOCK, CONFIG, ENVIRONMENT, STATE}  # all that is there before the first epoch is done
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, "best.safetensors", "last.safetensors", "training.png")
-# What `files.write_atomically` calls a file that is not whole yet.
-_PARTIAL = re.compile(rf"\.({'|'.join(map(re.escape, _FILES))})\.\w+\.partial(\.\w+)?")
 
 
 @contextmanager
@@ -35,7 +33,8 @@ def locked(out: Path) -> Iterator[None]:
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     handle = _lock(out)
     try:
-        _remove_partials(out)
+        for name in _FILES:  # what killed processes left half-written
+            remove_abandoned(out / name)
         yield
     finally:
         with suppress(OSError):
@@ -89,10 +88,3 @@ def _lock(out: Path) -> int:
                 "choose another --out, on a file system with locks"
             ) from None
         os.close(handle)  # the file that was locked has been removed by the one who held it: once more
-
-
-def _remove_partials(out: Path) -> None:
-    """Removes what killed processes left half-written."""
-    for path in out.iterdir():
-        if _PARTIAL.fullmatch(path.name):
-            path.unlink(missing_ok=True)
