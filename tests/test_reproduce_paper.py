@@ -22,23 +22,23 @@ def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def listed() -> dict[str, str]:
-    """Row -> recipe, as `--list` prints them."""
+    """Row -> config, as `--list` prints them."""
     lines = reproduce("--list").stdout.splitlines()
-    recipe = lines[0].index("recipe")
-    return {line.split()[0]: line[recipe:].split()[0] for line in lines[2:]}
+    config = lines[0].index("config")
+    return {line.split()[0]: line[config:].split()[0] for line in lines[2:]}
 
 
-def test_every_row_has_a_recipe_and_every_recipe_a_row() -> None:
-    recipes = {path.stem for path in (REPOSITORY / "configs" / "paper").glob("*.yaml")}
-    assert set(listed().values()) == recipes
+def test_every_row_has_a_config_and_every_config_a_row() -> None:
+    configs = {path.stem for path in (REPOSITORY / "configs" / "paper").glob("*.yaml")}
+    assert set(listed().values()) == configs
 
 
-def test_the_submitted_rows_are_the_thresholds_of_their_recipes() -> None:
+def test_the_submitted_rows_are_the_thresholds_of_their_configs() -> None:
     rows = listed()
-    for recipe, count in (("table2-resnext50-64", 7), ("table2-resnext50-128", 4)):
-        text = (REPOSITORY / "configs" / "paper" / f"{recipe}.yaml").read_text()
+    for config, count in (("table2-resnext50-64", 7), ("table2-resnext50-128", 4)):
+        text = (REPOSITORY / "configs" / "paper" / f"{config}.yaml").read_text()
         thresholds = yaml.safe_load(text)["sweep"]["thresholds"]
-        submitted = [row for row, theirs in rows.items() if theirs == recipe and row.startswith("submitted")]
+        submitted = [row for row, theirs in rows.items() if theirs == config and row.startswith("submitted")]
         assert [float(row.rpartition("T")[2]) for row in submitted] == thresholds
         assert len(thresholds) == count
 

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from greenedge.augment import operations
-from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
-from greenedge.config.convert import AtLeastOne, Count, NonNegative, Positive, Probability, Share
+from greenedge.augment.selection import apply_random_magnitude, apply_to_random_subset, as_float, uniform
+from greenedge.config.convert import AtLeastOne, Count, FractionAboveZero, NonNegative, Positive, Probability
 from greenedge.data.loader import Batch, to_device
 
 
@@ -42,7 +42,7 @@ def pad_and_crop(batch: Batch, generator: Generator, *, padding: Count = 4) -> B
 
 def rotate(batch: Batch, generator: Generator, *, degrees: NonNegative = 15.0, probability: Probability = 1.0) -> Batch:
     """Turns each image about its centre by up to `degrees` either way; the corners are filled with black."""
-    return change_with_amounts(batch, generator, probability, operations.rotate, -degrees, degrees)
+    return apply_random_magnitude(batch, generator, probability, operations.rotate, -degrees, degrees)
 
 
 def rotate_quarter(batch: Batch, generator: Generator, *, probability: Probability = 0.25) -> Batch:
@@ -56,14 +56,14 @@ def rotate_quarter(batch: Batch, generator: Generator, *, probability: Probabili
         turns = torch.randint(1, 4, (len(images),), generator=generator)
         return turn_quarters(images, turns)
 
-    return change_some(batch, generator, probability, turn)
+    return apply_to_random_subset(batch, generator, probability, turn)
 
 
 def scale(
     batch: Batch, generator: Generator, *, low: Positive = 0.8, high: Positive = 1.2, probability: Probability = 1.0
 ) -> Batch:
     """Zooms each image about its centre by a factor between `low` and `high`; what comes in is black."""
-    return change_with_amounts(batch, generator, probability, operations.zoom, low, high)
+    return apply_random_magnitude(batch, generator, probability, operations.zoom, low, high)
 
 
 def translate(batch: Batch, generator: Generator, *, share: Probability = 0.1, probability: Probability = 1.0) -> Batch:
@@ -75,12 +75,12 @@ def translate(batch: Batch, generator: Generator, *, share: Probability = 0.1, p
         down = uniform(len(images), -share * height, share * height, generator)
         return operations.translate(images, right, down)
 
-    return change_some(batch, generator, probability, on_floats(shift))
+    return apply_to_random_subset(batch, generator, probability, as_float(shift))
 
 
 def shear(batch: Batch, generator: Generator, *, slope: NonNegative = 0.1, probability: Probability = 1.0) -> Batch:
     """Shears each image sideways by up to `slope` (pixels a row) either way; what comes in is black."""
-    return change_with_amounts(batch, generator, probability, operations.shear_x, -slope, slope)
+    return apply_random_magnitude(batch, generator, probability, operations.shear_x, -slope, slope)
 
 
 def resize_and_crop(batch: Batch, generator: Generator, *, size: Count = 72, probability: Probability = 1.0) -> Batch:
@@ -99,14 +99,14 @@ def resize_and_crop(batch: Batch, generator: Generator, *, size: Count = 72, pro
         lefts = torch.randint(0, size - width + 1, (len(images),), generator=generator)
         return _crops(large, tops, lefts, height, width)
 
-    return change_some(batch, generator, probability, on_floats(enlarge_and_crop))
+    return apply_to_random_subset(batch, generator, probability, as_float(enlarge_and_crop))
 
 
 def random_resized_crop(
     batch: Batch,
     generator: Generator,
     *,
-    min_area: Share = 0.25,
+    min_area: FractionAboveZero = 0.25,
     max_ratio: AtLeastOne = 4 / 3,
     probability: Probability = 1.0,
 ) -> Batch:
@@ -132,7 +132,7 @@ def random_resized_crop(
         matrices = torch.stack([across, none, x, none, down, y], dim=1).view(-1, 2, 3)
         return operations.warp(images, matrices)
 
-    return change_some(batch, generator, probability, on_floats(crop))
+    return apply_to_random_subset(batch, generator, probability, as_float(crop))
 
 
 def _flip(batch: Batch, generator: Generator, probability: float, dim: int) -> Batch:

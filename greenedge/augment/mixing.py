@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from greenedge.augment.selection import runs
+from greenedge.augment.selection import random_spans
 from greenedge.config.convert import Positive, Probability
 from greenedge.data.loader import Batch, to_device
 
@@ -47,8 +47,8 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
     count, _, height, width = batch.images.shape
     cut = (1 - _shares(count, alpha, probability, generator)).sqrt()
     partner = to_device(torch.randperm(count, generator=generator), batch.images.device)
-    rows = runs(cut * height, height, generator)
-    columns = runs(cut * width, width, generator)
+    rows = random_spans(cut * height, height, generator)
+    columns = random_spans(cut * width, width, generator)
     pasted = to_device(rows[:, None, :, None] & columns[:, None, None, :], batch.images.device)
     keep = 1 - pasted.float().mean(dim=(1, 2, 3))
     images = torch.where(pasted, batch.images[partner], batch.images)

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from greenedge.augment.geometric import turn_quarters
-from greenedge.augment.selection import change_some, runs, uniform
-from greenedge.config.convert import Count, Probability, Share
+from greenedge.augment.selection import apply_to_random_subset, random_spans, uniform
+from greenedge.config.convert import Count, FractionAboveZero, Probability
 from greenedge.data.loader import Batch, to_device
 
 
@@ -24,17 +24,17 @@ def cutout(batch: Batch, generator: Generator, *, size: Count = 16, probability:
     def erase(images: Tensor) -> Tensor:
         count, _, height, width = images.shape
         side = torch.full((count,), float(size))
-        return _blacken(images, runs(side, height, generator), runs(side, width, generator))
+        return _blacken(images, random_spans(side, height, generator), random_spans(side, width, generator))
 
-    return change_some(batch, generator, probability, erase)
+    return apply_to_random_subset(batch, generator, probability, erase)
 
 
 def random_erasing(
     batch: Batch,
     generator: Generator,
     *,
-    min_area: Share = 0.02,
-    max_area: Share = 0.33,
+    min_area: FractionAboveZero = 0.02,
+    max_area: FractionAboveZero = 0.33,
     probability: Probability = 0.5,
 ) -> Batch:
     """Blackens a rectangle around a random place of each image (Zhong et al. 2017).
@@ -51,11 +51,11 @@ def random_erasing(
         count, _, height, width = images.shape
         area = uniform(count, min_area, max_area, generator)
         ratio = uniform(count, -1.2, 1.2, generator).exp()  # of the sides: from 0.3 to 3.3, as in the paper
-        rows = runs((area * ratio).sqrt().clamp(max=1) * height, height, generator)
-        columns = runs((area / ratio).sqrt().clamp(max=1) * width, width, generator)
+        rows = random_spans((area * ratio).sqrt().clamp(max=1) * height, height, generator)
+        columns = random_spans((area / ratio).sqrt().clamp(max=1) * width, width, generator)
         return _blacken(images, rows, columns)
 
-    return change_some(batch, generator, probability, erase)
+    return apply_to_random_subset(batch, generator, probability, erase)
 
 
 def local_augment(
@@ -103,7 +103,7 @@ def local_augment(
         changed[..., : grid * side, : grid * side] = patches.reshape(inner.shape)
         return changed
 
-    return change_some(batch, generator, probability, change)
+    return apply_to_random_subset(batch, generator, probability, change)
 
 
 def _blacken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from greenedge.augment import operations
-from greenedge.augment.selection import change_some, change_with_amounts, on_floats, uniform
+from greenedge.augment.selection import apply_random_magnitude, apply_to_random_subset, as_float, uniform
 from greenedge.config.convert import NonNegative, Positive, Probability
 from greenedge.data.loader import Batch, to_device
 
@@ -17,7 +17,7 @@ def brightness(
 ) -> Batch:
     """Multiplies the pixels of each image by one factor between 1 - strength and 1 + strength."""
     low, high = 1 - strength, 1 + strength
-    return change_with_amounts(batch, generator, probability, operations.brightness, low, high)
+    return apply_random_magnitude(batch, generator, probability, operations.brightness, low, high)
 
 
 def contrast(
@@ -25,7 +25,7 @@ def contrast(
 ) -> Batch:
     """Multiplies each image's distance from its mean grey by a factor between 1 - strength and 1 + strength."""
     low, high = 1 - strength, 1 + strength
-    return change_with_amounts(batch, generator, probability, operations.contrast, low, high)
+    return apply_random_magnitude(batch, generator, probability, operations.contrast, low, high)
 
 
 def gaussian_noise(
@@ -47,7 +47,7 @@ def gaussian_noise(
         own = Generator(images.device).manual_seed(seed)
         return images + std * torch.randn(images.shape, generator=own, device=images.device)
 
-    return change_some(batch, generator, probability, on_floats(add))
+    return apply_to_random_subset(batch, generator, probability, as_float(add))
 
 
 def blur(
@@ -82,7 +82,7 @@ def blur(
             images = _weighted_neighbours(images, weights, dim)
         return images
 
-    return change_some(batch, generator, probability, on_floats(smooth))
+    return apply_to_random_subset(batch, generator, probability, as_float(smooth))
 
 
 def channel_shuffle(batch: Batch, generator: Generator, *, probability: Probability = 0.25) -> Batch:
@@ -93,7 +93,7 @@ def channel_shuffle(batch: Batch, generator: Generator, *, probability: Probabil
         rows = 3 * torch.arange(len(images), device=images.device).view(-1, 1) + order
         return images.flatten(0, 1).index_select(0, rows.flatten()).view(images.shape)
 
-    return change_some(batch, generator, probability, shuffle)
+    return apply_to_random_subset(batch, generator, probability, shuffle)
 
 
 def _weighted_neighbours(images: Tensor, weights: Tensor, dim: int) -> Tensor:

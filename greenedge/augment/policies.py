@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from greenedge.augment import operations
-from greenedge.augment.selection import change_some, on_floats, signs
+from greenedge.augment.selection import apply_to_random_subset, as_float, signs
 from greenedge.config.convert import Count, Probability, Range
 from greenedge.data.loader import Batch, to_device
 
@@ -19,26 +19,26 @@ Magnitude = Annotated[int, Range(minimum=0, maximum=_LEVELS - 1)]
 
 
 @dataclass(frozen=True)
-class Choice:
+class PolicyOp:
     """An operation of a policy, and what its strengths mean.
 
     Attributes:
         operation: (images, amounts) -> images.
         base: the amount that changes nothing.
-        reach: what the greatest strength adds to it; for translations, a share of the image's side.
+        max_delta: what the greatest strength adds to it; for translations, a share of the image's side.
         signed: whether it is added or taken away, equally likely.
-        of_side: whether `reach` counts in sides of the image.
+        of_side: whether `max_delta` counts in sides of the image.
     """
 
     operation: Callable[[Tensor, Tensor], Tensor]
     base: float = 0.0
-    reach: float = 0.0
+    max_delta: float = 0.0
     signed: bool = False
     of_side: bool = False
 
     def amounts(self, strength: Tensor, side: int, generator: Generator) -> Tensor:
         """(n,): amounts for strengths (n,) from 0 to 30."""
-        change = strength / (_LEVELS - 1) * self.reach * (side if self.of_side else 1)
+        change = strength / (_LEVELS - 1) * self.max_delta * (side if self.of_side else 1)
         return self.base + (change * signs(len(strength), generator) if self.signed else change)
 
 
@@ -48,36 +48,36 @@ def _posterize(images: Tensor, bits: Tensor) -> Tensor:
 
 # The wide list of TrivialAugment and the list of RandAugment, as torchvision has them.
 TRIVIAL_AUGMENT = (
-    Choice(operations.identity),
-    Choice(operations.shear_x, reach=0.99, signed=True),
-    Choice(operations.shear_y, reach=0.99, signed=True),
-    Choice(operations.translate_x, reach=0.5, signed=True, of_side=True),
-    Choice(operations.translate_y, reach=0.5, signed=True, of_side=True),
-    Choice(operations.rotate, reach=135, signed=True),
-    Choice(operations.brightness, base=1, reach=0.99, signed=True),
-    Choice(operations.saturation, base=1, reach=0.99, signed=True),
-    Choice(operations.contrast, base=1, reach=0.99, signed=True),
-    Choice(operations.sharpness, base=1, reach=0.99, signed=True),
-    Choice(_posterize, base=8, reach=-6),
-    Choice(operations.solarize, base=1, reach=-1),
-    Choice(operations.autocontrast),
-    Choice(operations.equalize),
+    PolicyOp(operations.identity),
+    PolicyOp(operations.shear_x, max_delta=0.99, signed=True),
+    PolicyOp(operations.shear_y, max_delta=0.99, signed=True),
+    PolicyOp(operations.translate_x, max_delta=0.5, signed=True, of_side=True),
+    PolicyOp(operations.translate_y, max_delta=0.5, signed=True, of_side=True),
+    PolicyOp(operations.rotate, max_delta=135, signed=True),
+    PolicyOp(operations.brightness, base=1, max_delta=0.99, signed=True),
+    PolicyOp(operations.saturation, base=1, max_delta=0.99, signed=True),
+    PolicyOp(operations.contrast, base=1, max_delta=0.99, signed=True),
+    PolicyOp(operations.sharpness, base=1, max_delta=0.99, signed=True),
+    PolicyOp(_posterize, base=8, max_delta=-6),
+    PolicyOp(operations.solarize, base=1, max_delta=-1),
+    PolicyOp(operations.autocontrast),
+    PolicyOp(operations.equalize),
 )
 RAND_AUGMENT = (
-    Choice(operations.identity),
-    Choice(operations.shear_x, reach=0.3, signed=True),
-    Choice(operations.shear_y, reach=0.3, signed=True),
-    Choice(operations.translate_x, reach=150 / 331, signed=True, of_side=True),
-    Choice(operations.translate_y, reach=150 / 331, signed=True, of_side=True),
-    Choice(operations.rotate, reach=30, signed=True),
-    Choice(operations.brightness, base=1, reach=0.9, signed=True),
-    Choice(operations.saturation, base=1, reach=0.9, signed=True),
-    Choice(operations.contrast, base=1, reach=0.9, signed=True),
-    Choice(operations.sharpness, base=1, reach=0.9, signed=True),
-    Choice(_posterize, base=8, reach=-4),
-    Choice(operations.solarize, base=1, reach=-1),
-    Choice(operations.autocontrast),
-    Choice(operations.equalize),
+    PolicyOp(operations.identity),
+    PolicyOp(operations.shear_x, max_delta=0.3, signed=True),
+    PolicyOp(operations.shear_y, max_delta=0.3, signed=True),
+    PolicyOp(operations.translate_x, max_delta=150 / 331, signed=True, of_side=True),
+    PolicyOp(operations.translate_y, max_delta=150 / 331, signed=True, of_side=True),
+    PolicyOp(operations.rotate, max_delta=30, signed=True),
+    PolicyOp(operations.brightness, base=1, max_delta=0.9, signed=True),
+    PolicyOp(operations.saturation, base=1, max_delta=0.9, signed=True),
+    PolicyOp(operations.contrast, base=1, max_delta=0.9, signed=True),
+    PolicyOp(operations.sharpness, base=1, max_delta=0.9, signed=True),
+    PolicyOp(_posterize, base=8, max_delta=-4),
+    PolicyOp(operations.solarize, base=1, max_delta=-1),
+    PolicyOp(operations.autocontrast),
+    PolicyOp(operations.equalize),
 )
 
 
@@ -91,7 +91,7 @@ def trivial_augment(batch: Batch, generator: Generator, *, probability: Probabil
         strength = torch.randint(0, _LEVELS, (len(images),), generator=generator)
         return _apply(images, TRIVIAL_AUGMENT, strength, generator)
 
-    return change_some(batch, generator, probability, on_floats(change))
+    return apply_to_random_subset(batch, generator, probability, as_float(change))
 
 
 def rand_augment(
@@ -118,10 +118,10 @@ def rand_augment(
             images = _apply(images, RAND_AUGMENT, strength, generator)
         return images
 
-    return change_some(batch, generator, probability, on_floats(change))
+    return apply_to_random_subset(batch, generator, probability, as_float(change))
 
 
-def _apply(images: Tensor, choices: Sequence[Choice], strength: Tensor, generator: Generator) -> Tensor:
+def _apply(images: Tensor, choices: Sequence[PolicyOp], strength: Tensor, generator: Generator) -> Tensor:
     """One operation, drawn from `choices`, on each image; those that drew the same go together."""
     drawn = torch.randint(0, len(choices), (len(images),), generator=generator)
     changed = images.clone()

@@ -22,7 +22,7 @@ def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
-def runs(length: Tensor, size: int, generator: Generator) -> Tensor:
+def random_spans(length: Tensor, size: int, generator: Generator) -> Tensor:
     """Bool (N, size): for each length in pixels (N,), that many around a uniform centre, cut off at the border."""
     centre = torch.rand(len(length), 1, generator=generator) * size
     return (torch.arange(size) + 0.5 - centre).abs() < length.view(-1, 1) / 2
@@ -33,7 +33,9 @@ def signs(count: int, generator: Generator) -> Tensor:
     return torch.randint(0, 2, (count,), generator=generator) * 2.0 - 1
 
 
-def change_some(batch: Batch, generator: Generator, probability: float, change: Callable[[Tensor], Tensor]) -> Batch:
+def apply_to_random_subset(
+    batch: Batch, generator: Generator, probability: float, change: Callable[[Tensor], Tensor]
+) -> Batch:
     """Each image is changed with the given probability.
 
     Args:
@@ -52,7 +54,7 @@ def change_some(batch: Batch, generator: Generator, probability: float, change: 
     return replace(batch, images=images.index_copy(0, chosen, change(images.index_select(0, chosen))))
 
 
-def on_floats(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def as_float(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The same change for uint8 images too: they are scaled to [0, 1] before it and rounded back after it."""
 
     def changed(images: Tensor) -> Tensor:
@@ -63,7 +65,7 @@ def on_floats(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return changed
 
 
-def change_with_amounts(
+def apply_random_magnitude(
     batch: Batch,
     generator: Generator,
     probability: float,
@@ -76,4 +78,4 @@ def change_with_amounts(
     def change(images: Tensor) -> Tensor:
         return operation(images, uniform(len(images), low, high, generator))
 
-    return change_some(batch, generator, probability, on_floats(change))
+    return apply_to_random_subset(batch, generator, probability, as_float(change))

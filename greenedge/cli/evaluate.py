@@ -38,12 +38,12 @@ def evaluate(
 ) -> None:
     """Accuracy and cost of each exit, and of all together under one policy."""
     from greenedge.workflows.evaluate import evaluate as run_evaluation
-    from greenedge.workflows.outputs import run_once
+    from greenedge.workflows.outputs import load_or_compute_outputs
     from greenedge.workflows.policies import note_policy_beside, requested_precision
 
     options = policy_options(policy, threshold, criterion)
     note_policy_beside(weights, options, say)
-    evaluated = run_once(weights, data, split, out, say, requested_precision(options, precision))
+    evaluated = load_or_compute_outputs(weights, data, split, out, say, requested_precision(options, precision))
     report = run_evaluation(evaluated, options, labels_map)
     show_json(report.json) if as_json else show(report.text)
 
@@ -53,7 +53,7 @@ def sweep(
     data: Data = None,
     split: Split = "val",
     thresholds: Annotated[
-        str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all; the recipe's by default.")
+        str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all; the config's by default.")
     ] = None,
     criterion: Criterion = None,
     reference_gflops: Annotated[
@@ -65,12 +65,14 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Operating points of one threshold for all exits: table, JSON, CSV and picture."""
-    from greenedge.workflows.outputs import run_once
+    from greenedge.workflows.outputs import load_or_compute_outputs
     from greenedge.workflows.sweep import Thresholds
     from greenedge.workflows.sweep import sweep as run_sweep
 
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
-    report = run_sweep(run_once(weights, data, split, out, say, precision), criterion, chosen, reference_gflops)
+    report = run_sweep(
+        load_or_compute_outputs(weights, data, split, out, say, precision), criterion, chosen, reference_gflops
+    )
     show_json(report.json) if as_json else show(report.text)

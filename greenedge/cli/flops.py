@@ -12,7 +12,7 @@ from greenedge.cli.output import say, show, show_json
 
 
 def flops(
-    config: Annotated[Path, typer.Option(help="The recipe, a YAML file.")],
+    config: Annotated[Path, typer.Option(help="The config, a YAML file.")],
     overrides: Overrides = None,
     classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs; by default the data set's, or 200 without one.")
@@ -20,8 +20,8 @@ def flops(
     out: Annotated[Path | None, typer.Option(help="Folder for flops.json and flops.csv.")] = None,
     as_json: Json = False,
 ) -> None:
-    """GFLOPs and parameters of each exit of a recipe, before any training."""
-    from greenedge.workflows.flops import count_recipe
+    """GFLOPs and parameters of each exit of a config, before any training."""
+    from greenedge.workflows.flops import count_config
 
-    report = count_recipe(config, overrides or [], classes, out, say)
+    report = count_config(config, overrides or [], classes, out, say)
     show_json(report.json) if as_json else show(report.text)

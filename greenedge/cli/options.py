@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. train.epochs=3. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. train.epochs=3. Repeatable."),
 ]
 Weights = Annotated[Path, typer.Option("--weights", help="A checkpoint: best.safetensors of a run directory.")]
 Data = Annotated[Path | None, typer.Option("--data", help="A prepared data set; without it, the one trained on.")]
@@ -28,7 +28,7 @@ Criterion = Annotated[
     str | None,
     typer.Option(
         help="What thresholds are compared with: entropy, normalised_entropy, max_probability, margin or patience; "
-        "the recipe's by default."
+        "the config's by default."
     ),
 ]
 Split = Annotated[Literal["val", "calibration", "train"], typer.Option(help="Which images.")]

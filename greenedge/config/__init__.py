@@ -1,7 +1,7 @@
-"""Recipes: YAML files checked strictly and turned into frozen dataclasses."""
+"""Configs: YAML files checked strictly and turned into frozen dataclasses."""
 
+from greenedge.config.components import Component, instantiate, instantiate_partial, resolve_component
 from greenedge.config.load import config_from_text, config_to_text, load_config
-from greenedge.config.parts import Part, bind_part, build_part, resolve_part
 from greenedge.config.schema import (
     DataConfig,
     ExitConfig,
@@ -12,17 +12,17 @@ from greenedge.config.schema import (
 )
 
 __all__ = [
+    "Component",
     "DataConfig",
     "ExitConfig",
     "ModelConfig",
-    "Part",
     "RunConfig",
     "SweepConfig",
     "TrainConfig",
-    "bind_part",
-    "build_part",
     "config_from_text",
     "config_to_text",
+    "instantiate",
+    "instantiate_partial",
     "load_config",
-    "resolve_part",
+    "resolve_component",
 ]

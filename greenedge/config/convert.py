@@ -1,4 +1,4 @@
-"""Nodes turned into typed values: one function for every annotation a recipe or a part may use."""
+"""Nodes turned into typed values: one function for every annotation a config or a part may use."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Range:
 Probability = Annotated[float, Range(minimum=0, maximum=1)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(minimum=0)]
-Share = Annotated[float, Range(above=0, maximum=1)]
+FractionAboveZero = Annotated[float, Range(above=0, maximum=1)]
 AtLeastOne = Annotated[float, Range(minimum=1)]
-Fraction = Annotated[float, Range(minimum=0, below=1)]
+FractionBelowOne = Annotated[float, Range(minimum=0, below=1)]
 Count = Annotated[int, Range(minimum=1)]
 CountOrZero = Annotated[int, Range(minimum=0)]
 
@@ -55,7 +55,7 @@ _EXPECTED = {
 }
 
 
-class RuleError(ValueError):
+class FieldError(ValueError):
     """A rule between the fields of a dataclass is broken; raised from its `__post_init__`.
 
     Args:
@@ -84,7 +84,7 @@ def convert(node: Node, annotation: Any, key: str) -> Any:
     if origin is Literal:
         if node.value in arguments and type(node.value) is type(arguments[0]):
             return node.value
-        raise mismatch(node, key, one_of(arguments), suggestion(node.value, arguments))
+        raise type_mismatch(node, key, join_or(arguments), did_you_mean(node.value, arguments))
     if origin in (Union, types.UnionType):
         return _union(node, arguments, key)
     if origin is tuple:
@@ -109,11 +109,11 @@ def convert_mapping(node: Node, hints: dict[str, Any], required: Collection[str]
     if node.value is None:
         node = Node({}, node.where)
     if not isinstance(node.value, dict):
-        raise mismatch(node, key, "a mapping with " + ("the keys " + ", ".join(hints) if hints else "no keys"))
+        raise type_mismatch(node, key, "a mapping with " + ("the keys " + ", ".join(hints) if hints else "no keys"))
     for name, child in node.value.items():
         if name not in hints:
             known = f"the keys here are {', '.join(hints)}" if hints else "there are no options here"
-            hint = suggestion(name, hints) or known
+            hint = did_you_mean(name, hints) or known
             raise ConfigError(f"unknown key; {hint}", key=join_key(key, name), where=child.where)
     for name in required:
         if name not in node.value:
@@ -121,7 +121,7 @@ def convert_mapping(node: Node, hints: dict[str, Any], required: Collection[str]
     return {name: convert(child, hints[name], join_key(key, name)) for name, child in node.value.items()}
 
 
-def mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
+def type_mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
     """The error "expected X, found Y"."""
     shown = node.value
     kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
@@ -133,14 +133,14 @@ def mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError
     )
 
 
-def suggestion(word: object, known: Collection[Any]) -> str:
+def did_you_mean(word: object, known: Collection[Any]) -> str:
     """`did you mean 'x'?` for the nearest of `known`, whatever its capitals, or nothing."""
     names = {str(name).casefold(): str(name) for name in known}
     near = difflib.get_close_matches(shortened(str(word)).casefold(), list(names), n=1, cutoff=0.6)
     return f"did you mean {names[near[0]]!r}?" if near else ""
 
 
-def one_of(values: Collection[Any]) -> str:
+def join_or(values: Collection[Any]) -> str:
     """`a, b or c`."""
     *most, last = [str(value) for value in values]
     return f"{', '.join(most)} or {last}" if most else last
@@ -154,23 +154,23 @@ def _scalar(node: Node, kind: type, key: str) -> Any:
         except OverflowError:
             value = math.inf
     if kind is float and isinstance(value, float) and not math.isfinite(value):
-        raise mismatch(node, key, "a finite number")
+        raise type_mismatch(node, key, "a finite number")
     if type(value) is not kind:
-        raise mismatch(node, key, _EXPECTED[kind])
+        raise type_mismatch(node, key, _EXPECTED[kind])
     if kind is int and isinstance(value, int) and abs(value) >= _LARGEST:
-        raise mismatch(node, key, "a whole number of 64 bits")
+        raise type_mismatch(node, key, "a whole number of 64 bits")
     return value
 
 
 def _ranged(value: Any, allowed: Range, node: Node, key: str) -> Any:
     if value not in allowed:
-        raise mismatch(node, key, f"a number {allowed}")
+        raise type_mismatch(node, key, f"a number {allowed}")
     return value
 
 
 def _tuple(node: Node, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
     if not isinstance(node.value, list):
-        raise mismatch(node, key, "a list")
+        raise type_mismatch(node, key, "a list")
     if arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(node.value)
     if len(arguments) != len(node.value):
@@ -181,7 +181,7 @@ def _tuple(node: Node, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
 
 def _mapping(node: Node, kind: Any, key: str) -> dict[str, Any]:
     if not isinstance(node.value, dict):
-        raise mismatch(node, key, "a mapping")
+        raise type_mismatch(node, key, "a mapping")
     return {name: convert(child, kind, join_key(key, name)) for name, child in node.value.items()}
 
 
@@ -198,7 +198,7 @@ def _union(node: Node, arguments: tuple[Any, ...], key: str) -> Any:
             return node.value
     words = [f"{a!r}" for choice in choices if get_origin(choice) is Literal for a in get_args(choice)]
     others = ["a list" for choice in choices if get_origin(choice) is tuple]
-    raise mismatch(node, key, one_of(others + words))
+    raise type_mismatch(node, key, join_or(others + words))
 
 
 def _dataclass(node: Node, kind: Any, key: str) -> Any:
@@ -213,7 +213,7 @@ def _dataclass(node: Node, kind: Any, key: str) -> Any:
     try:
         return kind(**values)
     except ValueError as error:
-        culprit, below = node, error.key if isinstance(error, RuleError) else ""
+        culprit, below = node, error.key if isinstance(error, FieldError) else ""
         for name in below.split("."):
             if isinstance(culprit.value, dict) and name in culprit.value:
                 culprit = culprit.value[name]

@@ -6,8 +6,8 @@ import dataclasses
 import types
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from greenedge.config.components import Component
 from greenedge.config.nodes import Node, join_key
-from greenedge.config.parts import Part
 
 
 def full_key(root: Node, kind: type, key: str, value: Node) -> str:
@@ -28,7 +28,7 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
     for place, name in enumerate(names):
         annotation, default = _below(annotation, name)
         node = _child(node, name)
-        if annotation is Part:
+        if annotation is Component:
             chosen = _component(node, default)
             option = names[place + 1 :]
             if (
@@ -56,7 +56,7 @@ def _below(annotation: Any, name: str) -> tuple[Any, Any]:
     fields = (
         {each.name: each for each in dataclasses.fields(annotation)} if dataclasses.is_dataclass(annotation) else {}
     )
-    if annotation is Part or name not in fields:
+    if annotation is Component or name not in fields:
         return None, None
     return get_type_hints(annotation, include_extras=True)[name], fields[name].default
 
@@ -72,7 +72,7 @@ def _child(node: Node | None, name: str) -> Node | None:
 def _component(node: Node | None, default: Any) -> str | None:
     """The name of the component that a node, or else a default, chooses."""
     if node is None or node.value is None:
-        return default.name if isinstance(default, Part) else None
+        return default.name if isinstance(default, Component) else None
     if isinstance(node.value, dict):
         return next(iter(node.value)) if len(node.value) == 1 else None
     return node.value if isinstance(node.value, str) else None

@@ -1,4 +1,4 @@
-"""The recipe: what every key means, its unit, its limits and its default."""
+"""The config: what every key means, its unit, its limits and its default."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from greenedge.config.components import Component
 from greenedge.config.convert import (
     Count,
     CountOrZero,
-    Fraction,
+    FieldError,
+    FractionAboveZero,
+    FractionBelowOne,
     NonNegative,
     Positive,
     Probability,
     Range,
-    RuleError,
-    Share,
-    suggestion,
+    did_you_mean,
 )
-from greenedge.config.parts import Part
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZES = Range(minimum=8, maximum=2048)
@@ -46,15 +46,15 @@ class DataConfig:
     path: str
     image_size: Annotated[int, IMAGE_SIZES] | None = None
     calibration_per_class: CountOrZero | None = None
-    calibration_fraction: Fraction | None = None
-    train_fraction: Share = 1.0
+    calibration_fraction: FractionBelowOne | None = None
+    train_fraction: FractionAboveZero = 1.0
     mean: tuple[Probability, Probability, Probability] | None = None
-    std: tuple[Share, Share, Share] | None = None
+    std: tuple[FractionAboveZero, FractionAboveZero, FractionAboveZero] | None = None
 
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.calibration_per_class is not None and self.calibration_fraction is not None:
-            raise RuleError("calibration_fraction", "stands beside calibration_per_class; give one of the two")
+            raise FieldError("calibration_fraction", "stands beside calibration_per_class; give one of the two")
 
     @property
     def input_size(self) -> int:
@@ -72,7 +72,7 @@ class ExitConfig:
     """
 
     after: str
-    head: Part = Part("light")
+    head: Component = Component("light")
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ class TrainConfig:
 
     epochs: Count
     batch_size: Count = 256
-    optimizer: Part = Part("adam")
-    schedule: Part = Part("constant")
-    loss: Part = Part("cross_entropy")
+    optimizer: Component = Component("adam")
+    schedule: Component = Component("constant")
+    loss: Component = Component("cross_entropy")
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
     trunk_only_epochs: CountOrZero = 0
@@ -153,16 +153,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.exit_weights is not None and not any(self.exit_weights):
-            raise RuleError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
+            raise FieldError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
         if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:
-            raise RuleError(
+            raise FieldError(
                 "exit_weights",
                 f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
                 "would be learnt; make it positive, or set trunk_only_epochs to 0",
             )
         if not re.fullmatch(_DEVICES, self.device):
-            hint = suggestion(self.device, ("auto", "cpu", "cuda", "mps"))
-            raise RuleError(
+            hint = did_you_mean(self.device, ("auto", "cpu", "cuda", "mps"))
+            raise FieldError(
                 "device",
                 f"expected auto, cpu, cuda, cuda:N or mps, found {self.device!r}" + (f"; {hint}" if hint else ""),
             )
@@ -184,12 +184,12 @@ class SweepConfig:
     def __post_init__(self) -> None:
         """Rules between fields."""
         if not self.thresholds:
-            raise RuleError("thresholds", "is empty; give at least one number, or all")
+            raise FieldError("thresholds", "is empty; give at least one number, or all")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole recipe.
+    """A whole config.
 
     Attributes:
         data: which images.
@@ -203,7 +203,7 @@ class RunConfig:
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
-    augment: tuple[Part, ...] = ()
+    augment: tuple[Component, ...] = ()
     sweep: SweepConfig = SweepConfig()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -211,7 +211,7 @@ class RunConfig:
         """Rules between sections."""
         weights, exits = self.train.exit_weights, len(self.model.exits) + 1
         if weights is not None and len(weights) != exits:
-            raise RuleError(
+            raise FieldError(
                 "train.exit_weights",
                 f"has {len(weights)} numbers and needs {exits}: one for each early exit, in order, and the final one",
             )

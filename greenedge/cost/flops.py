@@ -41,12 +41,12 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
             features = network.advance(index, features)
             heads.append(_count(_Head(network, index), features, operators, uncounted))
 
-    trunk_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
-    classifier_parameters = _parameters(network.backbone) - sum(trunk_parameters)
+    backbone_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
+    classifier_parameters = _parameters(network.backbone) - sum(backbone_parameters)
     head_parameters = [*map(_parameters, network.heads), classifier_parameters]
     alone = (trunk + head for trunk, head in zip(accumulate(trunks), heads, strict=True))
     gflops = accumulate(trunk + head for trunk, head in zip(trunks, heads, strict=True))
-    parameters = accumulate(trunk + head for trunk, head in zip(trunk_parameters, head_parameters, strict=True))
+    parameters = accumulate(trunk + head for trunk, head in zip(backbone_parameters, head_parameters, strict=True))
     names = [segment.after for segment in network.segments]
     return NetworkCost(
         exits=tuple(map(ExitCost, names, trunks, heads, alone, gflops, parameters)),

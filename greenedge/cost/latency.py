@@ -25,7 +25,7 @@ class Latency:
     p99_seconds: float
 
 
-def alternate(
+def time_interleaved(
     contenders: Mapping[str, Callable[[], object]],
     rounds: int,
     before: Mapping[str, Callable[[], object]] | None = None,

@@ -10,7 +10,7 @@ from unicodedata import normalize
 from greenedge.data.decode import is_image_name
 from greenedge.data.problems import ProblemsError
 from greenedge.data.roots import ANNOTATIONS
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
 
 SPLITS = ("train", "val")
@@ -67,7 +67,7 @@ class Listing:
         return replace(self, classes=kept, splits=splits)
 
 
-def read_listing(tree: Tree) -> Listing:
+def read_listing(tree: SourceTree) -> Listing:
     """Reads TinyImageNet's official layout, or a class-per-folder one (`train/<class>/*`, `val/<class>/*`).
 
     What is where decides, not which text files there are: validation images that lie in one folder get their classes
@@ -97,7 +97,7 @@ def read_listing(tree: Tree) -> Listing:
     return replace(listing, unused=_unused(tree, labels, annotated=bool(flat)))
 
 
-def _flat_images(tree: Tree, images: dict[str, list[str]]) -> frozenset[str]:
+def _flat_images(tree: SourceTree, images: dict[str, list[str]]) -> frozenset[str]:
     """Validation images of all classes in one folder: val/images/*, or val/* beside their annotations."""
     if any(path.startswith("train/images/") for path in images["train"]):
         return frozenset()  # a class of that name
@@ -109,7 +109,7 @@ def _flat_images(tree: Tree, images: dict[str, list[str]]) -> frozenset[str]:
     )
 
 
-def _refuse_loose(tree: Tree, images: dict[str, list[str]], flat: frozenset[str]) -> None:
+def _refuse_loose(tree: SourceTree, images: dict[str, list[str]], flat: frozenset[str]) -> None:
     problems = [
         f"{tree.locate(path)}: lies outside a class folder ({split}/<class>/)"
         for split, paths in images.items()
@@ -120,7 +120,7 @@ def _refuse_loose(tree: Tree, images: dict[str, list[str]], flat: frozenset[str]
         raise ProblemsError(problems, f"{len(problems)} images lie outside class folders", "move or remove them")
 
 
-def _refuse_folders_of_folders(tree: Tree, split: str, labels: dict[str, str]) -> None:
+def _refuse_folders_of_folders(tree: SourceTree, split: str, labels: dict[str, str]) -> None:
     """A class is a folder of images, which may lie in a folder `images` of it, as in TinyImageNet."""
     with_images = set()
     deeper: dict[str, set[str]] = {}
@@ -139,7 +139,7 @@ def _refuse_folders_of_folders(tree: Tree, split: str, labels: dict[str, str]) -
         )
 
 
-def _annotated(tree: Tree, flat: frozenset[str], in_folders: dict[str, str]) -> dict[str, str]:
+def _annotated(tree: SourceTree, flat: frozenset[str], in_folders: dict[str, str]) -> dict[str, str]:
     """Path of each validation image -> class identifier, from `val/val_annotations.txt`."""
     if _ANNOTATIONS not in tree:
         raise DataError(f"{_names(tree)}: val/images has no {_ANNOTATIONS} to say the classes")
@@ -175,7 +175,7 @@ def _annotated(tree: Tree, flat: frozenset[str], in_folders: dict[str, str]) -> 
     return labels
 
 
-def _class_ids(tree: Tree, labels: dict[str, dict[str, str]]) -> list[str]:
+def _class_ids(tree: SourceTree, labels: dict[str, dict[str, str]]) -> list[str]:
     folders = {f.split("/")[1] for f in tree.folders if f.startswith("train/")} | set(labels["train"].values())
     wnids = _wnids(tree)
     if wnids is None:
@@ -186,14 +186,14 @@ def _class_ids(tree: Tree, labels: dict[str, dict[str, str]]) -> list[str]:
     return wnids
 
 
-def _wnids(tree: Tree) -> list[str] | None:
+def _wnids(tree: SourceTree) -> list[str] | None:
     """The classes that `wnids.txt` lists, sorted; None where there is no such file."""
     if "wnids.txt" not in tree:
         return None
     return sorted({normalize("NFC", line.strip()) for line in tree.read_lines("wnids.txt")} - {""})
 
 
-def _listing(tree: Tree, classes: list[ClassInfo], labels: dict[str, dict[str, str]]) -> Listing:
+def _listing(tree: SourceTree, classes: list[ClassInfo], labels: dict[str, dict[str, str]]) -> Listing:
     index = {info.id: label for label, info in enumerate(classes)}
     splits = {}
     for split in SPLITS:
@@ -204,7 +204,7 @@ def _listing(tree: Tree, classes: list[ClassInfo], labels: dict[str, dict[str, s
     return Listing(tuple(classes), splits)
 
 
-def _check_classes(tree: Tree, listing: Listing) -> None:
+def _check_classes(tree: SourceTree, listing: Listing) -> None:
     if len(listing.classes) < 2:
         only = listing.classes[0].id
         raise DataError(
@@ -221,7 +221,7 @@ def _check_classes(tree: Tree, listing: Listing) -> None:
         )
 
 
-def _unused(tree: Tree, labels: dict[str, dict[str, str]], annotated: bool) -> dict[str, int]:
+def _unused(tree: SourceTree, labels: dict[str, dict[str, str]], annotated: bool) -> dict[str, int]:
     """Kind -> how many files are neither images of the data set nor texts that were read."""
     texts = {"wnids.txt", "words.txt"} | ({_ANNOTATIONS} if annotated else set())
     kinds = Counter(tree.ignored)
@@ -237,7 +237,7 @@ def _is_boxes(path: str) -> bool:
     return len(parts) == 3 and parts[0] == "train" and parts[2] == f"{parts[1]}_boxes.txt"
 
 
-def _words(tree: Tree) -> dict[str, str]:
+def _words(tree: SourceTree) -> dict[str, str]:
     """Wnid -> name, from `words.txt` where there is one."""
     if "words.txt" not in tree:
         return {}
@@ -263,5 +263,5 @@ def _first_of_each(records: tuple[Record, ...], classes: tuple[ClassInfo, ...], 
     return tuple(kept)
 
 
-def _names(tree: Tree) -> str:
+def _names(tree: SourceTree) -> str:
     return ", ".join(str(source) for source in tree.sources)

@@ -14,7 +14,7 @@ import numpy as np
 from greenedge.data.decode import convert_pixels, decode_image
 from greenedge.data.layouts import Listing, Record, read_listing
 from greenedge.data.pickles import PickledSource
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
 
 
@@ -68,7 +68,7 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
         return
     if labels_map is not None:
         raise DataError(f"{labels_map}: a label map is for pickled data sets; files name their classes themselves")
-    with Tree(sources) as tree:
+    with SourceTree(sources) as tree:
         yield _FileSource(tree)
 
 
@@ -87,7 +87,7 @@ class _PickleSource:
 
 
 class _FileSource:
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: SourceTree) -> None:
         self._tree = tree
         self.listing = read_listing(tree)
 

@@ -38,7 +38,7 @@ class _Member:
     name: str
 
 
-class Tree:
+class SourceTree:
     """The union of several sources, each a folder or a zip file, with whatever stands above `train/` cut off.
 
     Args:
@@ -71,7 +71,7 @@ class Tree:
             raise
         self.paths = sorted(self._members)
 
-    def __enter__(self) -> Tree:
+    def __enter__(self) -> SourceTree:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER_TRIM = -1
 
 
-def keep_freed_memory() -> bool:
+def disable_malloc_trim() -> bool:
     """Tells glibc to keep the memory of freed tensors for the next ones, in this process from here on.
 
     By default glibc maps each block above 32 MiB anew and unmaps it when it is freed. PyTorch has no cache of its own

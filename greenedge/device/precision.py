@@ -33,7 +33,7 @@ def choose_device(requested: str) -> torch.device:
     return torch.device(requested)
 
 
-def make_repeatable(device: torch.device, autocast: torch.dtype | None) -> None:
+def set_deterministic(device: torch.device, autocast: torch.dtype | None) -> None:
     """Settles what would make two runs of one seed differ on a GPU; a CPU needs nothing.
 
     Without autocast, float32 means float32: no TF32 from here on, in this process.
@@ -97,7 +97,7 @@ def _readable(read: Callable[[], Any]) -> Any:
 def choose_autocast(requested: str, network: nn.Module, device: torch.device) -> torch.dtype | None:
     """The autocast type of `float32` (None), `bf16`, or `auto`.
 
-    `auto` is a rule, not a measurement, so that the same recipe gives the same weights every time: bf16 on GPUs that
+    `auto` is a rule, not a measurement, so that the same config gives the same weights every time: bf16 on GPUs that
     have it, and on CPUs with bf16 instructions unless the network has depthwise convolutions, which are slower in
     bf16 there (docs/results.md).
     """

@@ -50,7 +50,7 @@ def oracle_point(outputs: ExitOutputs) -> OperatingPoint:
     return OperatingPoint((), float(correct.any(axis=0).mean()), tuple(shares.tolist()), float(shares @ outputs.gflops))
 
 
-def fixed_mix(gflops: np.ndarray, alone_gflops: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
+def static_mixture(gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     """float64 (G,): the best expected accuracy at each cost without looking at the image.
 
     Each image is given to one exit, alone in its network, by lot: the upper concave hull of the fixed exits' points.
@@ -58,11 +58,11 @@ def fixed_mix(gflops: np.ndarray, alone_gflops: np.ndarray, accuracies: np.ndarr
 
     Args:
         gflops: float (G,), costs asked for.
-        alone_gflops: float (E,), of each exit if it were the only one.
+        standalone_gflops: float (E,), of each exit if it were the only one.
         accuracies: float (E,), of each exit.
     """
     hull: list[tuple[float, float]] = []
-    for cost, accuracy in sorted(zip(alone_gflops.tolist(), accuracies.tolist(), strict=True)):
+    for cost, accuracy in sorted(zip(standalone_gflops.tolist(), accuracies.tolist(), strict=True)):
         if hull and accuracy <= hull[-1][1]:
             continue  # dearer and no better
         while len(hull) > 1 and _rise(hull[-1], (cost, accuracy)) >= _rise(hull[-2], hull[-1]):
@@ -75,10 +75,10 @@ def fixed_mix(gflops: np.ndarray, alone_gflops: np.ndarray, accuracies: np.ndarr
 
 
 def largest_advantage(
-    gflops: np.ndarray, accuracy: np.ndarray, alone_gflops: np.ndarray, accuracies: np.ndarray
+    gflops: np.ndarray, accuracy: np.ndarray, standalone_gflops: np.ndarray, accuracies: np.ndarray
 ) -> Advantage:
     """Where a curve (P,), (P,) lies furthest above the mix of fixed exits (E,), (E,)."""
-    gains = accuracy - fixed_mix(gflops, alone_gflops, accuracies)
+    gains = accuracy - static_mixture(gflops, standalone_gflops, accuracies)
     best = int(np.nanargmax(gains))
     return Advantage(float(gains[best]), float(gflops[best]))
 
@@ -134,12 +134,12 @@ def advantage_interval(
         fixed: the exits alone, on the same images and resamples.
         confidence: in (0, 1).
     """
-    found = curve.accuracy - fixed_mix(curve.gflops, fixed.gflops, fixed.accuracy)
+    found = curve.accuracy - static_mixture(curve.gflops, fixed.gflops, fixed.accuracy)
     cheapest = float(fixed.gflops.min())
     deviations = np.stack(
         [
             # A resampled cost is a float32 and may lie a rounding below the cheapest exit's.
-            accuracy - fixed_mix(np.maximum(gflops.astype(np.float64), cheapest), fixed.gflops, exits) - found
+            accuracy - static_mixture(np.maximum(gflops.astype(np.float64), cheapest), fixed.gflops, exits) - found
             for accuracy, gflops, exits in zip(resampled.accuracy, resampled.gflops, fixed.resampled, strict=True)
         ]
     )

@@ -71,7 +71,7 @@ class ResampledCurve:
         return found
 
 
-def resample_shares(images: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+def bootstrap_weights(images: int, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """float32 (B, N): how often each image is in each resample, over N; rows sum to 1.
 
     The same numbers for two networks make their comparison a paired one.
@@ -83,15 +83,15 @@ def resample_shares(images: int, resamples: int = 1000, seed: int = 0) -> np.nda
     return shares / images
 
 
-def resample_points(scores: ExitScores, thresholds: Sequence[Sequence[float]], shares: np.ndarray) -> ResampledCurve:
+def bootstrap_points(scores: ExitScores, thresholds: Sequence[Sequence[float]], shares: np.ndarray) -> ResampledCurve:
     """Operating points on every resample.
 
     Args:
         scores: of N images.
         thresholds: P times one for each early exit.
-        shares: float32 (B, N), of `resample_shares`.
+        shares: float32 (B, N), of `bootstrap_weights`.
     """
-    taken = np.stack([scores.exits_taken(each) for each in thresholds])
+    taken = np.stack([scores.exit_indices(each) for each in thresholds])
     right = scores.correct[taken, np.arange(taken.shape[1])].astype(np.float32)
     cost = scores.gflops.astype(np.float32)[taken]
     return ResampledCurve(shares @ right.T, shares @ cost.T)
@@ -112,7 +112,7 @@ def accuracy_interval(accuracy: float, images: int, resampled: np.ndarray, confi
     Args:
         accuracy: in [0, 1].
         images: N, that it is the mean of.
-        resampled: float (B,), of `resample_points`.
+        resampled: float (B,), of `bootstrap_points`.
         confidence: in (0, 1).
     """
     right = accuracy * images

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from greenedge.exits.outputs import ExitOutputs
 
-_COLDEST, _HOTTEST = 1e-2, 1e2
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-2, 1e2
 _HALVINGS = 30  # of the interval of ln T
 
 
@@ -66,7 +66,7 @@ def top_confidence(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def _fit_one(logits: Tensor, labels: Tensor) -> float:
     beyond_true = logits - logits.gather(1, labels[:, None])
-    low, high = math.log(_COLDEST), math.log(_HOTTEST)
+    low, high = math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         slope = (torch.softmax(logits / math.exp(middle), dim=1) * beyond_true).sum(dim=1).mean()

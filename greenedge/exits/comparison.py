@@ -13,8 +13,8 @@ from greenedge.exits.baselines import FixedExits, FoundAdvantage, find_advantage
 from greenedge.exits.bootstrap import (
     Interval,
     ResampledCurve,
+    bootstrap_points,
     difference_interval,
-    resample_points,
     simultaneous_intervals,
     varies,
 )
@@ -52,9 +52,9 @@ class ResampledNetwork:
             and np.array_equal(self.resampled.accuracy, other.resampled.accuracy)
         )
 
-    def advantage(self, alone_gflops: np.ndarray, confidence: float = 0.95) -> FoundAdvantage:
+    def advantage(self, standalone_gflops: np.ndarray, confidence: float = 0.95) -> FoundAdvantage:
         """Over each exit alone, at costs (E,)."""
-        fixed = FixedExits(alone_gflops, self.exit_accuracies, self.resampled_exits)
+        fixed = FixedExits(standalone_gflops, self.exit_accuracies, self.resampled_exits)
         return find_advantage(self.curve, self.curve, self.resampled, fixed, confidence)
 
 
@@ -98,13 +98,13 @@ class Pair:
 
 
 def resample_network(scores: ExitScores, shares: np.ndarray) -> ResampledNetwork:
-    """A network on the resamples (B, N) of `resample_shares`."""
+    """A network on the resamples (B, N) of `bootstrap_weights`."""
     whole = sweep_all(scores)
     curve = whole.rows(whole.spread(_POINTS))
     thresholds = [(each,) * (scores.num_exits - 1) for each in curve.thresholds.tolist()]
     return ResampledNetwork(
         curve,
-        resample_points(scores, thresholds, shares),
+        bootstrap_points(scores, thresholds, shares),
         scores.correct.mean(axis=1),
         shares @ scores.correct.T.astype(np.float32),
         scores.correct[-1],

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from greenedge.config.convert import suggestion
+from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError, UsageError
 from greenedge.models.entropy import entropy
 
 # What a criterion remembers of each image from one exit to the next, (..., K); None before the first exit, and for
 # criteria that look at one exit only.
-Memory = Tensor | None
+CriterionState = Tensor | None
 _ROUNDING = 1e-6  # of scores in float32
-Step = Callable[[Tensor, Memory], tuple[Tensor, Memory]]
+ScoreExit = Callable[[Tensor, CriterionState], tuple[Tensor, CriterionState]]
 
 
 @dataclass(frozen=True)
@@ -26,38 +26,38 @@ class Criterion:
     """A score of how sure an answer is, and which side of the threshold leaves.
 
     Attributes:
-        step: from one exit's logits (..., C) and the memory of the exit before to scores (...) and a new memory.
+        score_exit: from one exit's logits (..., C) and the state of the exit before to scores (...) and a new state.
         unit: of the score and its threshold.
-        leaves_below: True: an image leaves where its score is strictly below T; False: strictly above T.
-        never: a threshold at which nothing leaves early.
+        exit_if_below: True: an image leaves where its score is strictly below T; False: strictly above T.
+        never_exit_threshold: a threshold at which nothing leaves early.
         span: from the numbers of classes and exits to the least and the largest score that an early exit can have.
     """
 
-    step: Step
+    score_exit: ScoreExit
     unit: str
-    leaves_below: bool
-    never: float
+    exit_if_below: bool
+    never_exit_threshold: float
     span: Callable[[int, int], tuple[float, float]]
 
     def uncertainty(self, logits: np.ndarray) -> np.ndarray:
         """float32 (E, ...): the scores of consecutive exits' logits (E, ..., C), turned so that smaller is surer."""
-        memory: Memory = None
+        state: CriterionState = None
         scores = []
         for exit_logits in torch.from_numpy(logits):
-            score, memory = self.step(exit_logits, memory)
+            score, state = self.score_exit(exit_logits, state)
             scores.append(score.float())
         stacked = torch.stack(scores) if scores else torch.zeros(logits.shape[:-1])
         found: np.ndarray = stacked.numpy()
-        return found if self.leaves_below else -found
+        return found if self.exit_if_below else -found
 
-    def leaves(self, scores: Tensor, threshold: float) -> Tensor:
+    def should_exit(self, scores: Tensor, threshold: float) -> Tensor:
         """Bool (...): which scores (...) are sure enough; compared in float64, as the sweep does."""
         exact = scores.double()
-        return exact < threshold if self.leaves_below else exact > threshold
+        return exact < threshold if self.exit_if_below else exact > threshold
 
-    def limit(self, threshold: float) -> float:
+    def uncertainty_limit(self, threshold: float) -> float:
         """The threshold on `uncertainty`: leave where it is strictly below."""
-        return threshold if self.leaves_below else -threshold
+        return threshold if self.exit_if_below else -threshold
 
 
 def max_probability(logits: Tensor) -> Tensor:
@@ -78,23 +78,23 @@ def normalised_entropy(logits: Tensor) -> Tensor:
     return entropy(logits) / (math.log(logits.shape[-1]) or 1.0)  # of one class the entropy is 0, as is ln C
 
 
-def agreement(logits: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+def agreement(logits: Tensor, state: CriterionState) -> tuple[Tensor, CriterionState]:
     """How many exits in a row, this one included, have given the same answer (PABEE, Zhou et al. 2020).
 
     "Strictly above T" is PABEE's patience of T: T more exits have said the same as the one before them.
 
     Args:
         logits: (..., C).
-        memory: int64 (..., 2) of the exit before: its answer, and how many in a row had given it.
+        state: int64 (..., 2) of the exit before: its answer, and how many in a row had given it.
     """
     answer = logits.argmax(dim=-1)
     run = torch.ones_like(answer)
-    if memory is not None:
-        run = torch.where(answer == memory[..., 0], memory[..., 1] + 1, run)
+    if state is not None:
+        run = torch.where(answer == state[..., 0], state[..., 1] + 1, run)
     return run.float(), torch.stack([answer, run], dim=-1)
 
 
-def _of_one_exit(score: Callable[[Tensor], Tensor]) -> Step:
+def _of_one_exit(score: Callable[[Tensor], Tensor]) -> ScoreExit:
     return lambda logits, _memory: (score(logits), None)
 
 
@@ -102,32 +102,36 @@ CRITERIA: dict[str, Criterion] = {
     "entropy": Criterion(
         _of_one_exit(entropy),
         "nats",
-        leaves_below=True,
-        never=0.0,
+        exit_if_below=True,
+        never_exit_threshold=0.0,
         span=lambda classes, _exits: (0.0, math.log(classes)),
     ),
     "normalised_entropy": Criterion(
         _of_one_exit(normalised_entropy),
         "share of ln C",
-        leaves_below=True,
-        never=0.0,
+        exit_if_below=True,
+        never_exit_threshold=0.0,
         span=lambda _classes, _exits: (0.0, 1.0),
     ),
     "max_probability": Criterion(
         _of_one_exit(max_probability),
         "probability",
-        leaves_below=False,
-        never=1.0,
+        exit_if_below=False,
+        never_exit_threshold=1.0,
         span=lambda classes, _exits: (1 / classes, 1.0),
     ),
     "margin": Criterion(
-        _of_one_exit(margin), "probability", leaves_below=False, never=1.0, span=lambda _classes, _exits: (0.0, 1.0)
+        _of_one_exit(margin),
+        "probability",
+        exit_if_below=False,
+        never_exit_threshold=1.0,
+        span=lambda _classes, _exits: (0.0, 1.0),
     ),
     "patience": Criterion(
         agreement,
         "exits in agreement",
-        leaves_below=False,
-        never=1000.0,  # no network has a thousand exits
+        exit_if_below=False,
+        never_exit_threshold=1000.0,  # no network has a thousand exits
         span=lambda _classes, exits: (1.0, float(max(exits - 1, 1))),
     ),
 }
@@ -140,7 +144,7 @@ def find_criterion(name: str) -> Criterion:
         ConfigError: there is none.
     """
     if name not in CRITERIA:
-        hint = suggestion(name, CRITERIA) or f"known are {', '.join(CRITERIA)}"
+        hint = did_you_mean(name, CRITERIA) or f"known are {', '.join(CRITERIA)}"
         raise ConfigError(f"there is no {name!r}; {hint}", key="criterion")
     return CRITERIA[name]
 
@@ -163,8 +167,8 @@ def check_thresholds(criterion: str, thresholds: Sequence[float], num_classes: i
     rule = find_criterion(criterion)
     lowest, highest = rule.span(num_classes, num_exits)
     for threshold in thresholds:
-        beyond = threshold < lowest if rule.leaves_below else threshold > highest
-        if beyond and threshold != rule.never:
+        beyond = threshold < lowest if rule.exit_if_below else threshold > highest
+        if beyond and threshold != rule.never_exit_threshold:
             raise UsageError(
                 f"at a threshold of {threshold:g} no image could ever exit early: {criterion} ({rule.unit}) lies "
                 f"between {lowest:.4g} and {highest:.4g} here; give a threshold in that range, or none"
@@ -182,8 +186,8 @@ def describe_effect(criterion: str, thresholds: Sequence[float], num_classes: in
     """
     rule = find_criterion(criterion)
     lowest, highest = rule.span(num_classes, num_exits)
-    surest, least_sure = (lowest, highest) if rule.leaves_below else (-highest, -lowest)
-    limits = [rule.limit(threshold) for threshold in thresholds]
+    surest, least_sure = (lowest, highest) if rule.exit_if_below else (-highest, -lowest)
+    limits = [rule.uncertainty_limit(threshold) for threshold in thresholds]
     if all(limit <= surest for limit in limits):
         return "no image exits early"
     if limits[0] > least_sure + _ROUNDING:

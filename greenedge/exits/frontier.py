@@ -119,8 +119,8 @@ def _front_of(found: _Candidates, candidates: Iterable[tuple[np.ndarray, np.ndar
         found.add(right, cost, limits)
     found.thin()
     rule = found.scores.criterion
-    limits = np.where(found.limits == _NEVER, rule.limit(rule.never), found.limits)
-    thresholds = limits if rule.leaves_below else -limits
+    limits = np.where(found.limits == _NEVER, rule.uncertainty_limit(rule.never_exit_threshold), found.limits)
+    thresholds = limits if rule.exit_if_below else -limits
     return Frontier(thresholds, found.right / found.scores.correct.shape[1], found.cost)
 
 
@@ -182,13 +182,13 @@ def _searched(scores: ExitScores, start: Frontier) -> Frontier:
     """Pareto local search from the shared threshold's front and from those of pairs of neighbouring exits."""
     rule = scores.criterion
     found = _Candidates(scores)
-    starts = [start.thresholds if rule.leaves_below else -start.thresholds]
+    starts = [start.thresholds if rule.exit_if_below else -start.thresholds]
     random = np.random.default_rng(0)  # a sample gives the pairs' shape; the search itself uses all images
     count = scores.correct.shape[1]
     few = scores.subset(np.sort(random.choice(count, min(count, _PAIR_IMAGES), replace=False)))
     for first in range(scores.num_exits - 2):
         pair = _front_of(_Candidates(few), _pair_candidates(few, first, first + 1))
-        starts.append(pair.thresholds if rule.leaves_below else -pair.thresholds)
+        starts.append(pair.thresholds if rule.exit_if_below else -pair.thresholds)
     orders = [np.argsort(row, kind="stable") for row in scores.uncertainty]
     correct = scores.correct.astype(np.int64)
     tried: set[bytes] = set()

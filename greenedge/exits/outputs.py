@@ -24,7 +24,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class ExitOutputs:
-    """Answers of one network on one split, kept so that the network need not run again.
+    """Predictions of one network on one split, kept so that the network need not run again.
 
     Attributes:
         logits: float32 (E, N, C), exits first to last.

@@ -53,8 +53,7 @@ class ExitPolicy:
         if not all(math.isfinite(each) and each > 0 for each in self.temperatures):
             raise UsageError("temperatures must be finite numbers above 0")
 
-    @property
-    def rule(self) -> Criterion:
+    def get_criterion(self) -> Criterion:
         """The criterion itself."""
         return find_criterion(self.criterion)
 
@@ -67,7 +66,7 @@ def shared_policy(
     criterion: str, threshold: float | None, early_exits: int, temperatures: tuple[float, ...] | None = None
 ) -> ExitPolicy:
     """One threshold for all early exits; None: nothing leaves early."""
-    chosen = find_criterion(criterion).never if threshold is None else threshold
+    chosen = find_criterion(criterion).never_exit_threshold if threshold is None else threshold
     return ExitPolicy(criterion, (chosen,) * early_exits, temperatures)
 
 

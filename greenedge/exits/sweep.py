@@ -125,16 +125,16 @@ class ExitScores:
         """E."""
         return len(self.correct)
 
-    def exits_taken(self, thresholds: Sequence[float]) -> np.ndarray:
+    def exit_indices(self, thresholds: Sequence[float]) -> np.ndarray:
         """int64 (N,): where each image leaves, counted from 0, with a threshold for each early exit."""
         taken = np.full(self.correct.shape[1], self.num_exits - 1)
         for index in reversed(range(self.num_exits - 1)):
-            taken[self.uncertainty[index] < self.criterion.limit(thresholds[index])] = index
+            taken[self.uncertainty[index] < self.criterion.uncertainty_limit(thresholds[index])] = index
         return taken
 
     def operating_point(self, thresholds: Sequence[float]) -> OperatingPoint:
         """What the network does with a threshold for each early exit."""
-        taken = self.exits_taken(thresholds)
+        taken = self.exit_indices(thresholds)
         shares = np.bincount(taken, minlength=self.num_exits) / len(taken)
         accuracy = float(self.correct[taken, np.arange(len(taken))].mean())
         return OperatingPoint(tuple(thresholds), accuracy, tuple(shares.tolist()), float(shares @ self.gflops))
@@ -180,7 +180,7 @@ def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarra
     chosen = np.asarray(thresholds, dtype=np.float64)
     if chosen.size == 0 or np.isnan(chosen).any():
         raise UsageError("thresholds must be numbers, and at least one")
-    limits = chosen if scores.criterion.leaves_below else -chosen
+    limits = chosen if scores.criterion.exit_if_below else -chosen
     correct = scores.correct.astype(np.int64)
     exits, count = correct.shape
     left = np.zeros((exits + 1, len(limits)), dtype=np.int64)  # images gone before exit 0, 1, ..., E
@@ -202,10 +202,10 @@ def sweep_all(scores: ExitScores) -> Sweep:
     Nothing changes between two neighbouring values of the images' running minima, so one threshold is given for each
     such interval: its closed end, or, for the last, the next number after the largest value.
     """
-    never = scores.criterion.limit(scores.criterion.never)
+    never = scores.criterion.uncertainty_limit(scores.criterion.never_exit_threshold)
     before = np.vstack([np.full_like(scores.minima[:1], np.inf), scores.minima[:-1]])
     # A minimum that only repeats the exit before changes nothing: that image has left by then.
     values = np.unique(scores.minima[scores.minima < before])
     limits = np.append(values, np.nextafter(values[-1:], np.inf)) if len(values) else np.array([never])
     limits[0] = never
-    return sweep_thresholds(scores, limits if scores.criterion.leaves_below else -limits)
+    return sweep_thresholds(scores, limits if scores.criterion.exit_if_below else -limits)

@@ -20,7 +20,7 @@ _FRONT_POINTS = 100
 _LARGEST_BET = 0.75  # of the capital; any value in (0, 1) keeps the guarantee
 
 
-def best_within(front: Frontier, budget_gflops: float) -> int:
+def most_accurate_within(front: Frontier, budget_gflops: float) -> int:
     """The most accurate point whose mean cost is within the budget.
 
     Raises:
@@ -35,7 +35,7 @@ def best_within(front: Frontier, budget_gflops: float) -> int:
     return int(inside[-1])
 
 
-def cheapest_reaching(front: Frontier, min_accuracy: float) -> int:
+def cheapest_above(front: Frontier, min_accuracy: float) -> int:
     """The cheapest point of at least that accuracy, in [0, 1].
 
     Raises:
@@ -50,7 +50,7 @@ def cheapest_reaching(front: Frontier, min_accuracy: float) -> int:
     return int(reaching[0])
 
 
-def centred(scores: ExitScores, thresholds: Sequence[float]) -> tuple[float, ...]:
+def midpoint_thresholds(scores: ExitScores, thresholds: Sequence[float]) -> tuple[float, ...]:
     """Thresholds that route these images in the same way, each halfway between the images it parts.
 
     A frontier's thresholds are images' own scores, where another machine's rounding could send that image elsewhere.
@@ -63,12 +63,12 @@ def centred(scores: ExitScores, thresholds: Sequence[float]) -> tuple[float, ...
     reached = np.ones(scores.correct.shape[1], dtype=bool)
     found = []
     for uncertainty, threshold in zip(scores.uncertainty, thresholds, strict=True):
-        limit = rule.limit(threshold)
+        limit = rule.uncertainty_limit(threshold)
         leaves = uncertainty < limit
         gone, stay = uncertainty[reached & leaves], uncertainty[reached & ~leaves]
         if len(gone) and len(stay):
             limit = (float(gone.max()) + float(stay.min())) / 2
-        found.append(rule.limit(limit))  # turning the sign twice gives the threshold back
+        found.append(rule.uncertainty_limit(limit))  # turning the sign twice gives the threshold back
         reached &= ~(uncertainty < limit)
     return tuple(found)
 
@@ -110,7 +110,7 @@ def risk_controlled(
     order = np.random.default_rng(seed).permutation(images)
     cut = int(_PATH_SHARE * images)
     known, test = scores.subset(order[:cut]), scores.subset(order[cut:])
-    never: Thresholds = (scores.criterion.never,) * (scores.num_exits - 1)
+    never: Thresholds = (scores.criterion.never_exit_threshold,) * (scores.num_exits - 1)
     path = _shared_path(known) if cut > 0 else []
     chains = [path]
     risk = 1 - confidence
@@ -144,12 +144,12 @@ def _spread(front: Frontier) -> list[Thresholds]:
 
 
 def _cost(scores: ExitScores, thresholds: Thresholds) -> float:
-    return float(scores.gflops[scores.exits_taken(thresholds)].mean())
+    return float(scores.gflops[scores.exit_indices(thresholds)].mean())
 
 
 def _p_value(scores: ExitScores, thresholds: Thresholds, max_loss: float, level: float) -> float:
     """Of "these thresholds lose more than `max_loss` against the final exit"."""
-    taken = scores.exits_taken(thresholds)
+    taken = scores.exit_indices(thresholds)
     loss = scores.correct[-1].astype(np.float64) - scores.correct[taken, np.arange(len(taken))]
     return betting_p_value((loss + 1) / 2, (max_loss + 1) / 2, level)
 

@@ -1,6 +1,6 @@
 """Running trained networks: `Engine` stops early for real."""
 
 from greenedge.inference.engine import Engine
-from greenedge.inference.flow import Answers
+from greenedge.inference.scheduler import Predictions
 
-__all__ = ["Answers", "Engine"]
+__all__ = ["Engine", "Predictions"]

@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from greenedge.cost.latency import alternate
+from greenedge.cost.latency import time_interleaved
 from greenedge.device.precision import exact_float32
 
 _LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -51,7 +51,7 @@ def best_layout(backbone: nn.Module, dtype: torch.dtype, images: Tensor) -> Base
         layout: lambda baseline=baseline: baseline(images)  # type: ignore[misc]
         for layout, baseline in found.items()
     }
-    seconds = alternate(turns, _ROUNDS)
+    seconds = time_interleaved(turns, _ROUNDS)
     return found[min(found, key=lambda layout: median(seconds[layout]))]
 
 

@@ -23,17 +23,17 @@ from torch import Tensor, nn
 
 from greenedge.config.convert import Positive, Range
 from greenedge.config.records import RecordError, read_record
-from greenedge.cost.latency import alternate
+from greenedge.cost.latency import time_interleaved
 from greenedge.errors import printable
 from greenedge.files import write_json
-from greenedge.inference.stages import PlacedStage
+from greenedge.inference.stages import StageSpec
 
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # On a CPU that keeps freed memory, few networks gain from fewer, and most lose; `measure_chunks` finds out which.
 _CPU_CHUNK, _GPU_CHUNK = 64, 512
 _TIMED_IMAGES = 16  # at least, of each size
 _ROUNDS = 3
-_HOPELESS = 1.15  # times the best so far: no larger size is tried
+_GIVE_UP_RATIO = 1.15  # times the best so far: no larger size is tried
 # What takes the usual number's place has to be this much faster (the median of its rounds), and in this many rounds.
 _FASTER, _CONTEST_ROUNDS, _ROUNDS_WON = 0.96, 5, 4
 
@@ -77,13 +77,13 @@ class _ChunksFile:
     contest: Contest
 
 
-def usual_chunk(device: torch.device) -> int:
+def default_chunk_size(device: torch.device) -> int:
     """Images at a time of any stage, without measuring."""
     return _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
 
 
 def measure_chunks(
-    stages: Sequence[PlacedStage], modules: Sequence[nn.Module], item_type: torch.dtype, sizes: Sequence[int]
+    stages: Sequence[StageSpec], modules: Sequence[nn.Module], item_type: torch.dtype, sizes: Sequence[int]
 ) -> tuple[int, ...]:
     """The fastest number of images at a time of each stage, on random features; takes some seconds on a CPU.
 
@@ -98,7 +98,7 @@ def measure_chunks(
         seconds: dict[int, float] = {}
         for size in sizes:
             seconds[size] = _seconds_an_image(module, stage.input_shape, item_type, size)
-            if seconds[size] > _HOPELESS * min(seconds.values()) and size > 8:
+            if seconds[size] > _GIVE_UP_RATIO * min(seconds.values()) and size > 8:
                 break
         # A larger chunk must be worth its while: noise should not choose.
         fastest = min(seconds.values())
@@ -107,7 +107,7 @@ def measure_chunks(
 
 
 def contest_chunks(
-    stages: Sequence[PlacedStage],
+    stages: Sequence[StageSpec],
     modules: Sequence[nn.Module],
     item_type: torch.dtype,
     usual: Sequence[int],
@@ -134,7 +134,7 @@ def contest_chunks(
                 for chunk in torch.split(given, size):
                     module(chunk)
 
-    seconds = alternate({"usual": lambda: run(usual), "found": lambda: run(found)}, _CONTEST_ROUNDS)
+    seconds = time_interleaved({"usual": lambda: run(usual), "found": lambda: run(found)}, _CONTEST_ROUNDS)
     return Contest(usual, found, tuple(seconds["usual"]), tuple(seconds["found"]))
 
 
@@ -153,7 +153,7 @@ def chunks_file(identity: str) -> Path | None:
     return folder / "greenedge" / f"chunks-{digest}.json"
 
 
-def read_chunks(path: Path | None, stages: Sequence[PlacedStage]) -> tuple[int, ...] | None:
+def read_chunks(path: Path | None, stages: Sequence[StageSpec]) -> tuple[int, ...] | None:
     """The kept sizes; None where there are none for these stages, or a file that cannot be used, which is logged."""
     if path is None:
         return None
@@ -174,7 +174,7 @@ def read_chunks(path: Path | None, stages: Sequence[PlacedStage]) -> tuple[int, 
     return kept.chunks
 
 
-def write_chunks(path: Path | None, stages: Sequence[PlacedStage], contest: Contest) -> None:
+def write_chunks(path: Path | None, stages: Sequence[StageSpec], contest: Contest) -> None:
     """Keeps the sizes that have won, and the timings; where that cannot be, it is logged."""
     if path is None:
         _log.warning(

@@ -41,10 +41,10 @@ def collect_logits(
     """
     device = next(network.parameters()).device
     with evaluation_mode(network), torch.autocast(device.type, autocast, enabled=autocast is not None):
-        return gather_logits(lambda images: torch.stack(network(images)), split, transform, device, batch_size)
+        return map_split(lambda images: torch.stack(network(images)), split, transform, device, batch_size)
 
 
-def gather_logits(
+def map_split(
     answer: Callable[[Tensor], Tensor],
     split: PreparedSplit,
     transform: InputTransform,

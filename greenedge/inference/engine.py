@@ -17,14 +17,14 @@ from greenedge.inference.chunks import (
     CHUNK_SIZES,
     chunks_file,
     contest_chunks,
+    default_chunk_size,
     measure_chunks,
     read_chunks,
-    usual_chunk,
     write_chunks,
 )
 from greenedge.inference.finite import check_finite_images, check_finite_logits, finite_images, name_images
-from greenedge.inference.flow import Answers, Flow, part
-from greenedge.inference.prepared import prepare_network
+from greenedge.inference.optimized import optimize_for_inference
+from greenedge.inference.scheduler import ExitScheduler, Predictions, chunk_sizes
 from greenedge.models.multi_exit import MultiExitNetwork
 
 # Later images that an image waits for at most, in a stream, until its chunk is run as it is.
@@ -50,7 +50,7 @@ class Engine:
         compiled: put the stages through `torch.compile` with frozen weights, here and now; that takes minutes.
         chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a usual
             number.
-        keep_freed_memory: on a CPU, make glibc keep freed memory in this process from here on, for all that it does
+        disable_malloc_trim: on a CPU, make glibc keep freed memory in this process from here on, for all that it does
             besides (`device/memory.py`); False leaves the allocator as it is, at the price of some speed. The
             environment variable `GREENEDGE_MALLOC=default` says the same for every engine.
 
@@ -71,7 +71,7 @@ class Engine:
         precision: Precision = "auto",
         compiled: bool = False,
         chunks: Sequence[int] | None = None,
-        keep_freed_memory: bool = True,
+        disable_malloc_trim: bool = True,
     ) -> None:
         self.image_size = network.image_size
         self._num_exits = network.num_exits
@@ -79,16 +79,16 @@ class Engine:
         self.policy = policy
         if policy.precision is not None and precision not in ("auto", policy.precision):
             raise UsageError(_other_precision(policy, precision))
-        self.network = prepare_network(network, policy.precision or precision, compiled=compiled)
+        self.network = optimize_for_inference(network, policy.precision or precision, compiled=compiled)
         self._precision = "float32" if self.network.dtype == torch.float32 else "bf16"
 
-        if keep_freed_memory and self.network.device.type == "cpu":
-            memory.keep_freed_memory()
+        if disable_malloc_trim and self.network.device.type == "cpu":
+            memory.disable_malloc_trim()
         stages = self.network.stages
         self._kept = chunks_file(self.network.identity)
         if chunks is not None and (len(chunks) != len(stages) or min(chunks) < 1):
             raise UsageError(f"chunks must be {len(stages)} numbers of at least 1, one a stage, found {tuple(chunks)}")
-        self._set_chunks(chunks or read_chunks(self._kept, stages) or self._usual_chunks())
+        self._set_chunks(chunks or read_chunks(self._kept, stages) or self._default_chunks())
 
     @property
     def policy(self) -> ExitPolicy:
@@ -106,7 +106,7 @@ class Engine:
             raise UsageError(_other_precision(policy, self._precision))
         self._policy = policy
 
-    def tune(self, *, again: bool = False) -> tuple[int, ...]:
+    def autotune(self, *, again: bool = False) -> tuple[int, ...]:
         """Measures the best chunk size of each stage, some seconds on a CPU; a GPU keeps to the usual number.
 
         Measured sizes are used only where all stages together were clearly faster with them than with the usual number,
@@ -121,15 +121,15 @@ class Engine:
         kept = None if again else read_chunks(self._kept, network.stages)
         if kept is None:
             found = measure_chunks(network.stages, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
-            usual = self._usual_chunks()
+            usual = self._default_chunks()
             contest = contest_chunks(network.stages, network.modules, network.dtype, usual, found)
             write_chunks(self._kept, network.stages, contest)
             kept = contest.winner
         self._set_chunks(kept)
         return self.chunks
 
-    def _usual_chunks(self) -> tuple[int, ...]:
-        return (usual_chunk(self.network.device),) * len(self.network.stages)
+    def _default_chunks(self) -> tuple[int, ...]:
+        return (default_chunk_size(self.network.device),) * len(self.network.stages)
 
     def _set_chunks(self, chunks: Sequence[int]) -> None:
         sizes = self.network.sizes
@@ -137,8 +137,8 @@ class Engine:
             chunks = [max(size for size in sizes if size <= chunk) for chunk in chunks]
         self.chunks = tuple(chunks)
 
-    def answer(self, images: Tensor) -> Answers:
-        """Answers one batch.
+    def predict(self, images: Tensor) -> Predictions:
+        """Predicts one batch.
 
         Args:
             images: float (N, 3, S, S), normalised, of the size the network was made for.
@@ -148,19 +148,19 @@ class Engine:
             DataError: no images, or some that hold NaN or infinite pixels; names them.
             CheckpointError: an exit gives logits that are NaN or infinite, though the pixels are not.
         """
-        flow = Flow(self.network, self.policy, self.chunks)
-        flow.take(self._checked(images))
-        flow.advance(flush=True)
-        (answers,) = flow.finished()
+        scheduler = ExitScheduler(self.network, self.policy, self.chunks)
+        scheduler.submit(self._checked(images))
+        scheduler.step(flush=True)
+        (answers,) = scheduler.completed()
         check_finite_images(answers.valid)
         return answers
 
-    def stream(self, batches: Iterable[Tensor], *, max_wait: int = _MAX_WAIT) -> Iterator[Answers]:
-        """Answers batches as they come, each in its turn; survivors of several are pooled for the late stages.
+    def stream(self, batches: Iterable[Tensor], *, max_wait: int = _MAX_WAIT) -> Iterator[Predictions]:
+        """Predicts batches as they come, each in its turn; survivors of several are pooled for the late stages.
 
         So a batch's answers may come only when later ones have been read, but never more than `max_wait` images later.
-        An image with NaN or infinite pixels costs no other its prediction: it has none (`Answers.valid`), and a warning
-        of the logger `greenedge` names it. Where reading a batch fails, the batches before it are answered first, and
+        An image with NaN or infinite pixels has no prediction (`Predictions.valid`) and costs no other its own; a
+        warning of the logger `greenedge` names it. Where reading a batch fails, the batches before it are answered first, and
         then the error is raised.
 
         Args:
@@ -177,14 +177,14 @@ class Engine:
             raise UsageError(f"max_wait is {max_wait}; give a number of images of at least 0")
         return self._stream(iter(batches), max_wait)
 
-    def _stream(self, batches: Iterator[Tensor], max_wait: int) -> Iterator[Answers]:
-        flow = Flow(self.network, self.policy, self.chunks, max_wait)
+    def _stream(self, batches: Iterator[Tensor], max_wait: int) -> Iterator[Predictions]:
+        scheduler = ExitScheduler(self.network, self.policy, self.chunks, max_wait)
         read = answered = 0
         failure: Exception | None = None
         ended = False
         while not ended:
             try:
-                flow.take(self._checked(next(batches)))
+                scheduler.submit(self._checked(next(batches)))
                 read += 1
             except StopIteration:
                 ended = True
@@ -192,8 +192,8 @@ class Engine:
                 failure, ended = type(error)(f"batch {read} of the stream: {error}"), True
             except Exception as error:  # noqa: BLE001  # of whoever makes the batches; it is raised below
                 failure, ended = error, True
-            flow.advance(flush=ended)
-            for answers in flow.finished():
+            scheduler.step(flush=ended)
+            for answers in scheduler.completed():
                 if not answers.valid.all():
                     _log.warning("note: %s", name_images(answers.valid, f"batch {answered} of the stream"))
                 answered += 1
@@ -219,10 +219,10 @@ class Engine:
         """
         network = self.network
         images = self._checked(images)
-        features = network.placed(images)
+        features = network.to_input_format(images)
         answers = []
         for index, stage in enumerate(network.stages):
-            sizes = part(len(features), self.chunks[index], network.sizes, flush=True)
+            sizes = chunk_sizes(len(features), self.chunks[index], network.sizes, flush=True)
             given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
             features = torch.cat([handed_on for handed_on, _ in given])
             if stage.exit_index is not None:

@@ -36,7 +36,7 @@ _ONNX_BYTES = 2_000_000_000  # a protobuf message ends at 2 GiB
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ExportMetadata:
     """What goes into a network and comes out of it, for those who have its graphs alone.
 
     Attributes:
@@ -115,7 +115,9 @@ class _Graph:
     gives: tuple[str, ...]
 
 
-def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meaning, folder: Path, kind: Kind) -> None:
+def export_network(
+    network: MultiExitNetwork, saved: SavedPolicy, meaning: ExportMetadata, folder: Path, kind: Kind
+) -> None:
     """Writes a network's graphs, its policy and a manifest into a folder.
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
@@ -164,7 +166,7 @@ def export_network(network: MultiExitNetwork, saved: SavedPolicy, meaning: Meani
         "network": files[-1],
         "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
         # Of every criterion, so that another policy of the same network can take the place of this one.
-        "leaves_below": {name: rule.leaves_below for name, rule in CRITERIA.items()},
+        "leaves_below": {name: rule.exit_if_below for name, rule in CRITERIA.items()},
         "versions": {"greenedge": __version__, "torch": torch.__version__},
     }
     write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete

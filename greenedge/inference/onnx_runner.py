@@ -1,4 +1,4 @@
-"""Answers images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime alone.
+"""Predicts images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime alone.
 
 `python runner.py FOLDER IMAGES.npy` reads uint8 (N, 3, S, S), or float32 normalised as manifest.json says (pixels in
 [0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, parted by tabs.
@@ -21,7 +21,7 @@ _PIXELS = {"image_size": int, "mean": [float], "std": [float]}
 _MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_below": {}, **_PIXELS}
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What the network said of N images, in their order."""
 
     predictions: np.ndarray  # int64 (N,), class indices
@@ -56,8 +56,8 @@ class Runner:
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
-    def answer(self, images: np.ndarray) -> Answers:
-        """Answers uint8 or normalised float32 images (N, 3, S, S); anything else is a ValueError."""
+    def predict(self, images: np.ndarray) -> Predictions:
+        """Predicts uint8 or normalised float32 images (N, 3, S, S); anything else is a ValueError."""
         px = self.manifest["image_size"]
         if images.shape[1:] != (3, px, px) or images.size == 0 or images.dtype not in (np.float32, np.uint8):
             raise ValueError(f"images must be float32 or uint8 (N, 3, {px}, {px}), found {images.dtype} {images.shape}")
@@ -77,10 +77,10 @@ class Runner:
                 break
             features, waiting = handed_on[0][~leaves], waiting[~leaves]
             memory = None if memory is None else memory[:, ~leaves]
-        places, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        exits, logits = (column[places.argsort()] for column in columns)
+        indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        exits, logits = (column[indices.argsort()] for column in columns)
         sure = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
-        return Answers(logits.argmax(axis=1), exits, sure, self.gflops[exits], logits)
+        return Predictions(logits.argmax(axis=1), exits, sure, self.gflops[exits], logits)
 
 
 def _scores(criterion: str, logits: np.ndarray, memory: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -140,7 +140,7 @@ if __name__ == "__main__":
             raise ValueError(f"{path}: give a .npy file, as numpy.save writes it, of the images' pixels")
         images = np.atleast_1d(np.load(path, mmap_mode="r"))
         for start in range(0, max(len(images), 1), 64):
-            found = runner.answer(images[start : start + 64])
+            found = runner.predict(images[start : start + 64])
             for index, exit_index, sure in zip(*found[:3], strict=True):
                 name = runner.manifest["classes"][index]["id"]
                 sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{sure:.4f}\n")

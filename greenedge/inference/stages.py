@@ -11,7 +11,7 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
 
 
-class Stage(nn.Module):
+class StageModule(nn.Module):
     """Blocks that give features of one size, and the classifier after the last of them, where there is one.
 
     Args:
@@ -46,7 +46,7 @@ class FinalClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class PlacedStage:
+class StageSpec:
     """A stage and where it stands.
 
     Attributes:
@@ -57,12 +57,12 @@ class PlacedStage:
     """
 
     name: str
-    module: Stage
+    module: StageModule
     exit_index: int | None
     input_shape: tuple[int, int, int]
 
 
-def cut_stages(network: MultiExitNetwork) -> list[PlacedStage]:
+def cut_stages(network: MultiExitNetwork) -> list[StageSpec]:
     """Cuts each segment where the resolution changes.
 
     The best number of images at a time depends on the size of the features: wide ones should stay in the cache, small
@@ -92,9 +92,9 @@ def cut_stages(network: MultiExitNetwork) -> list[PlacedStage]:
             for position, (block_names, blocks, given) in enumerate(runs):
                 ends = position == len(runs) - 1
                 stages.append(
-                    PlacedStage(
+                    StageSpec(
                         name=block_names[0] if len(blocks) == 1 else f"{block_names[0]} to {block_names[-1]}",
-                        module=Stage(blocks, classifier if ends else None, last=ends and final),
+                        module=StageModule(blocks, classifier if ends else None, last=ends and final),
                         exit_index=exit_index if ends else None,
                         input_shape=(given.shape[1], given.shape[2], given.shape[3]),
                     )

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from greenedge.config.convert import suggestion
+from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
 from greenedge.models.family import Blocks, Family
 from greenedge.models.installed import torchvision
@@ -107,7 +107,7 @@ def find_family(backbone: str) -> Family:
     if backbone.startswith(TIMM):
         return find_timm_family(backbone)
     if backbone not in BACKBONES:
-        hint = suggestion(backbone, BACKBONES) or f"known are {', '.join(BACKBONES)}, and timm/NAME"
+        hint = did_you_mean(backbone, BACKBONES) or f"known are {', '.join(BACKBONES)}, and timm/NAME"
         raise ConfigError(f"there is no {backbone!r}; {hint}", key="backbone")
     return BACKBONES[backbone]
 

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from greenedge.config import ExitConfig, ModelConfig, build_part
-from greenedge.config.convert import suggestion
+from greenedge.config import ExitConfig, ModelConfig, instantiate
+from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
@@ -80,7 +80,7 @@ class MultiExitNetwork(nn.Module):
         """E: early exits and the final one."""
         return len(self.segments)
 
-    def trunk_parameters(self) -> list[nn.Parameter]:
+    def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of all blocks: neither the heads' nor the classifier's."""
         return [parameter for _, block in self.blocks for parameter in block.parameters()]
 
@@ -128,7 +128,7 @@ class MultiExitNetwork(nn.Module):
 
 
 def build_network(config: ModelConfig, num_classes: int, image_size: int) -> MultiExitNetwork:
-    """Builds the network of a recipe with random weights.
+    """Builds the network of a config with random weights.
 
     The backbone is made first, so that with the same seed its weights are those torchvision would have made.
 
@@ -146,7 +146,7 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
     positions = _exit_positions(config.exits, [name for name, _ in blocks])
     shapes = _output_shapes(config.backbone, blocks, image_size)
     heads = [
-        build_part(exit.head, EXIT_HEADS, shapes[p], num_classes)
+        instantiate(exit.head, EXIT_HEADS, shapes[p], num_classes)
         for p, exit in zip(positions, config.exits, strict=True)
     ]
     return MultiExitNetwork(backbone, family, blocks, list(zip(positions, heads, strict=True)), image_size)
@@ -174,11 +174,11 @@ def block_position(after: str, names: Sequence[str], key: str) -> int:
     """Where a block, or the last block of a stage, stands among `names`.
 
     Raises:
-        ConfigError: there is none; `key` says which of the recipe's keys named it.
+        ConfigError: there is none; `key` says which of the config's keys named it.
     """
     inside = [p for p, name in enumerate(names) if name == after or name.startswith(f"{after}.")]
     if not inside:
-        hint = suggestion(after, [*names, *_stages(names)]) or f"the blocks are {', '.join(names)}"
+        hint = did_you_mean(after, [*names, *_stages(names)]) or f"the blocks are {', '.join(names)}"
         raise ConfigError(f"there is no block {after!r}; {hint}", key=key)
     return inside[-1]
 

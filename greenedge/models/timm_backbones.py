@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from greenedge.config.convert import suggestion
+from greenedge.config.convert import did_you_mean
 from greenedge.errors import CheckpointError, ConfigError, InstallationError
 from greenedge.models.family import Blocks, Family
 
@@ -49,7 +49,7 @@ def find_timm_family(backbone: str) -> Family:
     """
     timm, name = _timm(), backbone.removeprefix(TIMM)
     if not timm.is_model(name):
-        hint = suggestion(name, timm.list_models()) or "timm.list_models() has them all"
+        hint = did_you_mean(name, timm.list_models()) or "timm.list_models() has them all"
         raise ConfigError(f"timm has no {name!r}; {hint}", key="backbone")
     for module, family in TIMM_FAMILIES.items():
         if timm.models.is_model_in_modules(name, [module]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from greenedge.exits.baselines import fixed_mix
+from greenedge.exits.baselines import static_mixture
 from greenedge.exits.sweep import Sweep
 from greenedge.reporting.figures import COLOURS, new_figure, save_figure
 from greenedge.reporting.names import exit_name
@@ -75,7 +75,7 @@ def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title:
     mix = np.linspace(min(marks.gflops), max(float(np.max(curve.gflops)), marks.plain_gflops), 200)
     axes.plot(
         mix,
-        100 * fixed_mix(mix, np.array(marks.gflops), np.array(marks.accuracy)),
+        100 * static_mixture(mix, np.array(marks.gflops), np.array(marks.accuracy)),
         color="grey",
         linestyle="--",
         linewidth=1,

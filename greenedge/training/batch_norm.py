@@ -9,24 +9,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from greenedge.errors import TrainingError
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.training.loop import Recipe
+from greenedge.training.loop import TrainSettings
 
 
-def check_batch_norms(network: MultiExitNetwork, recipe: Recipe, images: int) -> None:
+def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images: int) -> None:
     """A batch norm needs more than one number per channel: two images, or features of more than one pixel.
 
     Args:
         network: changed in nothing but its modes of training.
-        recipe: how steps are made; its last epoch trains the most.
+        settings: how steps are made; its last epoch trains the most.
         images: in the training split.
 
     Raises:
         TrainingError: steps of one image, and a batch norm that sees one pixel of it.
     """
-    if min(recipe.batch_size, images) > 1:
+    if min(settings.batch_size, images) > 1:
         return
     network.train()
-    network.freeze(recipe.frozen_blocks(recipe.epochs - 1))
+    network.freeze(settings.frozen_blocks(settings.epochs - 1))
     watched = {module for module in network.modules() if isinstance(module, _BatchNorm) and module.training}
     network.freeze(0)
 
@@ -41,13 +41,13 @@ def check_batch_norms(network: MultiExitNetwork, recipe: Recipe, images: int) ->
         with evaluation_mode(network), torch.no_grad():
             device = next(network.parameters()).device
             blank = torch.zeros(1, 3, network.image_size, network.image_size, device=device)
-            network(blank, tuple(recipe.weights(recipe.epochs - 1)))
+            network(blank, tuple(settings.weights(settings.epochs - 1)))
     finally:
         for hook in hooks:
             hook.remove()
     if starved:
         name = next(name for name, module in network.named_modules() if module is starved[0])
-        source = "train.batch_size is 1" if recipe.batch_size == 1 else "there is one training image"
+        source = "train.batch_size is 1" if settings.batch_size == 1 else "there is one training image"
         raise TrainingError(
             f"{source}, and the batch norm {name} needs more than one value per channel; train on batches of 2 or more"
         )

@@ -18,14 +18,14 @@ from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
 from greenedge.training.finite import check_finite, not_finite
-from greenedge.training.optimizers import set_rate
+from greenedge.training.optimizers import set_lr
 from greenedge.training.state import TrainingState
 
 _REPORT_EVERY = 10  # steps between two readings of the running sums, each of which waits for a GPU
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainSettings:
     """How a step is made.
 
     Attributes:
@@ -100,9 +100,9 @@ class EpochRecord:
 
 
 def fit(
-    state: TrainingState, split: PreparedSplit, recipe: Recipe, stop_requested: Callable[[], bool]
+    state: TrainingState, split: PreparedSplit, settings: TrainSettings, stop_requested: Callable[[], bool]
 ) -> Iterator[EpochRecord]:
-    """Trains from where `state` stands to `recipe.epochs`, yielding after each epoch.
+    """Trains from where `state` stands to `settings.epochs`, yielding after each epoch.
 
     An epoch is as many whole batches as the images fill, in a new order each time; what is left over waits for another
     epoch. A split smaller than one batch is one batch.
@@ -113,45 +113,45 @@ def fit(
     Args:
         state: changed in place.
         split: training images.
-        recipe: how a step is made.
+        settings: how a step is made.
         stop_requested: asked before each step.
 
     Raises:
         TrainingError: the loss, or a number of the state, is no longer finite, or memory has run out. The state is then
             not to be saved.
     """
-    device = state.tally.device
-    network = torch.compile(state.network) if recipe.compile else state.network
-    steps = recipe.steps_per_epoch(len(split))
-    images_an_epoch = min(len(split), steps * recipe.batch_size)
+    device = state.running_sums.device
+    network = torch.compile(state.network) if settings.compile else state.network
+    steps = settings.steps_per_epoch(len(split))
+    images_an_epoch = min(len(split), steps * settings.batch_size)
     first_epoch = state.epoch
-    done = state.epoch * images_an_epoch + state.step * recipe.batch_size
+    done = state.epoch * images_an_epoch + state.step * settings.batch_size
     bar: tqdm[NoReturn]
-    with tqdm(total=recipe.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
-        while state.epoch < recipe.epochs:
-            bar.set_description(f"epoch {state.epoch + 1}/{recipe.epochs}")
-            order = _epoch_order(len(split), recipe.seed, state.epoch)
-            order = order[state.step * recipe.batch_size : images_an_epoch]
+    with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
+        while state.epoch < settings.epochs:
+            bar.set_description(f"epoch {state.epoch + 1}/{settings.epochs}")
+            order = _epoch_order(len(split), settings.seed, state.epoch)
+            order = order[state.step * settings.batch_size : images_an_epoch]
             state.network.train()
-            state.network.freeze(recipe.frozen_blocks(state.epoch))
-            weights = recipe.weights(state.epoch)
+            state.network.freeze(settings.frozen_blocks(state.epoch))
+            weights = settings.weights(state.epoch)
             mixed, rate, started = False, 0.0, time.perf_counter()
             check = state.epoch == first_epoch  # once a process is enough to notice damage on the disk
-            for batch in iterate_batches(split, recipe.batch_size, order, device, check=check):
+            for batch in iterate_batches(split, settings.batch_size, order, device, check=check):
                 if stop_requested():
-                    _report(state.tally, weights, bar, mixed=mixed)
+                    _report(state.running_sums, weights, bar, mixed=mixed)
                     check_finite(state)  # it will be saved
                     return
-                rate = recipe.learning_rate((state.epoch + state.step / steps) / recipe.epochs)
-                with enough_memory(recipe.batch_size):
-                    mixed = _step(state, network, batch, recipe, rate)
+                rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
+                with enough_memory(settings.batch_size):
+                    mixed = _step(state, network, batch, settings, rate)
                 state.step += 1
                 bar.update(len(batch.images))
                 if state.step % _REPORT_EVERY == 0 or state.step == steps:
-                    _report(state.tally, weights, bar, mixed=mixed)
+                    _report(state.running_sums, weights, bar, mixed=mixed)
             check_finite(state)  # the loss before a step says nothing of the weights after it
             seconds = time.perf_counter() - started
-            loss, count, *right = state.tally.tolist()
+            loss, count, *right = state.running_sums.tolist()
             record = EpochRecord(
                 epoch=state.epoch + 1,
                 loss=loss / count,
@@ -162,30 +162,30 @@ def fit(
                 images_per_second=len(order) / seconds,
             )
             state.epoch, state.step = state.epoch + 1, 0
-            state.tally.zero_()
+            state.running_sums.zero_()
             yield record
 
 
 def _step(
-    state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch, recipe: Recipe, rate: float
+    state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch, settings: TrainSettings, rate: float
 ) -> bool:
     """One step of the optimizer; whether the labels were mixed."""
-    torch.manual_seed(_seed(recipe.seed, "network", state.epoch, state.step))  # dropout and stochastic depth
-    generator = torch.Generator().manual_seed(_seed(recipe.seed, "augment", state.epoch, state.step))
-    for augment in recipe.augment:
+    torch.manual_seed(_seed(settings.seed, "network", state.epoch, state.step))  # dropout and stochastic depth
+    generator = torch.Generator().manual_seed(_seed(settings.seed, "augment", state.epoch, state.step))
+    for augment in settings.augment:
         batch = augment(batch, generator)
-    images, targets = recipe.transform(batch.images), batch.targets
-    weights = recipe.weights(state.epoch)
-    set_rate(state.optimizer, rate)
+    images, targets = settings.transform(batch.images), batch.targets
+    weights = settings.weights(state.epoch)
+    set_lr(state.optimizer, rate)
 
-    with torch.autocast(images.device.type, recipe.autocast, enabled=recipe.autocast is not None):
+    with torch.autocast(images.device.type, settings.autocast, enabled=settings.autocast is not None):
         logits = network(images, tuple(weights))
-        losses = [recipe.loss(exit_logits, targets) for exit_logits in logits]
+        losses = [settings.loss(exit_logits, targets) for exit_logits in logits]
         loss = torch.stack([w * each for w, each in zip(weights.values(), losses, strict=True)]).sum()
     state.optimizer.zero_grad()  # to None: what has no loss is neither decayed nor carried on by momentum
     loss.backward()  # type: ignore[no-untyped-call]
-    if recipe.gradient_clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.gradient_clip_norm)
+    if settings.gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
     state.optimizer.step()
     if state.averaged is not None:
         state.averaged.update_parameters(state.network)
@@ -193,10 +193,10 @@ def _step(
     mixed = targets.is_floating_point()
     labels = targets.argmax(1) if mixed else targets
     with torch.no_grad():  # sums that stay on the device: nothing here waits for a GPU
-        state.tally[0] += loss.detach() * len(labels)
-        state.tally[1] += len(labels)
+        state.running_sums[0] += loss.detach() * len(labels)
+        state.running_sums[1] += len(labels)
         for exit_index, exit_logits in zip(weights, logits, strict=True):
-            state.tally[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
+            state.running_sums[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
     return mixed
 
 
@@ -218,8 +218,8 @@ def enough_memory(images: int) -> Iterator[None]:
         ) from None
 
 
-def _report(tally: Tensor, counted: Collection[int], bar: tqdm[NoReturn], *, mixed: bool) -> None:
-    loss, count, *right = tally.tolist()
+def _report(running_sums: Tensor, counted: Collection[int], bar: tqdm[NoReturn], *, mixed: bool) -> None:
+    loss, count, *right = running_sums.tolist()
     if count == 0:
         return
     if not math.isfinite(loss):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from greenedge.config.convert import Fraction
+from greenedge.config.convert import FractionBelowOne
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: Fraction = 0.0) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: FractionBelowOne = 0.0) -> Tensor:
     """Mean cross entropy in nats.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn, optim
 
-from greenedge.config.convert import Fraction, NonNegative, Positive
+from greenedge.config.convert import FractionBelowOne, NonNegative, Positive
 from greenedge.models.multi_exit import MultiExitNetwork
 
 
@@ -33,7 +33,7 @@ def sgd(
     trunk_lr: float = 1.0,
     *,
     lr: Positive = 0.1,
-    momentum: Fraction = 0.9,
+    momentum: FractionBelowOne = 0.9,
     nesterov: bool = True,
     weight_decay: NonNegative = 5e-4,
 ) -> optim.Optimizer:
@@ -48,7 +48,7 @@ def sgd(
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {"adam": adam, "adamw": adamw, "sgd": sgd}
 
 
-def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+def set_lr(optimizer: optim.Optimizer, rate: float) -> None:
     """Sets the learning rate, of the trunk times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
@@ -59,7 +59,7 @@ def _groups(network: nn.Module, weight_decay: float, trunk_lr: float) -> list[di
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     slow: set[int] = set()
     if trunk_lr != 1 and isinstance(network, MultiExitNetwork):
-        slow = {id(parameter) for parameter in network.trunk_parameters()}
+        slow = {id(parameter) for parameter in network.backbone_parameters()}
     parts = [(1.0, [p for p in trained if id(p) not in slow]), (trunk_lr, [p for p in trained if id(p) in slow])]
     return [
         {"params": [p for p in part if (p.ndim > 1) == decays], "weight_decay": decay, "lr_factor": factor}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from greenedge.config.convert import AtLeastOne, Fraction, Positive
+from greenedge.config.convert import AtLeastOne, FractionBelowOne, Positive
 
 
 def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature
@@ -13,7 +13,7 @@ def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every sche
     return lr
 
 
-def cosine(progress: float, lr: float, *, warmup: Fraction = 0.0, final: Fraction = 0.0) -> float:
+def cosine(progress: float, lr: float, *, warmup: FractionBelowOne = 0.0, final: FractionBelowOne = 0.0) -> float:
     """Half a cosine from `lr` down (Loshchilov and Hutter 2017), after a linear warm-up.
 
     Args:
@@ -32,7 +32,7 @@ def one_cycle(
     lr: float,
     *,
     max_lr: Positive | None = None,
-    warmup: Fraction = 0.3,
+    warmup: FractionBelowOne = 0.3,
     start: AtLeastOne = 25.0,
     end: AtLeastOne = 1e4,
 ) -> float:

@@ -27,7 +27,8 @@ class TrainingState:
         network: being trained.
         optimizer: its own state included.
         averaged: exponential moving average of the weights, or None.
-        tally: float64 (2 + E,): sums over the current epoch of loss times images, images, and right answers per exit.
+        running_sums: float64 (2 + E,): sums over the current epoch of loss times images, images, and correct
+            predictions per exit.
         data: names the training images by their content; a state is not continued on others.
         epoch: epochs done.
         step: steps done in the current epoch.
@@ -37,7 +38,7 @@ class TrainingState:
     network: MultiExitNetwork
     optimizer: optim.Optimizer
     averaged: ExponentialAverage | None
-    tally: Tensor
+    running_sums: Tensor
     data: str
     epoch: int = 0
     step: int = 0
@@ -56,8 +57,8 @@ def new_state(
     averaged = None if ema_decay is None else ExponentialAverage(network, ema_decay)
     device = next(network.parameters()).device
     dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-    tally = torch.zeros(2 + network.num_exits, dtype=dtype, device=device)
-    return TrainingState(network, optimizer, averaged, tally, data)
+    running_sums = torch.zeros(2 + network.num_exits, dtype=dtype, device=device)
+    return TrainingState(network, optimizer, averaged, running_sums, data)
 
 
 def save_state(path: Path, state: TrainingState) -> None:
@@ -115,7 +116,7 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: belongs to another network, config or data set ({_reason(error)})") from None
 
-    state.tally.copy_(content["tally"])
+    state.running_sums.copy_(content["tally"])
     state.epoch, state.step = content["epoch"], content["step"]
     state.history = list(content.get("history", []))
     return Restored(content["data"] != state.data, "history" in content)
@@ -150,7 +151,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "optimizer": state.optimizer.state_dict(),
         "optimizer_name": type(state.optimizer).__name__,
         "averaged": None if state.averaged is None else state.averaged.state_dict(),
-        "tally": state.tally,
+        "tally": state.running_sums,
         "data": state.data,
         "epoch": state.epoch,
         "step": state.step,

@@ -89,15 +89,19 @@ def check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any], shapes: Se
         _refuse_infinite(values)
 
 
-def _check_progress(content: Mapping[str, Any], own_tally: Tensor, steps_per_epoch: int) -> None:
-    epoch, step, tally = content["epoch"], content["step"], content["tally"]
+def _check_progress(content: Mapping[str, Any], own_sums: Tensor, steps_per_epoch: int) -> None:
+    epoch, step, running_sums = content["epoch"], content["step"], content["tally"]
     if type(epoch) is not int or epoch < 0:
         raise ValueError(f"its epoch is {epoch!r}")
     if type(step) is not int or not 0 <= step < steps_per_epoch:
         raise ValueError(f"its step is {step!r}, of {steps_per_epoch} per epoch")
-    if not torch.is_tensor(tally) or tally.shape != own_tally.shape or not tally.is_floating_point():
+    if (
+        not torch.is_tensor(running_sums)
+        or running_sums.shape != own_sums.shape
+        or not running_sums.is_floating_point()
+    ):
         raise ValueError("its running sums are not those of these exits")
-    loss, count, *right = tally.tolist()
+    loss, count, *right = running_sums.tolist()
     whole = all(float(number).is_integer() and 0 <= number <= count for number in (count, *right))
     if not whole or (count > 0) != (step > 0) or not 0 <= loss < float("inf"):
         raise ValueError("its running sums cannot be")

@@ -1,1 +1,1 @@
-"""One function a command: load the recipe, build the parts, call them, write the run directory."""
+"""One function a command: load the config, build the parts, call them, write the run directory."""

@@ -1,4 +1,4 @@
-"""`greenedge augment preview`: what a recipe's augmentations do to its images."""
+"""`greenedge augment preview`: what a config's augmentations do to its images."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 from torch import Generator
 
 from greenedge.augment import AUGMENTATIONS
-from greenedge.config import Part
+from greenedge.config import Component
 from greenedge.data.loader import Batch
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import UsageError
 from greenedge.reporting.image_grid import draw_image_grid
-from greenedge.workflows.build import applied_always, build_augmentations, read_recipe
+from greenedge.workflows.build import build_augmentations, read_config, with_probability_one
 
 
 def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: int, every: bool) -> list[str]:
     """Draws images of the training split before and after each augmentation, and after all of them in order.
 
     Args:
-        config_path: the recipe.
+        config_path: the config.
         overrides: texts like `data.path=data/pets`.
         out: the PNG to write.
         columns: images a row.
-        every: all augmentations there are, with their usual options at probability 1, in place of the recipe's.
+        every: all augmentations there are, with their usual options at probability 1, in place of the config's.
 
     Raises:
-        GreenedgeError: the recipe or its data cannot be used, or there is nothing to draw.
+        GreenedgeError: the config or its data cannot be used, or there is nothing to draw.
     """
-    config = read_recipe(config_path, overrides)
+    config = read_config(config_path, overrides)
     split = open_prepared(Path(config.data.path)).split("train")
     parts = config.augment
     if every:
-        parts = tuple(applied_always(Part(name)) for name in AUGMENTATIONS)
+        parts = tuple(with_probability_one(Component(name)) for name in AUGMENTATIONS)
     if not parts:
         raise UsageError(f"{config_path}: has no augmentations to preview; add some, or give --every")
     functions = build_augmentations(parts, split)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from greenedge.cost.energy import EnergyMeter, find_energy_meter
 from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
-from greenedge.cost.latency import alternate, latency
-from greenedge.cost.power import Meter, find_meter
+from greenedge.cost.latency import latency, time_interleaved
 from greenedge.data.prepared import PreparedSplit
 from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import DataError
@@ -29,8 +29,8 @@ from greenedge.inference.baseline import as_trained, best_layout
 from greenedge.reporting.bench_plot import draw_times
 from greenedge.reporting.tables import write_csv
 from greenedge.workflows.bench_text import BACKBONE, NONE_LEAVES, PLAIN, POLICY, bench_text
-from greenedge.workflows.build import build_transform, place
-from greenedge.workflows.policies import PolicyOptions, choose_policy, note_policy_beside, requested_precision
+from greenedge.workflows.build import build_transform, to_device
+from greenedge.workflows.policies import PolicyOptions, note_policy_beside, requested_precision, resolve_policy
 from greenedge.workflows.report import Report
 from greenedge.workflows.trained import TrainedModel, load_model, model_summary, open_data, open_named_split
 
@@ -84,13 +84,13 @@ def bench(
     """
     model = load_model(weights)
     note_policy_beside(weights, options.policy, say)
-    policy = choose_policy(model, options.policy)
+    policy = resolve_policy(model, options.policy)
     silent = options.precision is None and policy.precision is None
     precision: Precision = "auto" if silent else requested_precision(options.policy, options.precision)
     split = _split(model, weights, data, say)
     images = _images(model, split, max(*options.batches, options.singles, _IMAGES_A_TURN))
     device = choose_device("auto")
-    network = place(model.network, device, channels_last=False)
+    network = to_device(model.network, device, channels_last=False)
     images = images.to(device)
     never = shared_policy(policy.criterion, None, network.num_exits - 1)
     engines = {
@@ -99,12 +99,12 @@ def bench(
     }
     say("measuring the best chunk sizes of this machine, if they are not kept yet")
     for engine in engines.values():
-        engine.tune()
+        engine.autotune()
     baseline = best_layout(network.backbone, engines[POLICY].network.dtype, images[:_IMAGES_A_TURN])
     contenders: Contenders = {
         PLAIN: as_trained(network.backbone),
         BACKBONE: baseline,
-        **{name: engine.answer for name, engine in engines.items()},
+        **{name: engine.predict for name, engine in engines.items()},
     }
     turns = (options.rounds + 1) * len(options.batches) + 2 * options.singles
     with tqdm(total=turns * len(contenders), desc="timing", unit=" turns", disable=None, leave=False) as bar:
@@ -113,9 +113,9 @@ def bench(
         rounds = {size: _seconds(contenders, images, size, options.rounds, count) for size in options.batches}
     throughput = {size: {name: median(each) for name, each in found.items()} for size, found in rounds.items()}
     cost = count_costs(network)
-    answers = engines[POLICY].answer(images)
+    answers = engines[POLICY].predict(images)
     spent = float(answers.gflops.mean())
-    meter, sentence = find_meter()
+    meter, sentence = find_energy_meter()
     most = max(options.batches)
     joules = {
         name: None if meter is None else _joules(meter, partial(run, images[:most]), throughput[most][name])
@@ -200,7 +200,7 @@ def _latencies(contenders: Contenders, images: Tensor, count: Callable[[], objec
     before = dict.fromkeys(contenders, count)
     for number in range(len(images)):
         turns = {name: partial(run, images[number : number + 1]) for name, run in contenders.items()}
-        for name, seconds in alternate(turns, 1, before).items():
+        for name, seconds in time_interleaved(turns, 1, before).items():
             found[name] += seconds
     return found
 
@@ -216,7 +216,7 @@ def _seconds(
             run(batch)
 
     turns = {name: partial(run_all, run) for name, run in contenders.items()}
-    timed = alternate(turns, rounds, dict.fromkeys(contenders, count))
+    timed = time_interleaved(turns, rounds, dict.fromkeys(contenders, count))
     return {name: [each / len(batches) for each in seconds] for name, seconds in timed.items()}
 
 
@@ -226,7 +226,7 @@ def _spread(seconds: list[float]) -> float:
     return float((high - low) / middle)
 
 
-def _joules(meter: Meter, run: Callable[[], object], seconds: float) -> float | None:
+def _joules(meter: EnergyMeter, run: Callable[[], object], seconds: float) -> float | None:
     """Joules of one run, from so many that the meter sees them."""
     repeats = max(1, math.ceil(_METERED_SECONDS / seconds))
     joules = meter.joules(lambda: [run() for _ in range(repeats)])
@@ -239,4 +239,4 @@ def _executed(engine: Engine, network: Any, images: Tensor, exits: Tensor, *, co
     expected = float(np.mean([table[index] for index in exits.tolist()]))
     if compiled:
         return {"gflops": None, "table_gflops": expected}  # compiled code dispatches nothing
-    return {"gflops": executed_gflops(lambda: engine.answer(images)) / len(images), "table_gflops": expected}
+    return {"gflops": executed_gflops(lambda: engine.predict(images)) / len(images), "table_gflops": expected}

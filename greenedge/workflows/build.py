@@ -1,4 +1,4 @@
-"""From a recipe's sections to the things they describe."""
+"""From a config's sections to the things they describe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Generator
 
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import (
+    Component,
     DataConfig,
-    Part,
     RunConfig,
-    bind_part,
+    instantiate_partial,
     load_config,
-    resolve_part,
+    resolve_component,
 )
 from greenedge.config.nodes import join_key
 from greenedge.config.schema import IMAGE_SIZES, IMAGENET_MEAN, IMAGENET_STD
@@ -26,7 +26,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration, take_fraction
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.errors import ConfigError, DataError
 from greenedge.exits.confidence import find_criterion
 from greenedge.models.exit_heads import EXIT_HEADS
@@ -37,36 +37,38 @@ from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a recipe and spells out the options of all its parts.
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a config and spells out the options of all its parts.
 
     Raises:
-        ConfigError: it says something that a recipe may not say.
+        ConfigError: it says something that a config may not say.
     """
-    config = resolve_recipe(load_config(path, overrides))
-    with located(config, "sweep"):
+    config = resolve_config(load_config(path, overrides))
+    with with_location(config, "sweep"):
         find_criterion(config.sweep.criterion)
     return config
 
 
-def resolve_recipe(config: RunConfig) -> RunConfig:
-    """The recipe with the options of all its parts spelled out.
+def resolve_config(config: RunConfig) -> RunConfig:
+    """The config with the options of all its parts spelled out.
 
     Raises:
         ConfigError: an unknown part or option.
     """
-    exits = tuple(dataclasses.replace(exit, head=resolve_part(exit.head, EXIT_HEADS)) for exit in config.model.exits)
+    exits = tuple(
+        dataclasses.replace(exit, head=resolve_component(exit.head, EXIT_HEADS)) for exit in config.model.exits
+    )
     train = dataclasses.replace(
         config.train,
-        optimizer=resolve_part(config.train.optimizer, OPTIMIZERS),
-        schedule=resolve_part(config.train.schedule, SCHEDULES),
-        loss=resolve_part(config.train.loss, LOSSES),
+        optimizer=resolve_component(config.train.optimizer, OPTIMIZERS),
+        schedule=resolve_component(config.train.schedule, SCHEDULES),
+        loss=resolve_component(config.train.loss, LOSSES),
     )
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, exits=exits),
         train=train,
-        augment=tuple(resolve_part(part, AUGMENTATIONS) for part in config.augment),
+        augment=tuple(resolve_component(part, AUGMENTATIONS) for part in config.augment),
     )
 
 
@@ -87,7 +89,7 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
     if section.image_size not in (None, stored):
         say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
 
-    with located(config, "model"):
+    with with_location(config, "model"):
         wanted = pretrained_normalisation(config.model.backbone, config.model.weights)
     mean, std = wanted or (IMAGENET_MEAN, IMAGENET_STD)
     if wanted is not None:
@@ -101,7 +103,7 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
 
 
 @contextmanager
-def located(config: RunConfig, section: str) -> Iterator[None]:
+def with_location(config: RunConfig, section: str) -> Iterator[None]:
     """Adds file, line and section to the configuration errors raised inside."""
     try:
         yield
@@ -116,12 +118,12 @@ def located(config: RunConfig, section: str) -> Iterator[None]:
 
 
 def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
-    """The network of a recipe, with random weights.
+    """The network of a config, with random weights.
 
     Raises:
-        ConfigError: the recipe describes no possible network.
+        ConfigError: the config describes no possible network.
     """
-    with located(config, "model"):
+    with with_location(config, "model"):
         return build_network(config.model, num_classes, config.data.input_size)
 
 
@@ -130,7 +132,9 @@ def build_transform(data: DataConfig, *, channels_last: bool) -> InputTransform:
     return InputTransform(data.input_size, data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, channels_last)
 
 
-def build_augmentations(parts: Sequence[Part], split: PreparedSplit) -> tuple[Callable[[Batch, Generator], Batch], ...]:
+def build_augmentations(
+    parts: Sequence[Component], split: PreparedSplit
+) -> tuple[Callable[[Batch, Generator], Batch], ...]:
     """Augmentations with their options filled in, each tried on blank images of the split's size.
 
     Raises:
@@ -140,16 +144,16 @@ def build_augmentations(parts: Sequence[Part], split: PreparedSplit) -> tuple[Ca
     batch = Batch(blank, torch.zeros(2, dtype=torch.int64), len(split.classes))
     for part in parts:
         try:
-            batch = bind_part(applied_always(part), AUGMENTATIONS)(batch, Generator())
+            batch = instantiate_partial(with_probability_one(part), AUGMENTATIONS)(batch, Generator())
         except ValueError as error:
             key = join_key(part.key, part.name)
             raise ConfigError(str(error), key=key, where=part.where or None) from None
-    return tuple(bind_part(part, AUGMENTATIONS) for part in parts)
+    return tuple(instantiate_partial(part, AUGMENTATIONS) for part in parts)
 
 
-def applied_always(augmentation: Part) -> Part:
+def with_probability_one(augmentation: Component) -> Component:
     """The same augmentation, changing every image."""
-    options = resolve_part(augmentation, AUGMENTATIONS).options
+    options = resolve_component(augmentation, AUGMENTATIONS).options
     surely = {"probability": 1.0} if "probability" in options else {}
     return dataclasses.replace(augmentation, options={**augmentation.options, **surely})
 
@@ -163,18 +167,18 @@ class Splits:
         train: to learn from.
         calibration: set aside from the training images; may be empty.
         monitor: to watch while training: the calibration images, or, without any, the validation images.
-        honest: whether choices may be made on `monitor` (it is the calibration split).
+        has_calibration: whether choices may be made on `monitor` (it is the calibration split).
     """
 
     classes: tuple[ClassInfo, ...]
     train: PreparedSplit
     calibration: PreparedSplit
     monitor: PreparedSplit
-    honest: bool
+    has_calibration: bool
 
 
 def open_splits(config: RunConfig) -> Splits:
-    """Opens the prepared data of a recipe and carves out the calibration split.
+    """Opens the prepared data of a config and carves out the calibration split.
 
     Raises:
         DataError: the data set is missing, broken, or too small for the split.
@@ -185,14 +189,15 @@ def open_splits(config: RunConfig) -> Splits:
         data.split("train"), section.calibration_per_class, section.calibration_fraction
     )
     train = take_fraction(rest, section.train_fraction)
-    honest = len(calibration) > 0
-    return Splits(data.classes, train, calibration, calibration if honest else data.split("val"), honest)
+    has_calibration = len(calibration) > 0
+    monitor = calibration if has_calibration else data.split("val")
+    return Splits(data.classes, train, calibration, monitor, has_calibration)
 
 
-def place(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
+def to_device(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:
     """Moves the network to its device and memory layout; on a CPU, memory is kept from step to step from here on."""
     if device.type == "cpu":
-        keep_freed_memory()
+        disable_malloc_trim()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     moved: MultiExitNetwork = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return moved

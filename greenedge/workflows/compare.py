@@ -11,14 +11,14 @@ import numpy as np
 
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
-from greenedge.exits.bootstrap import Interval, accuracy_interval, interval, resample_shares
+from greenedge.exits.bootstrap import Interval, accuracy_interval, bootstrap_weights, interval
 from greenedge.exits.comparison import Pair, ResampledNetwork, compare_pairs, resample_network
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.sweep import score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.band_plot import Band, draw_bands
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated, PassOptions, run_once
+from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
 from greenedge.workflows.report import Report
 
 BEST = "best.safetensors"
@@ -28,7 +28,7 @@ _COSTS = 240
 @dataclass(frozen=True)
 class _Run:
     name: str
-    evaluated: Evaluated
+    evaluated: EvaluatedRun
     network: ResampledNetwork
 
 
@@ -46,7 +46,7 @@ def compare(
     Args:
         runs: run directories or checkpoints, two or more.
         options: which images, the same for all, and in which precision.
-        criterion: a name in `CRITERIA`; None: each recipe's.
+        criterion: a name in `CRITERIA`; None: each config's.
         out: folder for compare.json, .csv and .png.
         say: told what happens.
 
@@ -59,13 +59,13 @@ def compare(
         raise UsageError("give at least two runs to compare")
     split = options.split
     weights = [path / BEST if path.is_dir() else path for path in runs]
-    evaluated = [run_once(path, options.data, split, None, say, options.precision) for path in weights]
+    evaluated = [load_or_compute_outputs(path, options.data, split, None, say, options.precision) for path in weights]
     for path, each in zip(runs, evaluated, strict=True):
         if each.images_digest != evaluated[0].images_digest:
             raise DataError(
                 f"{path}: its {split} images are not those of {runs[0]}; compare runs on one data set (--data)"
             )
-    shares = resample_shares(len(evaluated[0].split))
+    shares = bootstrap_weights(len(evaluated[0].split))
     names = _names(runs)
     compared = [_resampled(name, each, criterion, shares) for name, each in zip(names, evaluated, strict=True)]
     reference = max(float(run.evaluated.outputs.gflops[-1]) for run in compared)
@@ -96,7 +96,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return [f"{name} ({number + 1})" for number, name in enumerate(names)]
 
 
-def _resampled(name: str, evaluated: Evaluated, criterion: str | None, shares: np.ndarray) -> _Run:
+def _resampled(name: str, evaluated: EvaluatedRun, criterion: str | None, shares: np.ndarray) -> _Run:
     scores = score_outputs(evaluated.outputs, find_criterion(criterion or evaluated.model.config.sweep.criterion))
     return _Run(name, evaluated, resample_network(scores, shares))
 
@@ -105,7 +105,7 @@ def _record(run: _Run, reference: float, together: float) -> dict[str, Any]:
     outputs, network = run.evaluated.outputs, run.network
     curve, resampled = network.curve, network.resampled
     accuracy = float(network.exit_accuracies[-1])
-    advantage = network.advantage(run.evaluated.alone_gflops, together)
+    advantage = network.advantage(run.evaluated.standalone_gflops, together)
     return {
         "run": run.name,
         "accuracy": accuracy,

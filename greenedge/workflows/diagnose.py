@@ -21,7 +21,7 @@ from greenedge.exits.overthinking import Overthinking, find_overthinking
 from greenedge.files import write_json
 from greenedge.reporting.overthinking_plot import Example, draw_examples
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated, PassOptions, has_split, run_once, sets_aside
+from greenedge.workflows.outputs import EvaluatedRun, PassOptions, has_split, load_or_compute_outputs, sets_aside
 from greenedge.workflows.report import Report
 
 _CLASSES_SHOWN = 10
@@ -29,7 +29,9 @@ _EXAMPLES = 12
 
 
 @dataclass(frozen=True)
-class _ExitTrust:
+class ExitCalibration:
+    """How far the confidence of one exit can be trusted."""
+
     after: str
     accuracy: float
     ece: float
@@ -52,7 +54,7 @@ def diagnose(
     Args:
         weights: the checkpoint.
         options: which images, and in which precision.
-        criterion: a name in `CRITERIA` whose failure prediction is measured; None: the recipe's.
+        criterion: a name in `CRITERIA` whose failure prediction is measured; None: the config's.
         out: folder for diagnose.json, overthinking.csv and overthinking.png; None: the checkpoint's.
         say: told what happens.
 
@@ -60,14 +62,16 @@ def diagnose(
         GreenedgeError: the checkpoint or the data cannot be used.
     """
     data, split = options.data, options.split
-    evaluated = run_once(weights, data, split, out, say, options.precision)
+    evaluated = load_or_compute_outputs(weights, data, split, out, say, options.precision)
     criterion = criterion or evaluated.model.config.sweep.criterion
     temperatures: tuple[float, ...] | None = None
     if split != "calibration" and has_split(evaluated.model, data, "train") and sets_aside(evaluated.model, data):
-        temperatures = fit_temperatures(run_once(weights, data, "calibration", out, say, options.precision).outputs)
+        temperatures = fit_temperatures(
+            load_or_compute_outputs(weights, data, "calibration", out, say, options.precision).outputs
+        )
     elif split != "calibration":
         say("note: there are no calibration images, so no temperatures are fitted")
-    exits = _trust(evaluated, criterion, temperatures)
+    exits = _calibration_rows(evaluated, criterion, temperatures)
     lost = find_overthinking(evaluated.outputs)
     classes = _by_class(evaluated, lost)
     result = {
@@ -88,27 +92,29 @@ def diagnose(
     return Report(_text(evaluated, result, exits, picture), result)
 
 
-def _trust(evaluated: Evaluated, criterion: str, temperatures: tuple[float, ...] | None) -> list[_ExitTrust]:
+def _calibration_rows(
+    evaluated: EvaluatedRun, criterion: str, temperatures: tuple[float, ...] | None
+) -> list[ExitCalibration]:
     outputs, correct = evaluated.outputs, evaluated.outputs.correct()
     uncertainty = find_criterion(criterion).uncertainty(outputs.logits)
     found = []
     for index, cost in enumerate(evaluated.cost.exits):
         temperature = None if temperatures is None else temperatures[index]
-        heated = None if temperature is None else top_confidence(outputs.logits[index], temperature)
+        scaled = None if temperature is None else top_confidence(outputs.logits[index], temperature)
         found.append(
-            _ExitTrust(
+            ExitCalibration(
                 after=cost.after,
                 accuracy=float(correct[index].mean()),
                 ece=expected_calibration_error(top_confidence(outputs.logits[index]), correct[index]),
                 temperature=temperature,
-                ece_with_temperature=None if heated is None else expected_calibration_error(heated, correct[index]),
+                ece_with_temperature=None if scaled is None else expected_calibration_error(scaled, correct[index]),
                 auroc=failure_auroc(uncertainty[index], correct[index]),
             )
         )
     return found
 
 
-def _by_class(evaluated: Evaluated, lost: Overthinking) -> list[dict[str, Any]]:
+def _by_class(evaluated: EvaluatedRun, lost: Overthinking) -> list[dict[str, Any]]:
     """Each class, the most affected first."""
     order = np.argsort(-lost.by_class, kind="stable")
     classes = evaluated.model.classes
@@ -123,7 +129,7 @@ def _by_class(evaluated: Evaluated, lost: Overthinking) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
+def _draw(evaluated: EvaluatedRun, lost: Overthinking) -> Path | None:
     """The surest of the lost images; None where there are none."""
     path = evaluated.folder / f"overthinking{evaluated.suffix}.png"
     if not len(lost.images):
@@ -143,7 +149,7 @@ def _draw(evaluated: Evaluated, lost: Overthinking) -> Path | None:
     return path
 
 
-def _text(evaluated: Evaluated, result: dict[str, Any], exits: list[_ExitTrust], picture: Path | None) -> str:
+def _text(evaluated: EvaluatedRun, result: dict[str, Any], exits: list[ExitCalibration], picture: Path | None) -> str:
     rows = [
         [
             label,

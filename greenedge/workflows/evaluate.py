@@ -12,21 +12,21 @@ import torch
 from greenedge.data.label_maps import Label
 from greenedge.data.prepared import image_paths
 from greenedge.errors import UsageError
-from greenedge.exits.bootstrap import accuracy_interval, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import accuracy_interval, bootstrap_points, bootstrap_weights, interval
 from greenedge.exits.confidence import describe_effect
 from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep import ExitScores, score_outputs
 from greenedge.files import write_json
 from greenedge.reporting.tables import format_table, write_csv
 from greenedge.workflows.labels import class_labels, unchecked_labels
-from greenedge.workflows.outputs import Evaluated
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.workflows.outputs import EvaluatedRun
+from greenedge.workflows.policies import PolicyOptions, describe_policy, resolve_policy
 from greenedge.workflows.report import Report
 
 _TOP = 5  # classes named for each image in the CSV
 
 
-def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | None = None) -> Report:
+def evaluate(evaluated: EvaluatedRun, options: PolicyOptions, labels_map: Path | None = None) -> Report:
     """Accuracy and cost of each exit, and of all of them together under one policy, with 95 % intervals.
 
     Args:
@@ -39,14 +39,14 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
         DataError: the map cannot be used.
     """
     labels = class_labels(evaluated.model.classes, labels_map)
-    policy = choose_policy(evaluated.model, options)
+    policy = resolve_policy(evaluated.model, options)
     if policy.precision not in (None, evaluated.precision):
         raise UsageError(
             f"{options.policy}: was chosen in {policy.precision}, and the outputs are {evaluated.precision}"
         )
-    scores = score_outputs(evaluated.outputs, policy.rule, policy.temperatures)
+    scores = score_outputs(evaluated.outputs, policy.get_criterion(), policy.temperatures)
     point = scores.operating_point(policy.thresholds)
-    resampled = resample_points(scores, [policy.thresholds], resample_shares(len(evaluated.split)))
+    resampled = bootstrap_points(scores, [policy.thresholds], bootstrap_weights(len(evaluated.split)))
     accuracy = accuracy_interval(point.accuracy, len(evaluated.split), resampled.accuracy[:, 0])
     gflops = interval(resampled.gflops[:, 0])
     exits = evaluated.each_exit()
@@ -99,11 +99,11 @@ def evaluate(evaluated: Evaluated, options: PolicyOptions, labels_map: Path | No
 
 
 def _write_predictions(
-    evaluated: Evaluated, scores: ExitScores, policy: ExitPolicy, labels: Mapping[int, Label]
+    evaluated: EvaluatedRun, scores: ExitScores, policy: ExitPolicy, labels: Mapping[int, Label]
 ) -> None:
     """`predictions-<split>.csv`: what each image is, and what was predicted at the exit that it took, from 1."""
     split, logits = evaluated.split, evaluated.outputs.logits
-    exits = scores.exits_taken(policy.thresholds)
+    exits = scores.exit_indices(policy.thresholds)
     taken = logits[exits, np.arange(len(exits))]
     temperatures = np.array([policy.temperature(index) for index in range(len(logits))], dtype=np.float32)
     probabilities = torch.softmax(torch.from_numpy(taken / temperatures[exits, None]), dim=1).numpy()

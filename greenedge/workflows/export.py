@@ -12,15 +12,15 @@ from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.inference.export import (
     MANIFEST,
     RUNNER,
+    ExportMetadata,
     Kind,
-    Meaning,
     check_exporter,
     export_network,
     is_export,
     is_export_file,
 )
 from greenedge.inference.export_folder import PARTIAL, refilled
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy, note_policy_beside
+from greenedge.workflows.policies import PolicyOptions, describe_policy, note_policy_beside, resolve_policy
 from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
@@ -44,7 +44,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     model = load_model(weights)
     saved = _saved_policy(model, options)
     data = model.config.data
-    meaning = Meaning(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
+    meaning = ExportMetadata(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
     try:
         with refilled(out, is_export_file, MANIFEST) as partial:
             export_network(model.network, saved, meaning, partial, kind)
@@ -62,7 +62,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
 
 def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
     """When images exit, with how that was chosen where a file says it."""
-    policy = choose_policy(model, options)
+    policy = resolve_policy(model, options)
     if options.policy is None:
         return SavedPolicy(policy, model.exits, model.digest)
     if policy.precision == "bf16":

@@ -1,4 +1,4 @@
-"""`greenedge flops`: what every exit of a recipe costs."""
+"""`greenedge flops`: what every exit of a config costs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from greenedge.data.prepared import MANIFEST, open_prepared
 from greenedge.files import write_json
 from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import build_model, complete_config, read_recipe
+from greenedge.workflows.build import build_model, complete_config, read_config
 from greenedge.workflows.report import Report
 from greenedge.workflows.trained import model_summary
 
 _DEFAULT_CLASSES = 200  # TinyImageNet's
 
 
-def count_recipe(
+def count_config(
     config_path: Path,
     overrides: Sequence[str],
     num_classes: int | None,
     out: Path | None,
     say: Callable[[str], None],
 ) -> Report:
-    """Counts the network of a recipe; no data and no weights are needed.
+    """Counts the network of a config; no data and no weights are needed.
 
     Args:
-        config_path: the recipe.
+        config_path: the config.
         overrides: texts like `data.image_size=128`.
-        num_classes: outputs; None: those of the recipe's data set where it exists, else 200.
+        num_classes: outputs; None: those of the config's data set where it exists, else 200.
         out: a folder for flops.json and flops.csv; None: write nothing.
         say: told what is assumed.
 
     Raises:
-        GreenedgeError: the recipe cannot be used.
+        GreenedgeError: the config cannot be used.
     """
-    config = read_recipe(config_path, overrides)
+    config = read_config(config_path, overrides)
     path = Path(config.data.path)
     if (path / MANIFEST).is_file():
         config = complete_config(config, say)

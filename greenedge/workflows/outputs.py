@@ -23,7 +23,7 @@ from greenedge.workflows.trained import TrainedModel, load_model, model_summary,
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedRun:
     """A trained network and what it answered.
 
     Attributes:
@@ -65,7 +65,7 @@ class Evaluated:
         return [f"{exit_name(index, len(costs))}, after {cost.after}" for index, cost in enumerate(costs)]
 
     @property
-    def alone_gflops(self) -> np.ndarray:
+    def standalone_gflops(self) -> np.ndarray:
         """float64 (E,): of each exit if it were the only one."""
         return np.array([cost.alone_gflops for cost in self.cost.exits])
 
@@ -93,14 +93,14 @@ class PassOptions:
     precision: Precision = "float32"
 
 
-def run_once(
+def load_or_compute_outputs(
     weights: Path,
     data: Path | None,
     split_name: str,
     out: Path | None,
     say: Callable[[str], None],
     requested: Precision = "float32",
-) -> Evaluated:
+) -> EvaluatedRun:
     """Loads a checkpoint and has its answers on a split: the kept ones, or those of one pass over the images.
 
     Args:
@@ -147,7 +147,7 @@ def run_once(
         except OSError as error:
             say(f"note: {error.filename}: {error.strerror}, so that the network will run again next time")
     digest = source_digest(split) or split_digest(split)
-    return Evaluated(weights, model, split, outputs, cost, folder, digest, precision)
+    return EvaluatedRun(weights, model, split, outputs, cost, folder, digest, precision)
 
 
 def _resolved(requested: Precision, model: TrainedModel) -> Literal["float32", "bf16"]:
@@ -160,14 +160,14 @@ def _resolved(requested: Precision, model: TrainedModel) -> Literal["float32", "
 def _run(model: TrainedModel, split: PreparedSplit, precision: Precision) -> np.ndarray:
     """float32 (E, N, C): every exit's logits, from one pass."""
     from greenedge.inference import Engine  # what follows takes a second to import, and kept outputs do without
-    from greenedge.inference.collect import gather_logits
-    from greenedge.workflows.build import build_transform, place
+    from greenedge.inference.collect import map_split
+    from greenedge.workflows.build import build_transform, to_device
 
     device = choose_device("auto")
     never = shared_policy("entropy", None, model.num_exits - 1)
-    engine = Engine(place(model.network, device, channels_last=True), never, precision=precision)
+    engine = Engine(to_device(model.network, device, channels_last=True), never, precision=precision)
     transform = build_transform(model.config.data, channels_last=True)
-    return gather_logits(engine.logits, split, transform, device)
+    return map_split(engine.logits, split, transform, device)
 
 
 def has_split(model: TrainedModel, data: Path | None, name: str) -> bool:

@@ -17,13 +17,13 @@ from greenedge.errors import DataError, UsageError
 from greenedge.inference import Engine
 from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table
-from greenedge.workflows.build import build_transform, place
+from greenedge.workflows.build import build_transform, to_device
 from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.policies import (
     PolicyOptions,
-    choose_policy,
     describe_policy,
     requested_precision,
+    resolve_policy,
     with_policy_beside,
 )
 from greenedge.workflows.report import Report
@@ -72,10 +72,10 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
     if note is not None:
         say(note)
     chosen = with_policy_beside(weights, options.policy, say)
-    policy = choose_policy(model, chosen)
+    policy = resolve_policy(model, chosen)
     precision = requested_precision(chosen, options.precision)
     device = choose_device("auto")
-    engine = Engine(place(model.network, device, channels_last=True), policy, precision=precision)
+    engine = Engine(to_device(model.network, device, channels_last=True), policy, precision=precision)
     transform = build_transform(model.config.data, channels_last=True)
 
     used: list[Path] = []
@@ -116,7 +116,7 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
         for path, (index, exit_index, confidence, score, gflops) in zip(used, found, strict=True)
     ]
     gflops = sum(float(each["gflops"]) for each in predictions) / len(predictions)
-    unit = f"{policy.criterion} ({policy.rule.unit})"
+    unit = f"{policy.criterion} ({policy.get_criterion().unit})"
     text = _table(predictions, policy.criterion, unit, model.num_exits)
     text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs per image"
     problem = f"{len(failed)} of {len(images)} images cannot be used, and have no prediction" if failed else None

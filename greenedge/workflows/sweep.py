@@ -11,14 +11,14 @@ import numpy as np
 from greenedge.errors import UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.baselines import FixedExits, FoundAdvantage, find_advantage, oracle_point
-from greenedge.exits.bootstrap import Interval, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import Interval, bootstrap_points, bootstrap_weights, interval
 from greenedge.exits.confidence import Criterion, check_thresholds, describe_effect, find_criterion
 from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_all, sweep_thresholds
 from greenedge.files import write_json
 from greenedge.reporting.names import exit_name
 from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.outputs import Evaluated
+from greenedge.workflows.outputs import EvaluatedRun
 from greenedge.workflows.report import Report
 from greenedge.workflows.trained import model_summary
 
@@ -28,7 +28,7 @@ _POINTS_RESAMPLED = 200
 
 
 def sweep(
-    evaluated: Evaluated, criterion: str | None, thresholds: Thresholds | None, reference_gflops: float | None
+    evaluated: EvaluatedRun, criterion: str | None, thresholds: Thresholds | None, reference_gflops: float | None
 ) -> Report:
     """Operating points of a shared threshold, their areas with 95 % intervals, and the picture of the curve.
 
@@ -54,9 +54,9 @@ def sweep(
     curve = sweep_all(scores)
     chosen = None if thresholds == "all" else sweep_thresholds(scores, thresholds)
     result = curve if chosen is None else chosen
-    shares = resample_shares(len(evaluated.split))
+    shares = bootstrap_weights(len(evaluated.split))
     area, dominated = _areas(scores, result, reference, shares)
-    advantage = _advantage(scores, curve, evaluated.alone_gflops, shares)
+    advantage = _advantage(scores, curve, evaluated.standalone_gflops, shares)
     oracle = oracle_point(evaluated.outputs)
     report = {
         "criterion": criterion,
@@ -83,18 +83,18 @@ def sweep(
         np.column_stack([result.thresholds, result.accuracy, result.gflops, result.exit_shares]).tolist(),
     )
     marks = ReferenceMarks(
-        gflops=tuple(evaluated.alone_gflops.tolist()),
+        gflops=tuple(evaluated.standalone_gflops.tolist()),
         accuracy=tuple(evaluated.outputs.exit_accuracies().tolist()),
         plain_gflops=evaluated.cost.plain_gflops,
         oracle=(oracle.gflops, oracle.accuracy),
     )
     title = f"{model_summary(evaluated.model.config.model)}\n{evaluated.split.name}, {len(evaluated.split)} images"
     draw_sweep(curve, chosen, marks, title, folder / f"{name}.png")
-    verdict = whether_it_pays(curve, evaluated, advantage)
+    verdict = early_exit_verdict(curve, evaluated, advantage)
     return Report(_sweep_text(evaluated, scores.criterion, result, report, verdict), report)
 
 
-def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: FoundAdvantage) -> str:
+def early_exit_verdict(curve: Sweep, evaluated: EvaluatedRun, advantage: FoundAdvantage) -> str:
     """A sentence: what early exit surely buys over fixed exits, that it buys nothing, or that it cannot be told."""
     if advantage.interval is None:
         return "there is no early exit, so there is nothing to choose"
@@ -123,11 +123,11 @@ def whether_it_pays(curve: Sweep, evaluated: Evaluated, advantage: FoundAdvantag
     return f"{words}; the plain network's accuracy is not reached below its cost"
 
 
-def _advantage(scores: ExitScores, curve: Sweep, alone_gflops: np.ndarray, shares: np.ndarray) -> FoundAdvantage:
+def _advantage(scores: ExitScores, curve: Sweep, standalone_gflops: np.ndarray, shares: np.ndarray) -> FoundAdvantage:
     some = curve.rows(curve.spread(_POINTS_RESAMPLED))
     right = shares @ scores.correct.T.astype(np.float32)
-    fixed = FixedExits(alone_gflops, scores.correct.mean(axis=1), right)
-    return find_advantage(curve, some, resample_points(scores, _shared(scores, some), shares), fixed)
+    fixed = FixedExits(standalone_gflops, scores.correct.mean(axis=1), right)
+    return find_advantage(curve, some, bootstrap_points(scores, _shared(scores, some), shares), fixed)
 
 
 def _shared(scores: ExitScores, curve: Sweep) -> list[tuple[float, ...]]:
@@ -144,7 +144,7 @@ def _areas(scores: ExitScores, result: Sweep, reference: float, shares: np.ndarr
     if len(result) > _POINTS_RESAMPLED:
         targets = np.linspace(0, len(result) - 1, _POINTS_RESAMPLED)
         chosen = np.unique(targets.round().astype(np.int64))
-    resampled = resample_points(scores, _shared(scores, result.rows(chosen)), shares)
+    resampled = bootstrap_points(scores, _shared(scores, result.rows(chosen)), shares)
     trapezoid = resampled.trapezoid_areas() - trapezoid_area(result.gflops[chosen], result.accuracy[chosen])
     dominated = resampled.dominated_areas(reference) - dominated_area(
         result.gflops[chosen], result.accuracy[chosen], reference
@@ -155,14 +155,16 @@ def _areas(scores: ExitScores, result: Sweep, reference: float, shares: np.ndarr
     )
 
 
-def _sweep_text(evaluated: Evaluated, criterion: Criterion, result: Sweep, report: dict[str, Any], verdict: str) -> str:
+def _sweep_text(
+    evaluated: EvaluatedRun, criterion: Criterion, result: Sweep, report: dict[str, Any], verdict: str
+) -> str:
     exits = evaluated.outputs.num_exits
     shown = np.arange(len(result))
     if len(result) > _ROWS_SHOWN:  # evenly spaced in cost
         shown = result.spread(_ROWS_SHOWN)
     rows = [
         [
-            "never" if result.thresholds[i] == criterion.never else f"{result.thresholds[i]:.4g}",
+            "never" if result.thresholds[i] == criterion.never_exit_threshold else f"{result.thresholds[i]:.4g}",
             f"{100 * result.accuracy[i]:.2f}",
             f"{result.gflops[i]:.4f}",
             *(f"{100 * share:.1f}" for share in result.exit_shares[i]),
@@ -179,7 +181,7 @@ def _sweep_text(evaluated: Evaluated, criterion: Criterion, result: Sweep, repor
     effects = [
         f"at {threshold:.4g} {effect}"
         for threshold in result.thresholds[shown].tolist()
-        if threshold != criterion.never
+        if threshold != criterion.never_exit_threshold
         and (effect := describe_effect(report["criterion"], [threshold], evaluated.outputs.logits.shape[2], exits))
     ]
     if effects and report["points"] and len(shown) == len(result):

@@ -1,4 +1,4 @@
-"""`greenedge train`: from a recipe to a run directory."""
+"""`greenedge train`: from a config to a run directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from greenedge import __version__
-from greenedge.config import RunConfig, bind_part, build_part, config_to_text
+from greenedge.config import RunConfig, config_to_text, instantiate, instantiate_partial
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import former_split_digest, split_digest
-from greenedge.device.precision import choose_autocast, choose_device, make_repeatable
+from greenedge.device.precision import choose_autocast, choose_device, set_deterministic
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
@@ -25,7 +25,7 @@ from greenedge.models.weights import load_pretrained
 from greenedge.training.batch_norm import check_batch_norms
 from greenedge.training.history import read_history, write_history
 from greenedge.training.interruption import StopSignals
-from greenedge.training.loop import Recipe
+from greenedge.training.loop import TrainSettings
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.run_directory import CONFIG, ENVIRONMENT, HISTORY, LOCK, STATE, is_unfinished_start, locked
@@ -37,10 +37,10 @@ from greenedge.workflows.build import (
     build_model,
     build_transform,
     complete_config,
-    located,
     open_splits,
-    place,
-    read_recipe,
+    read_config,
+    to_device,
+    with_location,
 )
 from greenedge.workflows.train_epochs import Run, run_epochs
 from greenedge.workflows.trained import model_summary
@@ -90,7 +90,7 @@ def train(
     with locked(out):  # before anything in it is looked at
         begun = _is_begun(out, config_path, resume=resume, say=say)
         own_config = out / CONFIG
-        config = complete_config(read_recipe(config_path or own_config, overrides), say)
+        config = complete_config(read_config(config_path or own_config, overrides), say)
         if begun:
             _check_same_run(config, out)
             if not (out / STATE).is_file():
@@ -99,36 +99,36 @@ def train(
         splits = open_splits(config)
         torch.manual_seed(config.train.seed)
         network = build_model(config, len(splits.classes))
-        with located(config, ""):
+        with with_location(config, ""):
             device = choose_device(config.train.device)
         if config.model.weights is not None and not begun:
             ids = [info.id for info in splits.classes]
-            with located(config, "model"):
+            with with_location(config, "model"):
                 report = load_pretrained(network, config.model, config.model.weights, ids)
             say(f"{config.model.weights}: {report.sentence()}")
-        network = place(network, device, channels_last=config.train.channels_last)
-        recipe = _build_recipe(config, network, splits.train, device)
-        check_batch_norms(network, recipe, len(splits.train))
-        make_repeatable(device, recipe.autocast)
-        optimizer = build_part(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
+        network = to_device(network, device, channels_last=config.train.channels_last)
+        settings = build_settings(config, network, splits.train, device)
+        check_batch_norms(network, settings, len(splits.train))
+        set_deterministic(device, settings.autocast)
+        optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
         state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
 
         if begun:
-            _restore(state, recipe, splits, out, say)
-            _note_other_length(read_recipe(own_config), config, say)
+            _restore(state, settings, splits, out, say)
+            _note_other_length(read_config(own_config), config, say)
         else:
             (out / STATE).unlink(missing_ok=True)  # of a start that was cut short: another config's, perhaps
         write_text(own_config, config_to_text(config))  # first: a directory with a config and no more starts anew
         if not begun:
-            write_json(out / ENVIRONMENT, _environment(device, recipe))
+            write_json(out / ENVIRONMENT, _environment(device, settings))
             save_state(out / STATE, state)  # from here on the run can be resumed
-        if not splits.honest:
+        if not splits.has_calibration:
             say(
                 "note: data.calibration_per_class sets no images aside, so nothing is chosen: the best weights are the "
                 "last"
             )
-        say(_header(config, splits, recipe, device, out))
-        stopped_by = run_epochs(Run(state, splits, recipe, config, out), stop or StopSignals(), say)
+        say(_header(config, splits, settings, device, out))
+        stopped_by = run_epochs(Run(state, splits, settings, config, out), stop or StopSignals(), say)
         return TrainOutcome(out, state.history, stopped_by)
 
 
@@ -170,12 +170,14 @@ def _without_state(out: Path, config: RunConfig) -> TrainOutcome:
     return TrainOutcome(out, history, None)
 
 
-def _restore(state: TrainingState, recipe: Recipe, splits: Splits, out: Path, say: Callable[[str], None]) -> None:
+def _restore(
+    state: TrainingState, settings: TrainSettings, splits: Splits, out: Path, say: Callable[[str], None]
+) -> None:
     """Brings the state and the history to where the run stopped."""
     former = former_split_digest(splits.train)
-    restored = restore_state(out / STATE, state, recipe.steps_per_epoch(len(splits.train)), former)
-    if state.epoch > recipe.epochs:
-        raise UsageError(f"{out}: {state.epoch} epochs are done, train.epochs is {recipe.epochs}; give no fewer")
+    restored = restore_state(out / STATE, state, settings.steps_per_epoch(len(splits.train)), former)
+    if state.epoch > settings.epochs:
+        raise UsageError(f"{out}: {state.epoch} epochs are done, train.epochs is {settings.epochs}; give no fewer")
     if restored.by_former_name:
         say("note: this run was started before images were named by their pixels; that they are the same is assumed")
     say(f"resuming after epoch {state.epoch}" + (f", step {state.step}" if state.step else ""))
@@ -203,33 +205,36 @@ def _note_other_length(old: RunConfig, new: RunConfig, say: Callable[[str], None
         say(f"note: the {new.train.schedule.name} schedule is {how} to {now} epochs from here on")
 
 
-def _header(config: RunConfig, splits: Splits, recipe: Recipe, device: torch.device, out: Path) -> str:
+def _header(config: RunConfig, splits: Splits, settings: TrainSettings, device: torch.device, out: Path) -> str:
     stored, seen = splits.train.images.shape[-1], config.data.input_size
     size = f"{seen} px" if stored == seen else f"{stored} px, resized to {seen} px"
     return (
         f"{model_summary(config.model)}: {len(splits.train)} images of {size}, {len(splits.classes)} classes, "
-        f"{'bf16' if recipe.autocast else 'float32'} on {device}; run directory {out}"
+        f"{'bf16' if settings.autocast else 'float32'} on {device}; run directory {out}"
     )
 
 
-def _build_recipe(config: RunConfig, network: MultiExitNetwork, split: PreparedSplit, device: torch.device) -> Recipe:
+def build_settings(
+    config: RunConfig, network: MultiExitNetwork, split: PreparedSplit, device: torch.device
+) -> TrainSettings:
+    """How a step is made, from the config."""
     section = config.train
     exits = len(config.model.exits) + 1
     names = [name for name, _ in network.blocks]
-    with located(config, "train"):
+    with with_location(config, "train"):
         frozen = tuple(
             (block_position(each.until, names, f"freeze.{index}.until") + 1, each.epochs)
             for index, each in enumerate(section.freeze)
         )
     base_rate = float(section.optimizer.options["lr"])
-    schedule = bind_part(section.schedule, SCHEDULES)
-    return Recipe(
+    schedule = instantiate_partial(section.schedule, SCHEDULES)
+    return TrainSettings(
         epochs=section.epochs,
         batch_size=section.batch_size,
         seed=section.seed,
         augment=build_augmentations(config.augment, split),
         transform=build_transform(config.data, channels_last=section.channels_last),
-        loss=bind_part(section.loss, LOSSES),
+        loss=instantiate_partial(section.loss, LOSSES),
         exit_weights=section.exit_weights or (1.0,) * exits,
         learning_rate=partial(schedule, lr=base_rate),
         gradient_clip_norm=section.gradient_clip_norm,
@@ -250,7 +255,7 @@ def _run_directory(config_path: Path | None, out: Path | None) -> Path:
 
 def _check_same_run(config: RunConfig, out: Path) -> None:
     """A continued run must be the same run, but for its length and where it runs."""
-    old, new = (_flat(dataclasses.asdict(each)) for each in (read_recipe(out / "config.yaml"), config))
+    old, new = (_flat(dataclasses.asdict(each)) for each in (read_config(out / "config.yaml"), config))
     changed = [
         key
         for key in {**old, **new}
@@ -278,7 +283,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _environment(device: torch.device, recipe: Recipe) -> dict[str, Any]:
+def _environment(device: torch.device, settings: TrainSettings) -> dict[str, Any]:
     return {
         "greenedge": __version__,
         "python": sys.version.split()[0],
@@ -287,5 +292,5 @@ def _environment(device: torch.device, recipe: Recipe) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if recipe.autocast else "float32",
+        "precision": "bf16" if settings.autocast else "float32",
     }

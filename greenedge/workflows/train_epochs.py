@@ -17,7 +17,7 @@ from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.finite import not_finite
 from greenedge.training.history import write_history
 from greenedge.training.interruption import StopSignals
-from greenedge.training.loop import EpochRecord, Recipe, enough_memory, fit
+from greenedge.training.loop import EpochRecord, TrainSettings, enough_memory, fit
 from greenedge.training.run_directory import HISTORY, STATE
 from greenedge.training.state import TrainingState, save_state
 from greenedge.workflows.build import Splits
@@ -30,14 +30,14 @@ class Run:
     Attributes:
         state: where it stands.
         splits: its images.
-        recipe: how steps are made.
+        settings: how steps are made.
         config: what it was built from, resolved.
         out: its run directory.
     """
 
     state: TrainingState
     splits: Splits
-    recipe: Recipe
+    settings: TrainSettings
     config: RunConfig
     out: Path
 
@@ -58,9 +58,9 @@ def run_epochs(run: Run, stop: StopSignals, say: Callable[[str], None]) -> str |
     cost = count_costs(state.network)
     info = CheckpointInfo(config_to_text(run.config), splits.classes, 0, stored_size, seen, cost)
 
-    for record in fit(state, splits.train, run.recipe, stop.requested):
+    for record in fit(state, splits.train, run.settings, stop.requested):
         accuracy = _accuracies(run)
-        chosen = not splits.honest or _mean(accuracy) >= _best(state.history)
+        chosen = not splits.has_calibration or _mean(accuracy) >= _best(state.history)
         for name in ("last", "best") if chosen else ("last",):
             path = out / f"{name}.safetensors"
             save_checkpoint(path, state.evaluated, dataclasses.replace(info, epoch=state.epoch))
@@ -70,9 +70,9 @@ def run_epochs(run: Run, stop: StopSignals, say: Callable[[str], None]) -> str |
         write_history(out / HISTORY, state.history)
         save_state(out / STATE, state)
         draw_history(state.history, out / "training.png")
-        say(_line(record, entry, run.recipe.epochs))
+        say(_line(record, entry, run.settings.epochs))
 
-    if state.epoch < run.recipe.epochs and stop.received is not None:
+    if state.epoch < run.settings.epochs and stop.received is not None:
         save_state(out / STATE, state)
         return stop.received.name
     _settle_state(out / STATE, say, keep=run.config.train.keep_state)
@@ -84,7 +84,7 @@ def _accuracies(run: Run) -> tuple[float, ...]:
     split = run.splits.monitor
     try:
         with enough_memory(min(len(split), 250)):
-            logits = collect_logits(run.state.evaluated, split, run.recipe.transform, autocast=run.recipe.autocast)
+            logits = collect_logits(run.state.evaluated, split, run.settings.transform, autocast=run.settings.autocast)
     except CheckpointError:  # of logits that are NaN or infinite, the largest of which would say nothing
         raise not_finite(f"what the network gives for the {split.name} images is") from None
     labels = split.labels[split.rows]

@@ -12,17 +12,23 @@ import numpy as np
 
 from greenedge.device.precision import Precision
 from greenedge.errors import CheckpointError, UsageError
-from greenedge.exits.bootstrap import accuracy_interval, difference_interval, interval, resample_points, resample_shares
+from greenedge.exits.bootstrap import (
+    accuracy_interval,
+    bootstrap_points,
+    bootstrap_weights,
+    difference_interval,
+    interval,
+)
 from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs
-from greenedge.exits.tuning import best_within, centred, cheapest_reaching, risk_controlled
+from greenedge.exits.tuning import cheapest_above, midpoint_thresholds, most_accurate_within, risk_controlled
 from greenedge.files import write_json
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.tables import format_table
-from greenedge.workflows.outputs import Evaluated, has_split, run_once
+from greenedge.workflows.outputs import EvaluatedRun, has_split, load_or_compute_outputs
 from greenedge.workflows.policies import POLICY, describe_policy
 from greenedge.workflows.report import Report
 
@@ -88,7 +94,7 @@ class TuneOptions:
 
     Attributes:
         goal: what is asked of it.
-        criterion: a name in `CRITERIA`; None: the recipe's.
+        criterion: a name in `CRITERIA`; None: the config's.
         shared: one threshold for all early exits, in place of one for each.
         temperatures: divide each exit's logits by a temperature fitted on the same images; not for a largest loss.
         choose_on: `calibration`, or `val` as in the report: then the numbers are those of images that were chosen on.
@@ -119,14 +125,14 @@ def tune(
         GreenedgeError: the checkpoint, the data or the options cannot be used, or no thresholds reach the goal.
     """
     path, folder = (weights.parent / POLICY, None) if out is None else (out, out.parent)
-    known = run_once(weights, data, options.choose_on, folder, say, options.precision)
+    known = load_or_compute_outputs(weights, data, options.choose_on, folder, say, options.precision)
     if known.outputs.num_exits == 1:
         raise UsageError(f"{weights}: the network has no early exit, so there is nothing to tune")
     shown = known
     if options.choose_on != "val" and not has_split(known.model, data, "val"):
         say("note: there are no validation images, so the numbers are those of the images that were chosen on")
     elif options.choose_on != "val":
-        shown = run_once(weights, data, "val", folder, say, options.precision)
+        shown = load_or_compute_outputs(weights, data, "val", folder, say, options.precision)
     if shown.model.digest != known.model.digest:
         raise CheckpointError(f"{weights}: was replaced by other weights meanwhile; tune again")
     _note_few_images(known, options, say)
@@ -181,7 +187,7 @@ def tune(
     return Report("\n".join(lines), {"policy": str(path), **result})
 
 
-def _note_few_images(known: Evaluated, options: TuneOptions, say: Callable[[str], None]) -> None:
+def _note_few_images(known: EvaluatedRun, options: TuneOptions, say: Callable[[str], None]) -> None:
     """Says how far off accuracies of few images can be."""
     images, accuracy = len(known.split), float(known.outputs.exit_accuracies()[-1])
     if images >= _FEW_IMAGES or options.goal.max_loss is not None:
@@ -198,18 +204,18 @@ def _choose(scores: ExitScores, front: Frontier, goal: Goal, *, shared: bool) ->
     if goal.max_loss is not None:
         return risk_controlled(scores, goal.max_loss, goal.confidence, shared=shared)
     if goal.budget_gflops is not None:
-        place = best_within(front, goal.budget_gflops)
+        place = most_accurate_within(front, goal.budget_gflops)
     else:
-        place = cheapest_reaching(front, goal.min_accuracy or 0.0)
+        place = cheapest_above(front, goal.min_accuracy or 0.0)
     thresholds = front.thresholds[place].tolist()
-    return tuple(thresholds) if shared else centred(scores, thresholds)
+    return tuple(thresholds) if shared else midpoint_thresholds(scores, thresholds)
 
 
 def _difference(scores: ExitScores, candidates: Mapping[str, _Candidate]) -> dict[str, Any]:
     """Per-exit less shared on the images shown, with 95 % intervals over the same resamples."""
     first, second = candidates["per-exit"], candidates["shared"]
     thresholds = [first.policy.thresholds, second.policy.thresholds]
-    resampled = resample_points(scores, thresholds, resample_shares(scores.correct.shape[1]))
+    resampled = bootstrap_points(scores, thresholds, bootstrap_weights(scores.correct.shape[1]))
     images = scores.correct.shape[1]
     accuracy = difference_interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1], images)
     gflops = interval(resampled.gflops[:, 0] - resampled.gflops[:, 1])
@@ -233,7 +239,7 @@ def _as_json(candidate: _Candidate) -> dict[str, Any]:
 
 
 def _draw(
-    where: tuple[Evaluated, Evaluated], scores: ExitScores, candidates: Mapping[str, _Candidate], path: Path
+    where: tuple[EvaluatedRun, EvaluatedRun], scores: ExitScores, candidates: Mapping[str, _Candidate], path: Path
 ) -> None:
     """The fronts on the images they were chosen on, and what the same thresholds do on the validation images.
 
@@ -260,7 +266,7 @@ def _draw(
 
 
 def _lines(
-    where: tuple[Evaluated, Evaluated],
+    where: tuple[EvaluatedRun, EvaluatedRun],
     options: TuneOptions,
     candidates: Mapping[str, _Candidate],
     result: dict[str, Any],

@@ -6,7 +6,7 @@ import ctypes
 
 
 def return_freed_memory() -> None:
-    """What a process that sets nothing comes to, where blocks above 32 MiB are mapped. Undoes `keep_freed_memory`.
+    """What a process that sets nothing comes to, where blocks above 32 MiB are mapped. Undoes `disable_malloc_trim`.
 
     glibc starts with thresholds of 128 KiB and raises them to the largest block that was freed, at most 32 MiB (and
     twice that for trimming); mallopt(3) says so under M_MMAP_THRESHOLD.

@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import contest
+import harness
 import torch
 from images import training_images
 from torch.utils.data import DataLoader
@@ -54,7 +54,7 @@ def single_transforms(name: str) -> v2.Transform:
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, rounds=3)
+    parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("augmentations", nargs="*", default=list(AUGMENTATIONS))
     options = parser.parse_args()
     contests = []
@@ -77,8 +77,8 @@ def main() -> None:
                 f"greenedge/{name}": partial(greenedge, name),
                 f"imagefolder/{name}": partial(imagefolder, loader),
             }
-            contests.append(contest.alternate(contenders, options.rounds))
-        contest.report(*contests, images=len(images.prepared), as_json=options.json)
+            contests.append(harness.time_interleaved(contenders, options.rounds))
+        harness.report(*contests, images=len(images.prepared), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import contest
+import harness
 import torch
 from torch.nn import functional as F
 
@@ -15,7 +15,7 @@ from greenedge.augment.geometric import horizontal_flip, vertical_flip
 from greenedge.augment.mixing import cutmix
 from greenedge.config import ModelConfig
 from greenedge.data.loader import Batch, InputTransform
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
 from greenedge.training.optimizers import adam
@@ -25,7 +25,7 @@ REPORT = (partial(horizontal_flip, probability=0.25), partial(vertical_flip, pro
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=15).parse_args()
+    options = harness.parser(__doc__, rounds=15).parse_args()
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (BATCH, 3, PIXELS, PIXELS), dtype=torch.uint8, generator=generator)
     stored = Batch(pixels, torch.randint(CLASSES, (BATCH,), generator=generator), CLASSES)
@@ -47,13 +47,13 @@ def main() -> None:
         loss.backward()
         optimizer.step()
 
-    keep_freed_memory()  # as training does
+    disable_malloc_trim()  # as training does
     contenders = {
         "plain": lambda: step(stored),
         "augmented": lambda: step(augment(stored)),
         "augmentations": lambda: augment(stored),
     }
-    contest.report(contest.alternate(contenders, options.rounds), images=BATCH, as_json=options.json)
+    harness.report(harness.time_interleaved(contenders, options.rounds), images=BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":

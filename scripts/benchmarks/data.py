@@ -9,7 +9,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import contest
+import harness
 import torch
 from images import training_images
 from torch.utils.data import DataLoader
@@ -23,7 +23,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=5).parse_args()
+    options = harness.parser(__doc__, rounds=5).parse_args()
     with tempfile.TemporaryDirectory() as work:
         images = training_images(Path(work), per_class=25)
         usual = transforms.Compose(
@@ -51,8 +51,8 @@ def main() -> None:
             for pixels, _ in loader:
                 assert pixels.dtype == torch.float32
 
-        medians = contest.alternate({"greenedge": greenedge, "imagefolder": imagefolder}, options.rounds)
-        contest.report(medians, images=len(images.prepared), as_json=options.json)
+        medians = harness.time_interleaved({"greenedge": greenedge, "imagefolder": imagefolder}, options.rounds)
+        harness.report(medians, images=len(images.prepared), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import contest
-import peers
+import baselines
+import harness
 import torch
 from allocation import return_freed_memory
 from torch import Tensor
 
-from greenedge.config import ExitConfig, ModelConfig, Part
-from greenedge.device.memory import keep_freed_memory
+from greenedge.config import Component, ExitConfig, ModelConfig
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference import Engine
 from greenedge.models.entropy import entropy
@@ -30,7 +30,7 @@ SINGLES = 16
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, rounds=5)
+    parser = harness.parser(__doc__, rounds=5)
     parser.add_argument("--sizes", default="64,128", help="pixels a side")
     parser.add_argument("--batches", default="1,64,256", help="images a batch")
     parser.add_argument("--threads", type=int, help="of PyTorch; its own choice by default")
@@ -48,37 +48,37 @@ def main() -> None:
             names = {name: f"{name}/{image_size}px/b{batch}" for name in contenders}
             turns = {names[name]: partial(_run, run, images, batch) for name, run in contenders.items()}
             before = {names[name]: partial(_settle, name, turns[names[name]]) for name in contenders}
-            contests.append(contest.alternate(turns, options.rounds, before))
-    contest.report(*contests, as_json=options.json)
+            contests.append(harness.time_interleaved(turns, options.rounds, before))
+    harness.report(*contests, as_json=options.json)
 
 
 def _contenders(
     images: Tensor, image_size: int, *, stay: bool, compiled: bool
 ) -> dict[str, Callable[[Tensor], object]]:
     torch.manual_seed(0)
-    exits = tuple(ExitConfig(stage, Part("linear")) for stage in ("layer1", "layer2", "layer3"))
-    network = build_network(ModelConfig("resnet50", exits=exits), peers.CLASSES, image_size).eval()
+    exits = tuple(ExitConfig(stage, Component("linear")) for stage in ("layer1", "layer2", "layer3"))
+    network = build_network(ModelConfig("resnet50", exits=exits), baselines.CLASSES, image_size).eval()
     with torch.inference_mode():
         first = network.classify(0, network.advance(0, images))
     thresholds = (0.0 if stay else float(entropy(first).median()), 0.0, 0.0)
-    plain = peers.plain()
-    contenders = {"plain": plain, "plain_kept": plain, "careful": peers.careful(network, thresholds)}
+    plain = baselines.plain()
+    contenders = {"plain": plain, "plain_kept": plain, "careful": baselines.careful(network, thresholds)}
     if not stay:
-        earlyon = peers.earlyon(images)
+        earlyon = baselines.earlyon(images)
         contenders |= {} if earlyon is None else {"earlyon": earlyon}
-        contenders["published"] = peers.published(images, image_size)
+        contenders["published"] = baselines.published(images, image_size)
     policy = ExitPolicy("entropy", thresholds)
     engines = {"engine_float32": Engine(network, policy, precision="float32"), "engine_auto": Engine(network, policy)}
     if compiled:
         engines["engine_compiled"] = Engine(network, policy, compiled=True)
     for engine in engines.values():
-        engine.tune()
+        engine.autotune()
     return contenders | {name: engine.answer for name, engine in engines.items()}
 
 
 def _settle(name: str, run: Callable[[], object]) -> None:
     """Sets how this contender's process would treat memory, and runs it once, so that it meets its own traces."""
-    keep_freed_memory() if "engine" in name or "kept" in name else return_freed_memory()
+    disable_malloc_trim() if "engine" in name or "kept" in name else return_freed_memory()
     run()
 
 

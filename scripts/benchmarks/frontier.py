@@ -6,7 +6,7 @@ hard everywhere.
 
 from __future__ import annotations
 
-import contest
+import harness
 import numpy as np
 
 from greenedge.exits.confidence import CRITERIA
@@ -29,7 +29,7 @@ def scores(exits: int) -> ExitScores:
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=3).parse_args()
+    options = harness.parser(__doc__, rounds=3).parse_args()
     contests = []
     for exits in (3, 8):
         made = scores(exits)
@@ -37,8 +37,8 @@ def main() -> None:
             f"per_exit/{exits}": lambda made=made: pareto_frontier(made),
             f"shared/{exits}": lambda made=made: shared_frontier(made),
         }
-        contests.append(contest.alternate(contenders, options.rounds))
-    contest.report(*contests, as_json=options.json)
+        contests.append(harness.time_interleaved(contenders, options.rounds))
+    harness.report(*contests, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from greenedge.data.layouts import read_listing
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.synth import SynthOptions, synthesize
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tiny-imagenet-200" / "train-0.zip"
 
@@ -38,7 +38,7 @@ def training_images(work: Path, per_class: int) -> Images:
         per_class *= 20
     options = PrepareOptions(classes=classes, per_class=per_class)
     prepare([source], work / "prepared", options)
-    with Tree([source]) as tree:
+    with SourceTree([source]) as tree:
         listing = read_listing(tree).subset(classes, per_class)
         for record in listing.splits["train"]:
             path = work / "folder" / listing.classes[record.label].id / Path(record.path).name

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import contest
+import harness
 import torch
 from allocation import return_freed_memory
 from torch.nn import functional as F
 
 from greenedge.config import ExitConfig, ModelConfig
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
 from greenedge.training.optimizers import adam
@@ -56,17 +56,17 @@ def _settle(switch: Callable[[], object], step: Callable[[int], None]) -> None:
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=5).parse_args()
-    if not keep_freed_memory():
+    options = harness.parser(__doc__, rounds=5).parse_args()
+    if not disable_malloc_trim():
         raise SystemExit("the C library is not glibc: nothing to compare")
     medians = []
     for name, (model, pixels) in NETWORKS.items():
         step = steps(model, pixels)
-        ways = {f"{name}: kept": keep_freed_memory, f"{name}: returned": return_freed_memory}
+        ways = {f"{name}: kept": disable_malloc_trim, f"{name}: returned": return_freed_memory}
         contenders = {way: partial(step, STEPS) for way in ways}
         before = {way: partial(_settle, switch, step) for way, switch in ways.items()}
-        medians.append(contest.alternate(contenders, options.rounds, before))
-    contest.report(*medians, images=STEPS * BATCH, as_json=options.json)
+        medians.append(harness.time_interleaved(contenders, options.rounds, before))
+    harness.report(*medians, images=STEPS * BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,23 @@ ResNeXt-50 with the report's exits, seven thresholds at 64 px and four at 128 px
 
 from __future__ import annotations
 
-import contest
+import harness
 import numpy as np
 import torch
 from allocation import return_freed_memory
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import InputTransform
 from greenedge.data.prepared import PreparedSplit
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.precision import Precision
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import shared_policy
 from greenedge.exits.sweep import score_outputs, sweep_thresholds
 from greenedge.inference import Engine
-from greenedge.inference.collect import gather_logits
+from greenedge.inference.collect import map_split
 from greenedge.models.multi_exit import build_network
 from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
 
@@ -32,7 +32,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, rounds=3)
+    parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
     random = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def main() -> None:
     classes = tuple(ClassInfo(str(index), str(index)) for index in range(200))
     pixels = random.integers(0, 256, (count, 3, 64, 64), dtype=np.uint8)
     split = PreparedSplit("val", pixels, random.integers(0, 200, count), np.arange(count), classes)
-    heads = tuple(ExitConfig(stage, Part("paper")) for stage in ("layer1", "layer3"))
+    heads = tuple(ExitConfig(stage, Component("paper")) for stage in ("layer1", "layer3"))
     networks = {size: build_network(ModelConfig("resnext50_32x4d", exits=heads), 200, size) for size in THRESHOLDS}
     theirs = {64: EarlyExitCustomNet64("cpu").eval(), 128: EarlyExitCustomNet128("cpu").eval()}
 
@@ -48,7 +48,7 @@ def main() -> None:
         for size, thresholds in THRESHOLDS.items():
             engine = Engine(networks[size], shared_policy("entropy", None, 2), precision=precision)
             transform = InputTransform(size, MEAN, STD, channels_last=True)
-            logits = gather_logits(engine.logits, split, transform, torch.device("cpu"))
+            logits = map_split(engine.logits, split, transform, torch.device("cpu"))
             outputs = ExitOutputs(logits, split.labels, np.array([0.25, 0.56, 0.64]))
             assert len(sweep_thresholds(score_outputs(outputs, CRITERIA["entropy"]), thresholds)) == len(thresholds)
 
@@ -66,8 +66,8 @@ def main() -> None:
         "sweep_auto": lambda: sweep("auto"),
         "one_pass_a_point": one_pass_a_point,
     }
-    memory = {n: return_freed_memory if n == "one_pass_a_point" else keep_freed_memory for n in contenders}
-    contest.report(contest.alternate(contenders, options.rounds, memory), as_json=options.json)
+    memory = {n: return_freed_memory if n == "one_pass_a_point" else disable_malloc_trim for n in contenders}
+    harness.report(harness.time_interleaved(contenders, options.rounds, memory), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import contest
+import harness
 import torch
 import torchvision
 from torch.nn import functional as F
@@ -29,14 +29,14 @@ def step(name: str, autocast: torch.dtype | None) -> Callable[[], object]:
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, rounds=5)
+    parser = harness.parser(__doc__, rounds=5)
     parser.add_argument("networks", nargs="*", default=["resnet18", "resnet50", "resnext50_32x4d", "efficientnet_b0"])
     options = parser.parse_args()
     contests = []
     for name in options.networks:
         contenders = {f"{name}/float32": step(name, None), f"{name}/bf16": step(name, torch.bfloat16)}
-        contests.append(contest.alternate(contenders, options.rounds))
-    contest.report(*contests, images=BATCH, as_json=options.json)
+        contests.append(harness.time_interleaved(contenders, options.rounds))
+    harness.report(*contests, images=BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":

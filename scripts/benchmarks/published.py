@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import contest
+import harness
 import numpy as np
 import torch
 from allocation import return_freed_memory
 from torch import Tensor
 
 from greenedge.data.prepared import open_prepared
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.exits.policy import shared_policy
 from greenedge.inference import Engine
 from greenedge.models.entropy import entropy
@@ -30,7 +30,7 @@ BATCH = 250
 
 
 def main() -> None:
-    parser = contest.parser(__doc__, rounds=3)
+    parser = harness.parser(__doc__, rounds=3)
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint with the report's exits and heads")
     parser.add_argument("--data", type=Path, required=True, help="a prepared data set")
     parser.add_argument("--thresholds", default="0.63,2,3.26", help="entropies in nats")
@@ -49,18 +49,18 @@ def main() -> None:
         policy = shared_policy("entropy", threshold, 2)
         engines = {f"engine_{p}/T{threshold:g}": Engine(network, policy, precision=p) for p in ("float32", "auto")}
         for engine in engines.values():
-            engine.tune()
+            engine.autotune()
         theirs.T = threshold
         published_name = f"published/T{threshold:g}"
         contenders = {published_name: lambda: run_published(theirs, batches)}
         contenders |= {name: lambda engine=engine: run_engine(engine, batches) for name, engine in engines.items()}
         noting = {name: lambda name=name, run=run: said.update({name: run()}) for name, run in contenders.items()}
-        memory = {n: return_freed_memory if n == published_name else keep_freed_memory for n in contenders}
-        contests.append(contest.alternate(noting, options.rounds, memory))
+        memory = {n: return_freed_memory if n == published_name else disable_malloc_trim for n in contenders}
+        contests.append(harness.time_interleaved(noting, options.rounds, memory))
         near = near_threshold(network, batches, threshold)
         for name in engines:
             compare(name, said[published_name], said[name], near)
-    contest.report(*contests, images=len(pixels), as_json=options.json)
+    harness.report(*contests, images=len(pixels), as_json=options.json)
 
 
 def published(network: MultiExitNetwork, *, resnext: bool) -> torch.nn.Module:

@@ -6,7 +6,7 @@ routes the images anew for each threshold, from the same scores.
 
 from __future__ import annotations
 
-import contest
+import harness
 import numpy as np
 
 from greenedge.exits.confidence import CRITERIA
@@ -15,7 +15,7 @@ from greenedge.exits.sweep import score_outputs, sweep_thresholds
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=9).parse_args()
+    options = harness.parser(__doc__, rounds=9).parse_args()
     random = np.random.default_rng(0)
     outputs = ExitOutputs(
         logits=random.normal(scale=3, size=(3, 10_000, 200)).astype(np.float32),
@@ -39,7 +39,7 @@ def main() -> None:
         "thresholds_only": lambda: list(sweep_thresholds(scores, thresholds).points()),
         "one_by_one": one_by_one,
     }
-    contest.report(contest.alternate(contenders, options.rounds), as_json=options.json)
+    harness.report(harness.time_interleaved(contenders, options.rounds), as_json=options.json)
 
 
 if __name__ == "__main__":

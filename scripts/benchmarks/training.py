@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import contest
+import harness
 import torch
 import torchvision
 from allocation import return_freed_memory
@@ -27,10 +27,10 @@ from torchvision.datasets import ImageFolder
 from greenedge.augment.geometric import horizontal_flip, pad_and_crop
 from greenedge.config import ModelConfig
 from greenedge.data.loader import InputTransform
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
-from greenedge.training.loop import Recipe, fit
+from greenedge.training.loop import TrainSettings, fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import adam
 from greenedge.training.state import new_state
@@ -42,7 +42,7 @@ BATCH = 256
 def greenedge(images: Images, rounds: int, autocast: torch.dtype | None) -> Callable[[], object]:
     network = build_network(ModelConfig("resnet18"), len(images.prepared.classes), 64)
     network = network.to(memory_format=torch.channels_last)
-    recipe = Recipe(
+    config = TrainSettings(
         epochs=rounds,
         batch_size=BATCH,
         seed=0,
@@ -53,7 +53,7 @@ def greenedge(images: Images, rounds: int, autocast: torch.dtype | None) -> Call
         learning_rate=lambda _: 0.001,
         autocast=autocast,
     )
-    epochs = fit(new_state(network, adam(network), None), images.prepared, recipe, lambda: False)
+    epochs = fit(new_state(network, adam(network), None), images.prepared, config, lambda: False)
     return lambda: next(epochs)
 
 
@@ -107,7 +107,7 @@ def imagefolder_float32(images: Images) -> Callable[[], object]:
 
 
 def main() -> None:
-    options = contest.parser(__doc__, rounds=7).parse_args()
+    options = harness.parser(__doc__, rounds=7).parse_args()
     with tempfile.TemporaryDirectory() as work:
         images = training_images(Path(work), per_class=8)
         network = torchvision.models.resnet18()
@@ -119,9 +119,9 @@ def main() -> None:
             "imagefolder_float32": imagefolder_float32(images),
         }
         keeping = ("greenedge", "bare_kept")
-        before = {name: keep_freed_memory if name in keeping else return_freed_memory for name in contenders}
-        medians = contest.alternate(contenders, options.rounds, before)
-        contest.report(medians, images=len(images.prepared) // BATCH * BATCH, as_json=options.json)
+        before = {name: disable_malloc_trim if name in keeping else return_freed_memory for name in contenders}
+        medians = harness.time_interleaved(contenders, options.rounds, before)
+        harness.report(medians, images=len(images.prepared) // BATCH * BATCH, as_json=options.json)
 
 
 if __name__ == "__main__":

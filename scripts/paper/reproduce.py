@@ -29,7 +29,7 @@ from greenedge.reporting.tables import format_table, write_csv
 from greenedge.reporting.training_plot import draw_history
 from greenedge.training.history import read_history
 from greenedge.workflows.build import open_splits
-from greenedge.workflows.outputs import run_once
+from greenedge.workflows.outputs import load_or_compute_outputs
 from greenedge.workflows.train import train
 
 RECIPES = Path(__file__).parents[2] / "configs" / "paper"
@@ -57,8 +57,8 @@ class Trained:
 def main() -> int:
     options = _arguments()
     if options.list:
-        rows = [[name, row.source, row.recipe, row.threshold] for name, row in ROWS.items()]
-        print(format_table(["row", "source", "recipe", "T"], rows))
+        rows = [[name, row.source, row.config, row.threshold] for name, row in ROWS.items()]
+        print(format_table(["row", "source", "config", "T"], rows))
         return 0
     try:
         rows = _chosen(options.rows)
@@ -70,20 +70,20 @@ def main() -> int:
     settings += [f"data.train_fraction={options.fraction}"] if options.fraction is not None else []
     networks: dict[str, Trained] = {}
     refused: dict[str, str] = {}
-    for recipe in dict.fromkeys(row.recipe for row in rows.values()):
-        say(f"--- {recipe}")
+    for config in dict.fromkeys(row.config for row in rows.values()):
+        say(f"--- {config}")
         try:
-            stopped_by = _train(recipe, settings, options.out / recipe)
+            stopped_by = _train(config, settings, options.out / config)
             if stopped_by is not None:
                 say(f"stopped by {stopped_by}; the same command continues")
                 return 128 + signal.Signals[stopped_by]
-            networks[recipe] = _evaluated(options.out / recipe)
+            networks[config] = _evaluated(options.out / config)
         except GreenedgeError as error:
             say(f"error: {error}")
-            refused[recipe] = str(error)
+            refused[config] = str(error)
     _report(rows, networks, options.out)
-    for recipe, sentence in refused.items():
-        say(f"not run: {recipe}: {sentence}")
+    for config, sentence in refused.items():
+        say(f"not run: {config}: {sentence}")
     return 1 if refused else 0
 
 
@@ -91,11 +91,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/reproduce_paper", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="names that --list shows, or all")
     parser.add_argument("--list", action="store_true", help="show the rows and stop")
-    parser.add_argument("--epochs", type=int, help="passes over the training images; the recipes' by default")
+    parser.add_argument("--epochs", type=int, help="passes over the training images; the configs' by default")
     parser.add_argument("--fraction", type=float, help="share of the training images of each class, in (0, 1]")
     parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
     parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="where the runs and pictures go")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all recipes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all configs")
     return parser.parse_args()
 
 
@@ -108,14 +108,14 @@ def _chosen(names: Sequence[str]) -> dict[str, Row]:
     return ROWS if "all" in names else {name: ROWS[name] for name in names}
 
 
-def _train(recipe: str, settings: Sequence[str], out: Path) -> str | None:
+def _train(config: str, settings: Sequence[str], out: Path) -> str | None:
     """Trains, continues, or finds done; the name of the signal that stopped it, if one did."""
     resume = (out / "last.state.pt").is_file()
-    return train(RECIPES / f"{recipe}.yaml", settings, out, resume=resume, say=say).stopped_by
+    return train(RECIPES / f"{config}.yaml", settings, out, resume=resume, say=say).stopped_by
 
 
 def _evaluated(folder: Path) -> Trained:
-    evaluated = run_once(folder / "best.safetensors", None, "val", None, say)
+    evaluated = load_or_compute_outputs(folder / "best.safetensors", None, "val", None, say)
     images = len(open_splits(evaluated.model.config).train)
     return Trained(score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
 
@@ -124,7 +124,7 @@ def _report(rows: Mapping[str, Row], networks: Mapping[str, Trained], out: Path)
     """Prints the table and writes it beside the pictures."""
     if not networks:
         return
-    records = [_record(name, row, networks[row.recipe]) for name, row in rows.items() if row.recipe in networks]
+    records = [_record(name, row, networks[row.config]) for name, row in rows.items() if row.config in networks]
     headers = ["row", "source", "T", "report (%)", "here (%)", "report (GFLOPs)", "here (GFLOPs)", "epochs", "images"]
     print(format_table(headers, [_cells(record) for record in records]))
     write_json(out / "report.json", records)

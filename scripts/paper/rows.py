@@ -11,14 +11,14 @@ class Row:
 
     Attributes:
         source: where it stands.
-        recipe: in configs/paper/, without `.yaml`; several rows may share a network.
+        config: in configs/paper/, without `.yaml`; several rows may share a network.
         threshold: entropy in nats at which images leave early; 0: never.
         accuracy: the report's, in percent; None where it gives none.
         gflops: the report's mean cost; None where it gives none.
     """
 
     source: str
-    recipe: str
+    config: str
     threshold: float = 0
     accuracy: float | None = None
     gflops: float | None = None
@@ -56,8 +56,8 @@ ROWS: dict[str, Row] = {
 
 # The thresholds at which each of the two submitted networks was handed in.
 SUBMITTED = {
-    recipe: tuple(row.threshold for row in ROWS.values() if row.recipe == recipe and row.source.startswith("submitted"))
-    for recipe in ("table2-resnext50-128", "table2-resnext50-64")
+    config: tuple(row.threshold for row in ROWS.values() if row.config == config and row.source.startswith("submitted"))
+    for config in ("table2-resnext50-128", "table2-resnext50-64")
 }
 
 # The report's Figures 3 to 5: training curves of the networks trained from scratch.

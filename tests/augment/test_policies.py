@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, Choice, _apply, rand_augment, trivial_augment
+from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, PolicyOp, _apply, rand_augment, trivial_augment
 from greenedge.data.loader import Batch
 
 
@@ -22,8 +22,8 @@ def test_trivial_augment_gives_each_image_the_result_of_one_operation_of_its_lis
     strengths = torch.arange(31)
     explained = torch.zeros(60, dtype=torch.bool)
     for choice in TRIVIAL_AUGMENT:
-        for signed in (choice, Choice(choice.operation, choice.base, -choice.reach, of_side=choice.of_side)):
-            plain = Choice(signed.operation, signed.base, signed.reach, of_side=signed.of_side)
+        for signed in (choice, PolicyOp(choice.operation, choice.base, -choice.max_delta, of_side=choice.of_side)):
+            plain = PolicyOp(signed.operation, signed.base, signed.max_delta, of_side=signed.of_side)
             for amount in plain.amounts(strengths, 16, seeded()):
                 one = plain.operation(pixels, amount.expand(60)).clamp(0, 1)
                 same = ((one * 255).round() - result.float()).abs().amax(dim=(1, 2, 3)) <= 1
@@ -32,7 +32,7 @@ def test_trivial_augment_gives_each_image_the_result_of_one_operation_of_its_lis
 
 
 def test_every_operation_is_drawn_equally_often() -> None:
-    pure = tuple(Choice(lambda x, _, level=level: torch.full_like(x, level / 14)) for level in range(14))
+    pure = tuple(PolicyOp(lambda x, _, level=level: torch.full_like(x, level / 14)) for level in range(14))
     images = torch.zeros(7_000, 3, 2, 2)
     drawn = (_apply(images, pure, torch.zeros(7_000), seeded(3))[:, 0, 0, 0] * 14).round().long()
     counts = drawn.bincount(minlength=14)

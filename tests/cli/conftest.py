@@ -79,8 +79,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, prepared: Path) -> Path:
-    """A recipe that trains in a few seconds."""
+def config(tmp_path: Path, prepared: Path) -> Path:
+    """A config that trains in a few seconds."""
     path = tmp_path / "small.yaml"
     path.write_text(RECIPE.format(data=prepared))
     return path

@@ -25,13 +25,13 @@ def changed_checkpoint(
     source: Path,
     target: Path,
     tensors: Callable[[Tensors], Tensors] = dict,
-    recipe: Callable[[str], str] = str,
+    config: Callable[[str], str] = str,
 ) -> Path:
     with safetensors.safe_open(source, "pt") as file:
         metadata = {key: text for key, text in file.metadata().items() if key not in ("digest", "cost")}
     changed = tensors(safetensors.torch.load_file(source))
     target.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(changed, target, {**metadata, "config": recipe(metadata["config"])})
+    safetensors.torch.save_file(changed, target, {**metadata, "config": config(metadata["config"])})
     return target
 
 
@@ -49,13 +49,13 @@ def without_exits(source: Path, target: Path) -> Path:
         source,
         target,
         tensors=lambda tensors: {name: each for name, each in tensors.items() if name.startswith("backbone.")},
-        recipe=lambda text: re.sub(r"  exits:\n(  - .*\n|    .*\n)+", "  exits: []\n", text),
+        config=lambda text: re.sub(r"  exits:\n(  - .*\n|    .*\n)+", "  exits: []\n", text),
     )
 
 
 def with_calibration(source: Path, target: Path, per_class: int) -> Path:
     line = "calibration_per_class: "
-    return changed_checkpoint(source, target, recipe=lambda text: text.replace(f"{line}2", f"{line}{per_class}"))
+    return changed_checkpoint(source, target, config=lambda text: text.replace(f"{line}2", f"{line}{per_class}"))
 
 
 def kept_outputs(folder: Path, split: str) -> ExitOutputs:
@@ -109,13 +109,13 @@ def _scores(outputs: ExitOutputs, criterion: str, temperatures: Sequence[float] 
     scores, memory = [], None
     for index, logits in enumerate(outputs.logits[:-1]):
         heat = np.float32(1 if temperatures is None else temperatures[index])
-        score, memory = CRITERIA[criterion].step(torch.from_numpy(logits) / heat, memory)
+        score, memory = CRITERIA[criterion].score_exit(torch.from_numpy(logits) / heat, memory)
         scores.append(score.double().tolist())
     return scores
 
 
 def _routed(outputs: ExitOutputs, criterion: str, scores: list[list[float]], thresholds: Sequence[float]) -> Point:
-    below = CRITERIA[criterion].leaves_below
+    below = CRITERIA[criterion].exit_if_below
     exits = []
     for image in range(len(outputs.labels)):
         taken = 0
@@ -136,6 +136,6 @@ def _between(scores: set[float]) -> list[float]:
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Of one image."""
-    heated = logits.astype(np.float64) / temperature
-    raised: np.ndarray = np.exp(heated - heated.max())
+    scaled = logits.astype(np.float64) / temperature
+    raised: np.ndarray = np.exp(scaled - scaled.max())
     return raised / raised.sum()

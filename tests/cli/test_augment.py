@@ -9,21 +9,21 @@ from greenedge.augment import AUGMENTATIONS
 from tests.cli.conftest import Cli
 
 
-def test_preview_draws_a_row_for_each_augmentation_of_the_recipe(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+def test_preview_draws_a_row_for_each_augmentation_of_the_config(cli: Cli, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "preview.png"
-    result = cli("augment", "preview", "--config", recipe, "--out", out, "--columns", 5)
+    result = cli("augment", "preview", "--config", config, "--out", out, "--columns", 5)
     assert (result.code, result.out) == (0, "")
     assert result.err.strip() == f"{out}: 5 images before and after 2 augmentations"
     assert (
-        cli("augment", "preview", "--config", recipe, "--out", tmp_path / "one.png", "--set", "augment=[cutmix]").code
+        cli("augment", "preview", "--config", config, "--out", tmp_path / "one.png", "--set", "augment=[cutmix]").code
         == 0
     )
     with Image.open(out) as two, Image.open(tmp_path / "one.png") as one:
         assert two.height > one.height  # before, each and all against before and one
 
 
-def test_preview_of_every_augmentation_has_them_all(cli: Cli, recipe: Path, tmp_path: Path) -> None:
-    result = cli("augment", "preview", "--config", recipe, "--out", tmp_path / "every.png", "--every", "--columns", 2)
+def test_preview_of_every_augmentation_has_them_all(cli: Cli, config: Path, tmp_path: Path) -> None:
+    result = cli("augment", "preview", "--config", config, "--out", tmp_path / "every.png", "--every", "--columns", 2)
     assert result.code == 0
     assert f"after {len(AUGMENTATIONS)} augmentations" in result.err
 
@@ -41,13 +41,13 @@ def test_preview_of_every_augmentation_has_them_all(cli: Cli, recipe: Path, tmp_
     ],
 )
 def test_what_cannot_be_previewed_or_trained_is_one_sentence(
-    cli: Cli, recipe: Path, tmp_path: Path, setting: str, words: str
+    cli: Cli, config: Path, tmp_path: Path, setting: str, words: str
 ) -> None:
-    result = cli("augment", "preview", "--config", recipe, "--out", tmp_path / "x.png", "--set", setting)
+    result = cli("augment", "preview", "--config", config, "--out", tmp_path / "x.png", "--set", setting)
     assert result.code in (1, 2)
     assert words in result.sentence
     assert not (tmp_path / "x.png").exists()
     if setting != "augment=[]":
-        trained = cli("train", "--config", recipe, "--out", tmp_path / "run", "--set", setting)
+        trained = cli("train", "--config", config, "--out", tmp_path / "run", "--set", setting)
         assert (trained.code, trained.sentence) == (result.code, result.sentence)
         assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from greenedge.cost.power import Meter
+from greenedge.cost.energy import EnergyMeter
 from greenedge.data.prepared import open_prepared
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.inference import Engine
@@ -107,7 +107,7 @@ def test_all_contenders_run_the_validation_images(
 def test_a_meter_sees_as_many_seconds_as_it_needs(seconds: float) -> None:
     ran: list[float] = []
 
-    class Counting(Meter):
+    class Counting(EnergyMeter):
         def joules(self, run: Callable[[], object]) -> float:
             run()
             return 10.0 * sum(ran)
@@ -145,7 +145,7 @@ def test_noise_is_said(
 
     monkeypatch.setattr(bench, "_seconds", timed)
     monkeypatch.setattr(bench, "_latencies", lambda contenders, *_: {name: [1.0] * 4 for name in contenders})
-    monkeypatch.setattr(bench, "find_meter", lambda: (None, "no energy was measured"))
+    monkeypatch.setattr(bench, "find_energy_meter", lambda: (None, "no energy was measured"))
     result = cli("bench", "--weights", weights, *SHORT)
     assert ("timings are noisy" in result.out) == noisy
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from greenedge.data.prepare import prepare
 from greenedge.exits.areas import dominated_area
-from greenedge.exits.bootstrap import resample_shares
+from greenedge.exits.bootstrap import bootstrap_weights
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
     all_points,
@@ -84,7 +84,7 @@ def test_runs_differ_by_what_the_same_resamples_of_both_show(cli: Cli, runs: Pat
     report = compared(cli, tmp_path, runs / "a" / "run", runs / "other")
     (pair,) = report["pairs"]
     first, second = (kept_outputs(runs / name, "val") for name in ("a/run", "other"))
-    shares = resample_shares(15)
+    shares = bootstrap_weights(15)
     right = [each.logits[-1].argmax(axis=1) == each.labels for each in (first, second)]
     differences = [float((share * right[0]).sum() - (share * right[1]).sum()) for share in shares]
     assert any(differences)
@@ -107,7 +107,7 @@ def test_runs_differ_by_what_the_same_resamples_of_both_show(cli: Cli, runs: Pat
 def test_resamples_on_which_both_are_equal_count_half(cli: Cli, runs: Path, tmp_path: Path) -> None:
     report = compared(cli, tmp_path, runs / "a" / "run", runs / "other")
     right = [kept_outputs(runs / name, "val").correct()[-1].astype(int) for name in ("a/run", "other")]
-    counts = (resample_shares(15) * 15).round().astype(int)
+    counts = (bootstrap_weights(15) * 15).round().astype(int)
     differences = counts @ right[0] - counts @ right[1]
     expected = np.mean((differences > 0) + 0.5 * (differences == 0))
     assert report["pairs"][0]["accuracy_first_is_better"] == pytest.approx(expected, abs=1e-9)
@@ -175,9 +175,9 @@ def test_a_run_that_is_not_there_is_named(cli: Cli, runs: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_on_different_images_are_refused(cli: Cli, runs: Path, recipe: Path, tmp_path: Path) -> None:
+def test_runs_on_different_images_are_refused(cli: Cli, runs: Path, config: Path, tmp_path: Path) -> None:
     settings = ["--set", "train.epochs=1", "--set", "data.calibration_per_class=3"]
-    assert cli("train", "--config", recipe, *settings, "--out", tmp_path / "more").code == 0
+    assert cli("train", "--config", config, *settings, "--out", tmp_path / "more").code == 0
     more = tmp_path / "more" / "best.safetensors"
     result = cli("compare", runs / "a" / "run", more, "--split", "calibration", "--out", tmp_path / "out")
     assert (result.code, result.out) == (1, "")
@@ -197,7 +197,7 @@ def test_runs_on_another_data_set_are_refused_unless_one_is_given(
     moved = changed_checkpoint(
         weights,
         tmp_path / "moved" / "best.safetensors",
-        recipe=lambda text: text.replace(str(prepared), str(tmp_path / "data")),
+        config=lambda text: text.replace(str(prepared), str(tmp_path / "data")),
     )
     result = cli("compare", runs / "a" / "run", moved, "--out", tmp_path / "out")
     assert (result.code, result.out) == (1, "")

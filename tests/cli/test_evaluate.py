@@ -16,7 +16,7 @@ from PIL import Image
 
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
-from greenedge.exits.bootstrap import resample_shares
+from greenedge.exits.bootstrap import bootstrap_weights
 from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import all_points, kept_outputs, point_of, with_other_answers, without_exits
@@ -92,7 +92,7 @@ def test_intervals_are_those_of_resampled_images_and_hold_the_point(cli: Cli, we
             for end in (low, high):
                 assert (report[key] - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 15, rel=1e-5)
             continue
-        resampled = [float((share * values).sum()) for share in resample_shares(15)]
+        resampled = [float((share * values).sum()) for share in bootstrap_weights(15)]
         assert [low, high] == pytest.approx(list(np.quantile(resampled, [0.025, 0.975])), rel=1e-5)
 
 
@@ -140,7 +140,7 @@ def test_a_policy_that_is_not_for_this_network_is_refused(cli: Cli, weights: Pat
 
 
 def test_sweep_writes_table_json_csv_and_picture(cli: Cli, weights: Path) -> None:
-    result = cli("sweep", "--weights", weights)  # the recipe's thresholds
+    result = cli("sweep", "--weights", weights)  # the config's thresholds
     assert result.code == 0
     assert "GFLOPs" in result.out
     report = json.loads((weights.parent / "sweep.json").read_text())
@@ -206,11 +206,11 @@ def test_sweep_says_whether_it_pays_as_its_interval_does(cli: Cli, weights: Path
     assert ("early exit does not pay" in result.out) != report["pays"]
 
 
-def test_data_that_have_moved_are_asked_for(cli: Cli, recipe: Path, prepared: Path, tmp_path: Path) -> None:
+def test_data_that_have_moved_are_asked_for(cli: Cli, config: Path, prepared: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(prepared, moved)
     settings = ["--set", f"data.path={moved}", "--set", "train.epochs=1", "--set", "model.exits=[]"]
-    assert cli("train", "--config", recipe, "--out", tmp_path / "run", *settings).code == 0
+    assert cli("train", "--config", config, "--out", tmp_path / "run", *settings).code == 0
     shutil.rmtree(moved)
     weights = tmp_path / "run" / "best.safetensors"
     result = cli("eval", "--weights", weights)

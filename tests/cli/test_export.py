@@ -46,7 +46,7 @@ def test_the_exported_runner_answers_as_predict_does(cli: Cli, weights: Path, po
     pixels = np.stack([decode_image(path.read_bytes(), str(path), model.stored_size) for path in pictures])
     images = build_transform(model.config.data, channels_last=False)(torch.from_numpy(pixels)).numpy()
     runner = Runner(out)
-    answers = runner.answer(images)
+    answers = runner.predict(images)
     assert [runner.manifest["classes"][index]["id"] for index in answers.predictions] == [
         each["label"] for each in predictions
     ]

@@ -88,9 +88,9 @@ def test_the_table_says_what_is_not_counted(cli: Cli, report: dict[str, Any]) ->
     assert rows["plain network"][-2] == f"{report['plain_gflops']:.4f}"
 
 
-def test_files_hold_what_is_printed(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+def test_files_hold_what_is_printed(cli: Cli, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "costs"
-    result = cli("flops", "--config", recipe, "--out", out, "--json")
+    result = cli("flops", "--config", config, "--out", out, "--json")
     printed = json.loads(result.out)
     assert json.loads((out / "flops.json").read_text()) == printed
     with (out / "flops.csv").open(newline="") as file:
@@ -99,9 +99,9 @@ def test_files_hold_what_is_printed(cli: Cli, recipe: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in out.iterdir()) == ["flops.csv", "flops.json"]
 
 
-def test_the_classes_are_the_data_sets_or_tinyimagenets_or_as_said(cli: Cli, recipe: Path) -> None:
+def test_the_classes_are_the_data_sets_or_tinyimagenets_or_as_said(cli: Cli, config: Path) -> None:
     def counted(*arguments: object) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(cli("flops", "--config", recipe, "--json", *arguments).out)
+        report: dict[str, Any] = json.loads(cli("flops", "--config", config, "--json", *arguments).out)
         return report
 
     own, none, said = counted(), counted("--set", "data.path=nowhere"), counted("--classes", 17)
@@ -109,8 +109,8 @@ def test_the_classes_are_the_data_sets_or_tinyimagenets_or_as_said(cli: Cli, rec
     assert said["plain_parameters"] - own["plain_parameters"] == 14 * (512 + 1)
 
 
-def test_a_recipe_without_early_exits_is_the_plain_network(cli: Cli, recipe: Path) -> None:
-    report = json.loads(cli("flops", "--config", recipe, "--json", "--set", "model.exits=[]").out)
+def test_a_config_without_early_exits_is_the_plain_network(cli: Cli, config: Path) -> None:
+    report = json.loads(cli("flops", "--config", config, "--json", "--set", "model.exits=[]").out)
     assert [each["after"] for each in report["exits"]] == ["layer4.1"]
     assert report["exits"][0]["gflops"] == report["plain_gflops"]
 

@@ -100,9 +100,9 @@ def test_debug_may_stand_anywhere_and_keeps_sentence_and_code(cli: Cli, tmp_path
     assert result.sentence == f"{tmp_path / 'nowhere'}: no such file or folder"
 
 
-def test_an_error_of_the_system_names_the_file(cli: Cli, recipe: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_system_names_the_file(cli: Cli, config: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
-    result = cli("flops", "--config", recipe, "--out", tmp_path / "taken")
+    result = cli("flops", "--config", config, "--out", tmp_path / "taken")
     assert result.code == 1
     assert result.sentence.startswith(f"{tmp_path / 'taken'}")
     assert (tmp_path / "taken").read_text() == "mine"
@@ -182,8 +182,8 @@ def test_a_torchvision_that_does_not_fit_torch_is_explained(tmp_path: Path) -> N
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
     paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    recipe = str(REPOSITORY / "configs" / "resnet50-paper.yaml")
-    result = python("-m", "greenedge", "flops", "--config", recipe, PYTHONPATH=paths)
+    config = str(REPOSITORY / "configs" / "resnet50-paper.yaml")
+    result = python("-m", "greenedge", "flops", "--config", config, PYTHONPATH=paths)
     assert result.returncode == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()

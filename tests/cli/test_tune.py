@@ -16,7 +16,7 @@ from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import read_policy
 from greenedge.exits.sweep import score_outputs
 from greenedge.exits.tuning import risk_controlled
-from greenedge.workflows.outputs import run_once
+from greenedge.workflows.outputs import load_or_compute_outputs
 from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
@@ -39,7 +39,7 @@ def answered(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(trained / "best.safetensors", folder)
     random = np.random.default_rng(10)
     for split in ("calibration", "val"):
-        run_once(folder / "best.safetensors", None, split, None, lambda _: None)
+        load_or_compute_outputs(folder / "best.safetensors", None, split, None, lambda _: None)
         kept = kept_outputs(folder, split)
         logits = random.normal(scale=1.5, size=kept.logits.shape)
         logits += np.array([0.8, 1.3, 2.0])[:, None, None] * np.eye(3)[kept.labels]
@@ -64,20 +64,20 @@ def plain_points(outputs: ExitOutputs, policy: dict[str, Any]) -> Point:
     return point_of(outputs, policy["criterion"], policy["thresholds"], policy["temperatures"])
 
 
-def best_within(points: list[Point], budget: float) -> tuple[float, float]:
+def most_accurate_within(points: list[Point], budget: float) -> tuple[float, float]:
     inside = [point for point in points if point.gflops <= budget + 1e-12]
     accuracy = max(point.accuracy for point in inside)
     return accuracy, min(point.gflops for point in inside if point.accuracy == accuracy)
 
 
-def cheapest_reaching(points: list[Point], accuracy: float) -> tuple[float, float]:
+def cheapest_above(points: list[Point], accuracy: float) -> tuple[float, float]:
     gflops = min(point.gflops for point in points if point.accuracy >= accuracy)
     return max(point.accuracy for point in points if point.gflops <= gflops + 1e-12), gflops
 
 
 GOALS: dict[str, Callable[[list[Point], float], tuple[float, float]]] = {
-    "--budget": best_within,
-    "--min-accuracy": cheapest_reaching,
+    "--budget": most_accurate_within,
+    "--min-accuracy": cheapest_above,
 }
 CASES: list[tuple[str, float, list[str]]] = [
     ("--budget", 0.025, []),

@@ -1,4 +1,4 @@
-"""Whatever is written into a recipe, the answer is a recipe or one sentence."""
+"""Whatever is written into a config, the answer is a config or one sentence."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_any_text_at_all_is_refused_in_one_line(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_any_override_is_taken_or_refused_in_one_line(text: str) -> None:
-    recipe = "data: {path: x}\nmodel: {backbone: y}\ntrain: {epochs: 1}"
+    config = "data: {path: x}\nmodel: {backbone: y}\ntrain: {epochs: 1}"
     said = ""
     try:
-        assert config_from_text(recipe, "a.yaml", [f"data.path={text}"]).train.epochs == 1
+        assert config_from_text(config, "a.yaml", [f"data.path={text}"]).train.epochs == 1
     except ConfigError as error:
         said = str(error)
     assert "\n" not in said

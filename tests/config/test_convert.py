@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from greenedge.config.convert import (
     Count,
     CountOrZero,
-    Fraction,
+    FractionBelowOne,
     NonNegative,
     Positive,
     Probability,
@@ -124,7 +124,7 @@ def test_another_type_is_refused_with_what_was_expected_and_found(
         (Probability, ["0", "1", "0.5"], ["-0.001", "1.001"]),
         (Positive, ["1e-300", "7"], ["0", "-1", "0.0"]),
         (NonNegative, ["0", "0.1"], ["-1e-300"]),
-        (Fraction, ["0", "0.999"], ["1", "-0.1"]),
+        (FractionBelowOne, ["0", "0.999"], ["1", "-0.1"]),
         (Count, ["1", "900"], ["0", "-1"]),
         (CountOrZero, ["0", "1"], ["-1"]),
         (Annotated[float, Range(above=0, below=1)], ["0.5"], ["0", "1"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenedge.config import config_from_text, load_config
-from greenedge.config.convert import suggestion
+from greenedge.config.convert import did_you_mean
 from greenedge.config.nodes import parse_yaml
 from greenedge.errors import ConfigError
 
@@ -93,7 +93,7 @@ def test_files_that_are_no_texts_are_refused(tmp_path: Path) -> None:
     ("word", "near"), [("adamW", "adamw"), ("ADAM", "adam"), ("Adamax", "adam"), ("sdg", "sgd"), ("zzz", None)]
 )
 def test_capitals_are_no_difference(word: str, near: str | None) -> None:
-    assert suggestion(word, ["adam", "adamw", "sgd"]) == (f"did you mean {near!r}?" if near else "")
+    assert did_you_mean(word, ["adam", "adamw", "sgd"]) == (f"did you mean {near!r}?" if near else "")
 
 
 def test_no_mutation_brings_anything_but_a_sentence() -> None:

@@ -1,4 +1,4 @@
-"""Recipes from files and overrides, and back to text."""
+"""Configs from files and overrides, and back to text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenedge.config import Part, RunConfig, config_from_text, config_to_text, load_config, resolve_part
+from greenedge.config import Component, RunConfig, config_from_text, config_to_text, load_config, resolve_component
 from greenedge.config.convert import Positive
 from greenedge.config.schema import DataConfig, ExitConfig, ModelConfig, SweepConfig, TrainConfig
 from greenedge.errors import ConfigError, GreenedgeError
@@ -37,7 +37,7 @@ PLAIN = yaml.safe_load(RECIPE)
 PATHS = st.text("abcxyz/._- :#'\"äλ\n", min_size=1) | st.from_regex(r"[-+.0-9_eE]{1,8}", fullmatch=True)
 POSITIVE = st.floats(1e-300, 1e300)
 OPTIONS = st.dictionaries(st.sampled_from(["lr", "mode"]), POSITIVE | st.booleans() | st.none() | PATHS)
-PARTS = st.builds(Part, PATHS, OPTIONS)
+PARTS = st.builds(Component, PATHS, OPTIONS)
 EXITS = st.builds(ExitConfig, PATHS, PARTS)
 CONFIGS = st.builds(
     RunConfig,
@@ -70,7 +70,7 @@ def adam(weights: object, *, lr: Positive = 1e-3, betas: tuple[float, float] = (
 
 
 def edited(key: str, value: Any) -> str:
-    """The recipe as if its author had written `value` there."""
+    """The config as if its author had written `value` there."""
     plain = yaml.safe_load(RECIPE)
     place, (*path, last) = plain, [int(name) if name.isdigit() else name for name in key.split(".")]
     for name in path:
@@ -87,7 +87,7 @@ def outcome(text: str, *overrides: str) -> tuple[RunConfig | None, str, str | No
 
 
 def test_a_file_is_read_and_its_faults_carry_its_name_and_line(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
+    path = tmp_path / "config.yaml"
     path.write_text(RECIPE + "  epoch: 4\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -134,8 +134,8 @@ def test_overrides_reach_into_lists_and_parts_and_the_last_one_wins() -> None:
         "train.epochs=8",
     ]
     config = config_from_text(RECIPE, "a.yaml", overrides)
-    assert config.model.exits == (ExitConfig("layer1", Part("linear")), ExitConfig("layer2"))
-    assert config.train.optimizer == Part("adam", {"lr": 0.01})
+    assert config.model.exits == (ExitConfig("layer1", Component("linear")), ExitConfig("layer2"))
+    assert config.train.optimizer == Component("adam", {"lr": 0.01})
     assert config.train.epochs == 8
 
 
@@ -154,18 +154,18 @@ def test_a_config_written_as_text_reads_back_equal(config: RunConfig) -> None:
 
 def test_a_config_with_its_parts_spelled_out_reads_back_equal() -> None:
     config = config_from_text(RECIPE, "a.yaml", ["train.optimizer.adam.lr=1e-5"])
-    optimizer = resolve_part(config.train.optimizer, {"adam": adam})
+    optimizer = resolve_component(config.train.optimizer, {"adam": adam})
     resolved = dataclasses.replace(config, train=dataclasses.replace(config.train, optimizer=optimizer))
     again = config_from_text(config_to_text(resolved), "b.yaml")
-    assert resolve_part(again.train.optimizer, {"adam": adam}) == optimizer
+    assert resolve_component(again.train.optimizer, {"adam": adam}) == optimizer
     assert yaml.safe_load(config_to_text(resolved))["train"]["optimizer"]["adam"]["betas"] == [0.9, 0.999]
     assert "origins" not in config_to_text(resolved)
 
 
-def test_every_shipped_recipe_reads_and_reads_back_equal() -> None:
-    recipes = sorted(RECIPES.glob("*.yaml"))
-    assert recipes
-    for path in recipes:
+def test_every_shipped_config_reads_and_reads_back_equal() -> None:
+    configs = sorted(RECIPES.glob("*.yaml"))
+    assert configs
+    for path in configs:
         config = load_config(path)
         assert config_from_text(config_to_text(config), "again") == config
 
@@ -179,7 +179,7 @@ def test_origins_tell_who_set_each_key() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*EDITS, *PLAIN, "augment", "sweep", "nonsense"]), ANYTHING)
-def test_a_recipe_with_anything_anywhere_is_read_or_refused_in_one_line(key: str, value: Any) -> None:
+def test_a_config_with_anything_anywhere_is_read_or_refused_in_one_line(key: str, value: Any) -> None:
     config, message, _, where = outcome(edited(key, value))
     if config is None:
         assert re.fullmatch(r"a\.yaml:[0-9]+", where or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenedge.config import Part, RunConfig, config_from_text
+from greenedge.config import Component, RunConfig, config_from_text
 from greenedge.errors import ConfigError
 
 
@@ -16,21 +16,21 @@ def config(train: str, *overrides: str) -> RunConfig:
 @pytest.mark.parametrize(
     ("train", "override", "expected"),
     [
-        (", optimizer: adamw", "train.optimizer.lr=0.1", Part("adamw", {"lr": 0.1})),
-        (", optimizer: adamw", "train.optimizer.adamw.lr=0.1", Part("adamw", {"lr": 0.1})),
+        (", optimizer: adamw", "train.optimizer.lr=0.1", Component("adamw", {"lr": 0.1})),
+        (", optimizer: adamw", "train.optimizer.adamw.lr=0.1", Component("adamw", {"lr": 0.1})),
         (
             ", optimizer: {adamw: {weight_decay: 1}}",
             "train.optimizer.lr=2",
-            Part("adamw", {"weight_decay": 1, "lr": 2}),
+            Component("adamw", {"weight_decay": 1, "lr": 2}),
         ),
-        (", optimizer: {adamw: }", "train.optimizer.lr=2", Part("adamw", {"lr": 2})),
-        ("", "train.optimizer.lr=2", Part("adam", {"lr": 2})),
-        ("", "train.optimizer=sgd", Part("sgd")),
-        ("", "train.optimizer={sgd: {lr: 1}}", Part("sgd", {"lr": 1})),
-        ("", "train.optimizer.sgd.lr=1", Part("sgd", {"lr": 1})),
+        (", optimizer: {adamw: }", "train.optimizer.lr=2", Component("adamw", {"lr": 2})),
+        ("", "train.optimizer.lr=2", Component("adam", {"lr": 2})),
+        ("", "train.optimizer=sgd", Component("sgd")),
+        ("", "train.optimizer={sgd: {lr: 1}}", Component("sgd", {"lr": 1})),
+        ("", "train.optimizer.sgd.lr=1", Component("sgd", {"lr": 1})),
     ],
 )
-def test_an_option_finds_the_component_that_is_chosen(train: str, override: str, expected: Part) -> None:
+def test_an_option_finds_the_component_that_is_chosen(train: str, override: str, expected: Component) -> None:
     assert config(train, override).train.optimizer == expected
 
 
@@ -39,7 +39,7 @@ def test_components_in_lists_have_options_too() -> None:
         "width": 3
     }
     found = config("", "augment=[flip, {jitter: {a: 1}}]", "augment.0.probability=1", "augment.1.b=2").augment
-    assert found == (Part("flip", {"probability": 1}), Part("jitter", {"a": 1, "b": 2}))
+    assert found == (Component("flip", {"probability": 1}), Component("jitter", {"a": 1, "b": 2}))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The recipe's keys: defaults, limits, and the rules between them."""
+"""The config's keys: defaults, limits, and the rules between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenedge.config import Part, RunConfig, config_from_text
+from greenedge.config import Component, RunConfig, config_from_text
 from greenedge.config.schema import DataConfig, ExitConfig, ModelConfig, SweepConfig, TrainConfig
 from greenedge.errors import ConfigError
 
@@ -55,8 +55,10 @@ def refusal(text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
-def test_the_smallest_recipe_gets_the_documented_defaults() -> None:
-    train = TrainConfig(3, 256, Part("adam"), Part("constant"), Part("cross_entropy"), None, 1.0, 0, (), None, None)
+def test_the_smallest_config_gets_the_documented_defaults() -> None:
+    train = TrainConfig(
+        3, 256, Component("adam"), Component("constant"), Component("cross_entropy"), None, 1.0, 0, (), None, None
+    )
     machine = {"precision": "auto", "channels_last": True, "compile": False, "device": "auto", "seed": 0}
     train = dataclasses.replace(train, **machine)
     data = DataConfig("pets", None, None, None, 1.0, mean=None, std=None)
@@ -68,13 +70,13 @@ def test_the_designs_example_says_what_it_looks_like_it_says() -> None:
     config = config_from_text(THE_DESIGNS_EXAMPLE, "a.yaml")
     assert config.data == DataConfig("data/tiny-imagenet-200", 64, 25)
     assert config.augment == (
-        Part("horizontal_flip", {"probability": 0.25}),
-        Part("vertical_flip", {"probability": 0.25}),
-        Part("cutmix", {"alpha": 1.0}),
+        Component("horizontal_flip", {"probability": 0.25}),
+        Component("vertical_flip", {"probability": 0.25}),
+        Component("cutmix", {"alpha": 1.0}),
     )
-    exits = (ExitConfig("layer1", Part("paper")), ExitConfig("layer3", Part("paper")))
+    exits = (ExitConfig("layer1", Component("paper")), ExitConfig("layer3", Component("paper")))
     assert config.model == ModelConfig("resnext50_32x4d", None, "imagenet", exits)
-    assert config.train.optimizer == Part("adam", {"lr": 0.001})
+    assert config.train.optimizer == Component("adam", {"lr": 0.001})
     assert config.train.exit_weights == (1.0, 1.0, 1.0)
     assert config.sweep.thresholds == (0.0, 0.63, 1.26, 2.0, 2.63, 3.26, 3.9)
 
@@ -103,7 +105,7 @@ def test_means_and_deviations_of_pixels_from_0_to_255_are_refused(override: str,
     "section",
     [smallest(), smallest().data, smallest().model, smallest().train, smallest().sweep, ExitConfig("a")],
 )
-def test_a_recipe_cannot_be_changed_once_it_is_read(section: Any) -> None:
+def test_a_config_cannot_be_changed_once_it_is_read(section: Any) -> None:
     name = dataclasses.fields(section)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(section, name, None)

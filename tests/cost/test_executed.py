@@ -36,4 +36,4 @@ def test_what_the_engine_runs_is_what_the_static_table_says(precision: str, thre
     engine = Engine(network, shared_policy("entropy", threshold, 2), precision=precision)  # type: ignore[arg-type]
     table = count_costs(network, COUNTED_OPERATORS).exits[exit_index].gflops
     images = torch.randn(5, 3, 32, 32)
-    assert executed_gflops(lambda: engine.answer(images)) / 5 == pytest.approx(table, rel=1e-6)
+    assert executed_gflops(lambda: engine.predict(images)) / 5 == pytest.approx(table, rel=1e-6)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.cost.flops import count_costs
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
@@ -14,7 +14,7 @@ from greenedge.models.multi_exit import MultiExitNetwork, build_network
 
 
 def network(backbone: str, image_size: int, head: str, *after: str) -> MultiExitNetwork:
-    exits = tuple(ExitConfig(name, Part(head)) for name in after)
+    exits = tuple(ExitConfig(name, Component(head)) for name in after)
     torch.manual_seed(0)
     return build_network(ModelConfig(backbone, exits=exits), 200, image_size)
 

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from greenedge.cost.latency import alternate, latency
+from greenedge.cost.latency import latency, time_interleaved
 
 
 def test_contenders_take_turns_back_and_forth_and_the_first_round_is_not_counted() -> None:
     order: list[str] = []
-    seconds = alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    seconds = time_interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
     assert order == ["b", "a", "a", "b", "b", "a", "a", "b"]
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
@@ -22,7 +22,7 @@ def test_what_is_done_before_a_turn_is_not_timed() -> None:
         calls.append("before")
         time.sleep(0.05)
 
-    seconds = alternate({"a": lambda: calls.append("run")}, rounds=2, before={"a": slow})
+    seconds = time_interleaved({"a": lambda: calls.append("run")}, rounds=2, before={"a": slow})
     assert calls == ["before", "run"] * 3
     assert max(seconds["a"]) < 0.05
 

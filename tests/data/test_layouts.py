@@ -8,7 +8,7 @@ import pytest
 
 from greenedge.data.layouts import ClassInfo, read_listing
 from greenedge.data.prepare import PrepareOptions, prepare
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from tests.conftest import write_image
 from tests.data.sources import assert_holds, pixels, read_official, refusal, write_class_folders, zip_folder
 
@@ -22,7 +22,7 @@ def edit_annotations(root: Path, old: str, new: str) -> Path:
 
 
 def test_classes_are_sorted_by_wnid_and_named_by_words(official: Path) -> None:
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         classes = read_listing(tree).classes
     assert classes == (
         ClassInfo("n01", "goldfish, Carassius auratus"),
@@ -171,7 +171,7 @@ def test_a_validation_image_renamed_to_txt_is_missed(official: Path, tmp_path: P
 
 def test_a_training_image_renamed_to_txt_is_counted(official: Path) -> None:
     (official / "train" / "n01" / "images" / "n01_2.JPEG").rename(official / "train" / "n01" / "images" / "n01_2.txt")
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         listing = read_listing(tree)
     assert len(listing.splits["train"]) == 35
     assert listing.unused == {".txt": 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenedge.data.layouts import read_listing
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from tests.conftest import write_image
 from tests.data.sources import refusal, write_class_folders
 
@@ -21,7 +21,7 @@ def images(root: Path, *folders: str, count: int = 2) -> Path:
 
 
 def found(source: Path) -> dict[str, list[str]]:
-    with Tree([source]) as tree:
+    with SourceTree([source]) as tree:
         listing = read_listing(tree)
     return {
         split: sorted({listing.classes[record.label].id for record in records})
@@ -121,7 +121,7 @@ def test_class_folders_of_validation_images_count_though_annotations_were_left(o
         (official / "val" / "images" / name).rename(folder / name)
     (official / "val" / "images").rmdir()
     (official / "val" / "val_annotations.txt").write_text("lines of another set\n")
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         listing = read_listing(tree)
     wnid_of = dict(line.split("\t")[:2] for line in lines)
     assert len(listing.splits["val"]) == 15
@@ -140,7 +140,7 @@ def test_validation_images_both_ways_are_refused(official: Path, tmp_path: Path)
 def test_texts_with_a_byte_order_mark_are_read(official: Path) -> None:
     for path in (official / "wnids.txt", official / "words.txt", official / "val" / "val_annotations.txt"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         listing = read_listing(tree)
     assert [info.id for info in listing.classes] == ["n01", "n02", "n03"]
     assert listing.classes[0].name == "goldfish, Carassius auratus"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
 from tests.conftest import write_image
 from tests.data.sources import refusal, zip_folder
@@ -21,7 +21,7 @@ def files_below(root: Path) -> list[str]:
 def test_a_folder_is_seen_from_the_level_of_train(official: Path, tmp_path: Path, levels_above: str) -> None:
     source = tmp_path / "source"
     shutil.copytree(official, source / levels_above)
-    with Tree([source]) as tree:
+    with SourceTree([source]) as tree:
         assert tree.paths == files_below(official)
         assert tree.read("words.txt") == (official / "words.txt").read_bytes()
 
@@ -29,7 +29,7 @@ def test_a_folder_is_seen_from_the_level_of_train(official: Path, tmp_path: Path
 def test_a_zip_is_read_in_place_like_its_folder(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip", method=zipfile.ZIP_DEFLATED)
     before = sorted(tmp_path.rglob("*"))
-    with Tree([archive]) as tree:
+    with SourceTree([archive]) as tree:
         assert tree.paths == files_below(official)
         for path in tree.paths:
             assert tree.read(path) == (official / path).read_bytes()
@@ -40,7 +40,7 @@ def test_a_folder_and_a_zip_make_one_tree(official: Path, tmp_path: Path) -> Non
     expected = files_below(official)
     val = zip_folder(official, tmp_path / "val.zip", keep=lambda path: path.startswith("val/"))
     shutil.rmtree(official / "val")
-    with Tree([official, val]) as tree:
+    with SourceTree([official, val]) as tree:
         assert tree.paths == expected
 
 
@@ -49,7 +49,7 @@ def test_texts_repeated_in_every_part_are_read_once(official: Path, tmp_path: Pa
         zip_folder(official, tmp_path / f"{n}.zip", keep=lambda p, n=n: f"_{n}.JPEG" in p or p == "words.txt")
         for n in range(2)
     ]
-    with Tree(parts) as tree:
+    with SourceTree(parts) as tree:
         assert tree.paths.count("words.txt") == 1
 
 
@@ -63,21 +63,21 @@ def test_hidden_files_and_system_leftovers_are_not_seen(official: Path) -> None:
     ):
         (official / name).parent.mkdir(parents=True, exist_ok=True)
         (official / name).write_bytes(b"junk")
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         assert tree.paths == expected
 
 
 def test_a_file_is_located_for_people(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip")
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         assert tree.locate("words.txt") == str(official / "words.txt")
-    with Tree([archive]) as tree:
+    with SourceTree([archive]) as tree:
         assert tree.locate("words.txt") == f"{archive}:{official.name}/words.txt"
 
 
 def test_the_digest_of_a_zip_is_that_of_its_bytes(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip")
-    with Tree([archive]) as tree:
+    with SourceTree([archive]) as tree:
         (digest,) = tree.digests()
     assert digest["name"] == "all.zip"
     assert digest["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -85,7 +85,7 @@ def test_the_digest_of_a_zip_is_that_of_its_bytes(official: Path, tmp_path: Path
 
 def test_the_digest_of_a_folder_is_that_of_its_listing(official: Path) -> None:
     lines = [f"{name}\t{len((official / name).read_bytes())}\n" for name in files_below(official)]
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         (digest,) = tree.digests()
     assert digest["files"] == len(lines)
     assert digest["sha256_of_listing"] == hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -147,7 +147,7 @@ def test_the_same_image_in_two_zips_is_refused(official: Path, tmp_path: Path) -
 
 
 def test_a_file_that_goes_away_is_named(official: Path) -> None:
-    with Tree([official]) as tree:
+    with SourceTree([official]) as tree:
         (official / "words.txt").unlink()
         with pytest.raises(DataError, match=r"words\.txt: cannot be read"):
             tree.read("words.txt")

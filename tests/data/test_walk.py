@@ -15,14 +15,14 @@ from greenedge.data import tree as reading
 from greenedge.data.layouts import Listing, read_listing
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import image_paths, open_prepared
-from greenedge.data.tree import Tree
+from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
 from tests.conftest import write_image
 from tests.data.sources import refusal, write_class_folders
 
 
 def listed(*sources: Path) -> Listing:
-    with Tree(sources) as tree:
+    with SourceTree(sources) as tree:
         return read_listing(tree)
 
 
@@ -80,7 +80,7 @@ def test_a_pipe_is_no_source(tmp_path: Path) -> None:
 
 
 def test_a_file_that_became_a_pipe_is_not_waited_for(pets: Path) -> None:
-    with Tree([pets]) as tree:
+    with SourceTree([pets]) as tree:
         (pets / "train" / "cat" / "0.png").unlink()
         os.mkfifo(pets / "train" / "cat" / "0.png")
         with pytest.raises(DataError, match=r"0\.png: is no file"):
@@ -183,7 +183,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_refused(pets: Path, tmp_p
         (tmp_path / "pets.zip").read_bytes().replace((30_000_000).to_bytes(4, "little"), (99).to_bytes(4, "little"))
     )
     (tmp_path / "pets.zip").write_bytes(content)
-    with Tree([tmp_path / "pets.zip"]) as tree:
+    with SourceTree([tmp_path / "pets.zip"]) as tree:
         tracemalloc.start()
         try:
             with pytest.raises(DataError, match=r"train/cat/liar\.png: damaged inside the zip"):

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 from greenedge.errors import UsageError
 
 _FAULTS = """
 import resource, sys, torch
-from greenedge.device.memory import keep_freed_memory
+from greenedge.device.memory import disable_malloc_trim
 
 layers = [torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, padding=1)]
 network = torch.nn.Sequential(*layers)
@@ -26,7 +26,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if sys.argv[1] != "default":
-    assert keep_freed_memory() == (sys.argv[1] == "keep")
+    assert disable_malloc_trim() == (sys.argv[1] == "keep")
 faults()
 print(faults())
 """
@@ -49,4 +49,4 @@ def test_freed_memory_is_used_again_without_new_pages() -> None:
 def test_an_unknown_wish_of_the_environment_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENEDGE_MALLOC", "jemalloc")
     with pytest.raises(UsageError, match="GREENEDGE_MALLOC is 'jemalloc'; expected keep or default"):
-        keep_freed_memory()
+        disable_malloc_trim()

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from greenedge.device.precision import choose_autocast, choose_device, exact_float32, make_repeatable
+from greenedge.device.precision import choose_autocast, choose_device, exact_float32, set_deterministic
 from greenedge.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -149,9 +149,9 @@ def test_exact_float32_touches_nothing_where_there_is_no_tf32(
 def test_make_repeatable_settles_algorithms_and_float32(autocast: torch.dtype | None, own_settings: None) -> None:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
-    make_repeatable(CPU, None)
+    set_deterministic(CPU, None)
     assert settings()[:5] == [True, True, False, True, True]
-    make_repeatable(CUDA, autocast)
+    set_deterministic(CUDA, autocast)
     exact = autocast is None
     assert settings()[:5] == [True, False, True, not exact, not exact]
 

@@ -43,7 +43,7 @@ def routes(outputs: ExitOutputs, criterion: Criterion, thresholds: Iterable[Sequ
     scores = criterion.uncertainty(outputs.logits).astype(np.float64).T.tolist()
     taken = []
     for chosen in thresholds:
-        limits = [criterion.limit(float(threshold)) for threshold in chosen]
+        limits = [criterion.uncertainty_limit(float(threshold)) for threshold in chosen]
         taken.append([_first_below(image[:-1], limits) for image in scores])
     return taken
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenedge.exits.baselines import FixedExits, FoundAdvantage, find_advantage
-from greenedge.exits.bootstrap import resample_points, resample_shares
+from greenedge.exits.bootstrap import bootstrap_points, bootstrap_weights
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.sweep import ExitScores, sweep_all
 
@@ -26,12 +26,12 @@ def scores(images: int, seed: int, telling: float) -> ExitScores:
 
 
 def found(each: ExitScores, seed: int) -> FoundAdvantage:
-    shares = resample_shares(each.correct.shape[1], 300, seed)
+    shares = bootstrap_weights(each.correct.shape[1], 300, seed)
     curve = sweep_all(each)
     some = curve.rows(curve.spread(60))
     thresholds = [(threshold,) * 3 for threshold in some.thresholds.tolist()]
     fixed = FixedExits(GFLOPS, each.correct.mean(axis=1), shares @ each.correct.T.astype(np.float32))
-    return find_advantage(curve, some, resample_points(each, thresholds, shares), fixed)
+    return find_advantage(curve, some, bootstrap_points(each, thresholds, shares), fixed)
 
 
 @pytest.mark.parametrize(("images", "draws"), [(1000, 60), (10_000, 12)])
@@ -68,7 +68,7 @@ def test_a_network_without_early_exits_has_no_advantage_to_tell() -> None:
     each = scores(100, 0, telling=1)
     plain = ExitScores(each.criterion, each.uncertainty[:0], each.minima[:0], each.correct[-1:], GFLOPS[-1:])
     curve = sweep_all(plain)
-    shares = resample_shares(100, 10)
+    shares = bootstrap_weights(100, 10)
     fixed = FixedExits(GFLOPS[-1:], plain.correct.mean(axis=1), shares @ plain.correct.T.astype(np.float32))
-    advantage = find_advantage(curve, curve, resample_points(plain, [()], shares), fixed)
+    advantage = find_advantage(curve, curve, bootstrap_points(plain, [()], shares), fixed)
     assert (advantage.interval, advantage.pays) == (None, False)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenedge.exits.baselines import Advantage, fixed_mix, largest_advantage, oracle_point
+from greenedge.exits.baselines import Advantage, largest_advantage, oracle_point, static_mixture
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import OperatingPoint, score_outputs, sweep_all
@@ -64,7 +64,7 @@ fixed_exits = st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), min_size
 def test_the_mix_of_fixed_exits_is_the_best_of_all_pairs_by_lot(exits: list[tuple[int, int]]) -> None:
     alone, accuracies = [cost / 4 for cost, _ in exits], [right / 8 for _, right in exits]
     asked = np.arange(1, 41) / 16
-    found = fixed_mix(asked, np.array(alone), np.array(accuracies))
+    found = static_mixture(asked, np.array(alone), np.array(accuracies))
     for cost, height in zip(asked.tolist(), found.tolist(), strict=True):
         if cost < min(alone):
             assert np.isnan(height)
@@ -75,12 +75,12 @@ def test_the_mix_of_fixed_exits_is_the_best_of_all_pairs_by_lot(exits: list[tupl
 def test_the_mix_by_hand() -> None:
     # 0.6 at 2 lies below the line from 0.5 at 1 to 0.9 at 3; the exit at 5 is dearer and no better.
     alone, accuracies = np.array([1.0, 2.0, 3.0, 5.0]), np.array([0.5, 0.6, 0.9, 0.8])
-    found = fixed_mix(np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 9.0]), alone, accuracies)
+    found = static_mixture(np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 9.0]), alone, accuracies)
     np.testing.assert_allclose(found, [np.nan, 0.5, 0.6, 0.7, 0.9, 0.9, 0.9])
 
 
 def test_the_cost_of_the_cheapest_exit_is_not_missed_by_rounding() -> None:
-    found = fixed_mix(np.array([0.3 * (1 - 1e-12), 0.3 * (1 - 1e-6)]), np.array([0.3]), np.array([0.5]))
+    found = static_mixture(np.array([0.3 * (1 - 1e-12), 0.3 * (1 - 1e-6)]), np.array([0.3]), np.array([0.5]))
     np.testing.assert_array_equal(found, [0.5, np.nan])
 
 

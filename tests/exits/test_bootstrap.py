@@ -11,10 +11,10 @@ from greenedge.exits.bootstrap import (
     Interval,
     ResampledCurve,
     accuracy_interval,
+    bootstrap_points,
+    bootstrap_weights,
     difference_interval,
     interval,
-    resample_points,
-    resample_shares,
 )
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
@@ -36,7 +36,7 @@ def example(exits: int = 3, images: int = 60) -> tuple[ExitScores, list[list[flo
 
 @pytest.mark.parametrize("images", [1, 7, 50])
 def test_a_resample_draws_as_many_images_as_there_are(images: int) -> None:
-    shares = resample_shares(images, resamples=40)
+    shares = bootstrap_weights(images, resamples=40)
     assert (shares.shape, shares.dtype) == ((40, images), np.float32)
     counts = shares.astype(np.float64) * images
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-5)
@@ -46,7 +46,7 @@ def test_a_resample_draws_as_many_images_as_there_are(images: int) -> None:
 
 
 def test_images_are_drawn_with_replacement_and_all_alike() -> None:
-    counts = resample_shares(20, resamples=4000).astype(np.float64) * 20
+    counts = bootstrap_weights(20, resamples=4000).astype(np.float64) * 20
     # Of a multinomial: mean 1, variance 1 - 1/N, covariance -1/N. Four standard errors.
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=4 / np.sqrt(4000))
     covariance = np.cov(counts.T)
@@ -56,19 +56,19 @@ def test_images_are_drawn_with_replacement_and_all_alike() -> None:
 
 
 def test_the_seed_decides_the_resamples() -> None:
-    np.testing.assert_array_equal(resample_shares(30, 5), resample_shares(30, 5, seed=0))
-    assert (resample_shares(30, 5, seed=0) != resample_shares(30, 5, seed=1)).any()
-    rows = resample_shares(30, 5)
+    np.testing.assert_array_equal(bootstrap_weights(30, 5), bootstrap_weights(30, 5, seed=0))
+    assert (bootstrap_weights(30, 5, seed=0) != bootstrap_weights(30, 5, seed=1)).any()
+    rows = bootstrap_weights(30, 5)
     assert len(np.unique(rows, axis=0)) == 5
-    assert len(resample_shares(3)) == 1000
+    assert len(bootstrap_weights(3)) == 1000
 
 
 @given(small_outputs, st.sampled_from(sorted(CRITERIA)), st.integers(0, 1000))
 def test_resampled_points_are_those_of_the_drawn_images_themselves(outputs: ExitOutputs, name: str, seed: int) -> None:
     scores = score_outputs(outputs, CRITERIA[name])
     thresholds = np.random.default_rng(seed).uniform(0, 3, size=(3, outputs.num_exits - 1)).tolist()
-    shares = resample_shares(len(outputs.labels), 4, seed)
-    curve = resample_points(scores, thresholds, shares)
+    shares = bootstrap_weights(len(outputs.labels), 4, seed)
+    curve = bootstrap_points(scores, thresholds, shares)
     assert curve.accuracy.shape == curve.gflops.shape == (4, 3)
     for b, row in enumerate(shares):
         images = scores.subset(drawn(row))
@@ -80,8 +80,8 @@ def test_resampled_points_are_those_of_the_drawn_images_themselves(outputs: Exit
 
 def test_areas_are_those_of_the_drawn_images_written_out() -> None:
     scores, thresholds = example()
-    shares = resample_shares(60, 20)
-    curve = resample_points(scores, thresholds, shares)
+    shares = bootstrap_weights(60, 20)
+    curve = bootstrap_points(scores, thresholds, shares)
     reference = float(scores.gflops[-1])
     trapezoids, dominated = curve.trapezoid_areas(), curve.dominated_areas(reference)
     assert len(trapezoids) == len(dominated) == 20
@@ -126,7 +126,7 @@ def test_leaving_at_the_first_exit_costs_what_it_costs_on_every_resample(exits: 
     everything_leaves = [sweep_all(scores).thresholds[-1]] * (exits - 1)
     for cost in np.linspace(0.1, 0.9, 9):
         cheap = ExitScores(scores.criterion, scores.uncertainty, scores.minima, scores.correct, scores.gflops + cost)
-        curve = resample_points(cheap, [everything_leaves], resample_shares(50, 50))
+        curve = bootstrap_points(cheap, [everything_leaves], bootstrap_weights(50, 50))
         assert np.isfinite(curve.at_costs(cheap.gflops[:1])).all()
 
 
@@ -148,7 +148,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         uncertainty = random.uniform(size=(1, images))
         correct = random.uniform(size=(2, images)) < [[0.6], [0.9]]
         scores = ExitScores(CRITERIA["entropy"], uncertainty, uncertainty, correct, np.array([1.0, 2.0]))
-        curve = resample_points(scores, [[0.5]], resample_shares(images, 200, seed=10_000 + draw))
+        curve = bootstrap_points(scores, [[0.5]], bootstrap_weights(images, 200, seed=10_000 + draw))
         for column, (values, truth) in enumerate(((curve.accuracy, truth_accuracy), (curve.gflops, truth_gflops))):
             found = interval(values[:, 0], 0.9)
             covered[draw, column] = found.low <= truth <= found.high
@@ -164,9 +164,9 @@ def test_the_same_resamples_make_a_comparison_a_paired_one() -> None:
         ExitScores(CRITERIA["entropy"], np.zeros((0, 400)), np.zeros((0, 400)), correct, np.array([1.0]))
         for correct in (first, second)
     ]
-    shares, others = resample_shares(400, 500), resample_shares(400, 500, seed=1)
-    one, two = (resample_points(each, [[]], shares).accuracy[:, 0] for each in networks)
-    unpaired = resample_points(networks[1], [[]], others).accuracy[:, 0]
+    shares, others = bootstrap_weights(400, 500), bootstrap_weights(400, 500, seed=1)
+    one, two = (bootstrap_points(each, [[]], shares).accuracy[:, 0] for each in networks)
+    unpaired = bootstrap_points(networks[1], [[]], others).accuracy[:, 0]
     truth = second.mean() - first.mean()
     assert (two - one).mean() == pytest.approx(truth, abs=0.002)
     assert (two - one).std() == pytest.approx(np.std(second.astype(float) - first) / 20, rel=0.15)

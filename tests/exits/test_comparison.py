@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from greenedge.exits.bootstrap import resample_shares
+from greenedge.exits.bootstrap import bootstrap_weights
 from greenedge.exits.comparison import Pair, compare_pairs, resample_network
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.outputs import ExitOutputs
@@ -30,7 +30,7 @@ def networks(count: int, images: int, seed: int, better: float = 0.0) -> list[Ex
 
 
 def compared(scores: list[ExitScores], resamples: int = 400, seed: int = 0) -> list[Pair]:
-    shares = resample_shares(scores[0].correct.shape[1], resamples, seed)
+    shares = bootstrap_weights(scores[0].correct.shape[1], resamples, seed)
     return compare_pairs([resample_network(each, shares) for each in scores], float(GFLOPS[-1]))
 
 

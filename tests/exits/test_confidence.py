@@ -51,7 +51,7 @@ def test_max_probability_and_margin_of_known_probabilities() -> None:
 def test_nothing_leaves_at_the_threshold_called_never(name: str) -> None:
     criterion = CRITERIA[name]
     logits = np.random.default_rng(0).normal(scale=30, size=(4, 1000, 5)).astype(np.float32)
-    assert not (criterion.uncertainty(logits) < criterion.limit(criterion.never)).any()
+    assert not (criterion.uncertainty(logits) < criterion.uncertainty_limit(criterion.never_exit_threshold)).any()
 
 
 @pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"patience"}))
@@ -114,13 +114,13 @@ def test_patience_counts_exits_in_a_row_that_give_the_same_answer_by_hand() -> N
 @pytest.mark.parametrize("name", CRITERIA)
 def test_a_score_equal_to_the_threshold_stays_and_its_neighbours_tell_apart(name: str) -> None:
     criterion = CRITERIA[name]
-    scores, _ = criterion.step(torch.randn(1, 6, generator=torch.Generator().manual_seed(0)), None)
+    scores, _ = criterion.score_exit(torch.randn(1, 6, generator=torch.Generator().manual_seed(0)), None)
     exactly = float(scores.double())
-    sure_side = math.inf if criterion.leaves_below else -math.inf
-    assert not criterion.leaves(scores, exactly).item()
+    sure_side = math.inf if criterion.exit_if_below else -math.inf
+    assert not criterion.should_exit(scores, exactly).item()
     # The neighbour in float64: a comparison in float32 would call the two equal.
-    assert criterion.leaves(scores, math.nextafter(exactly, sure_side)).item()
-    assert not criterion.leaves(scores, math.nextafter(exactly, -sure_side)).item()
+    assert criterion.should_exit(scores, math.nextafter(exactly, sure_side)).item()
+    assert not criterion.should_exit(scores, math.nextafter(exactly, -sure_side)).item()
 
 
 @given(small_outputs, criteria, st.integers(0, 2**31))
@@ -136,12 +136,12 @@ def test_step_by_step_with_images_dropping_out_each_leaves_where_the_kept_output
         middles = (values[1:] + values[:-1])[np.diff(values) > 1e-4] / 2
         middles = np.append(middles, [values[0] - 1, values[-1] + 1])
         middle = float(random.choice(middles))
-        thresholds.append(middle if criterion.leaves_below else -middle)
+        thresholds.append(middle if criterion.exit_if_below else -middle)
     waiting, memory = torch.arange(len(outputs.labels)), None
     taken = torch.full((len(outputs.labels),), outputs.num_exits - 1)
     for index, threshold in enumerate(thresholds):
-        scores, memory = criterion.step(torch.from_numpy(outputs.logits[index])[waiting], memory)
-        gone = criterion.leaves(scores, threshold)
+        scores, memory = criterion.score_exit(torch.from_numpy(outputs.logits[index])[waiting], memory)
+        gone = criterion.should_exit(scores, threshold)
         taken[waiting[gone]] = index
         waiting = waiting[~gone]
         memory = None if memory is None else memory[~gone]
@@ -171,7 +171,7 @@ def test_scores_lie_in_the_span_and_come_near_both_ends(name: str, exits: int, c
     logits = random.normal(scale=random.choice([0.01, 1, 30], size=(1, 3000, 1)), size=(exits - 1, 3000, classes))
     logits[:, :100] = logits[:1, :100]  # the same answers at all exits
     scores = rule.uncertainty(logits.astype(np.float32))
-    scores = scores if rule.leaves_below else -scores
+    scores = scores if rule.exit_if_below else -scores
     lowest, highest = rule.span(classes, exits)
     assert np.isfinite(scores).all()
     assert scores.min() >= lowest - 1e-6
@@ -188,7 +188,7 @@ def test_a_threshold_beyond_all_scores_is_refused_with_their_range(name: str, th
     with pytest.raises(UsageError, match=f"^at a threshold of {threshold:g} no image could ever exit early: {name} "):
         check_thresholds(name, [threshold], num_classes=4, num_exits=4)
     with pytest.raises(UsageError, match=f"threshold of {threshold:g}"):
-        check_thresholds(name, [CRITERIA[name].never, threshold], num_classes=4, num_exits=4)
+        check_thresholds(name, [CRITERIA[name].never_exit_threshold, threshold], num_classes=4, num_exits=4)
 
 
 def test_the_range_is_that_of_this_network() -> None:
@@ -203,7 +203,9 @@ def test_the_range_is_that_of_this_network() -> None:
 def test_what_can_be_reached_and_never_itself_are_taken(name: str) -> None:
     rule = CRITERIA[name]
     lowest, highest = rule.span(4, 4)
-    check_thresholds(name, [rule.never, lowest, (lowest + highest) / 2, highest], num_classes=4, num_exits=4)
+    check_thresholds(
+        name, [rule.never_exit_threshold, lowest, (lowest + highest) / 2, highest], num_classes=4, num_exits=4
+    )
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_each_exit_has_its_temperature_and_without_any_all_have_one() -> None:
 def test_a_shared_policy_repeats_its_threshold_and_without_one_nothing_leaves(name: str) -> None:
     policy = shared_policy(name, 0.5, 3, (1.0, 2.0, 3.0, 4.0))
     assert policy == ExitPolicy(name, (0.5, 0.5, 0.5), (1.0, 2.0, 3.0, 4.0))
-    assert policy.rule is CRITERIA[name]
-    assert shared_policy(name, None, 2) == ExitPolicy(name, (CRITERIA[name].never,) * 2)
+    assert policy.get_criterion() is CRITERIA[name]
+    assert shared_policy(name, None, 2) == ExitPolicy(name, (CRITERIA[name].never_exit_threshold,) * 2)
     assert shared_policy(name, 0.0, 2).thresholds == (0.0, 0.0)  # nought is a threshold, not its absence
     assert shared_policy(name, 0.5, 0).thresholds == ()

@@ -18,7 +18,7 @@ def thresholds_of_each_exit(outputs: ExitOutputs, name: str, random: np.random.G
     """For each early exit one of its own scores, or a number between them, so that ties are met."""
     scores = CRITERIA[name].uncertainty(outputs.logits).astype(np.float64)
     picked = [random.choice(np.append(row, row.mean())) for row in scores[:-1]]
-    return [float(each) if CRITERIA[name].leaves_below else -float(each) for each in picked]
+    return [float(each) if CRITERIA[name].exit_if_below else -float(each) for each in picked]
 
 
 @given(small_outputs, criteria, st.lists(st.floats(0, 2), min_size=1, max_size=5))
@@ -45,14 +45,14 @@ def test_all_points_are_exactly_the_distinct_routings(outputs: ExitOutputs, name
     # Whatever happens between, at or beyond the scores themselves is among them.
     scores = np.unique(criterion.uncertainty(outputs.logits).astype(np.float64))
     limits = np.concatenate([scores, np.nextafter(scores, -np.inf), np.nextafter(scores, np.inf)])
-    thresholds = limits if criterion.leaves_below else -limits
+    thresholds = limits if criterion.exit_if_below else -limits
     assert {tuple(taken) for taken in routes(outputs, criterion, [[t] * early_exits for t in thresholds])} <= set(found)
 
 
 @given(small_outputs, criteria)
 def test_the_first_of_all_points_never_leaves_early_and_costs_fall(outputs: ExitOutputs, name: str) -> None:
     points = sweep_all(score_outputs(outputs, CRITERIA[name]))
-    assert points.thresholds[0] == CRITERIA[name].never
+    assert points.thresholds[0] == CRITERIA[name].never_exit_threshold
     assert points.exit_shares[0, -1] == 1
     assert points.exit_shares[-1, 0] == 1
     assert (np.diff(points.gflops) < 0).all()
@@ -87,7 +87,7 @@ def test_thresholds_of_each_exit_send_images_where_routing_by_hand_does(
     thresholds = thresholds_of_each_exit(outputs, name, np.random.default_rng(seed))
     taken = routes(outputs, CRITERIA[name], [thresholds])[0]
     scores = score_outputs(outputs, CRITERIA[name])
-    assert scores.exits_taken(thresholds).tolist() == taken
+    assert scores.exit_indices(thresholds).tolist() == taken
     point = scores.operating_point(thresholds)
     answers = [outputs.logits[e, i].argmax() for i, e in enumerate(taken)]
     assert point.thresholds == tuple(thresholds)
@@ -105,10 +105,10 @@ def test_an_image_leaves_at_the_first_exit_below_its_own_threshold_by_hand() -> 
         gflops=np.array([1.0, 2.0, 4.0]),
     )
     # Image 1's 0.5 is not below exit 1's 0.5; image 2 is never sure enough.
-    assert scores.exits_taken([0.5, 0.4]).tolist() == [0, 1, 2, 0]
+    assert scores.exit_indices([0.5, 0.4]).tolist() == [0, 1, 2, 0]
     assert scores.operating_point([0.5, 0.4]) == OperatingPoint((0.5, 0.4), 0.25, (0.5, 0.25, 0.25), 2.0)
     # Exit 2's generous threshold takes what exit 1's strict one passes on.
-    assert scores.exits_taken([0.15, 1.0]).tolist() == [0, 1, 1, 1]
+    assert scores.exit_indices([0.15, 1.0]).tolist() == [0, 1, 1, 1]
     assert scores.operating_point([0.15, 1.0]).accuracy == 0.5
 
 

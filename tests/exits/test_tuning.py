@@ -13,7 +13,13 @@ from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import ExitScores, score_outputs
-from greenedge.exits.tuning import best_within, betting_p_value, centred, cheapest_reaching, risk_controlled
+from greenedge.exits.tuning import (
+    betting_p_value,
+    cheapest_above,
+    midpoint_thresholds,
+    most_accurate_within,
+    risk_controlled,
+)
 from tests.exits.helpers import random_outputs, small_outputs
 
 fronts = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=8, unique=True).map(
@@ -30,12 +36,12 @@ def test_the_best_within_a_budget_is_the_most_accurate_of_all_that_cost_no_more(
     budget = units / 16
     inside = [p for p in range(len(front)) if front.gflops[p] <= budget]
     if inside:
-        found = best_within(front, budget)
+        found = most_accurate_within(front, budget)
         assert front.gflops[found] <= budget
         assert front.accuracy[found] == max(front.accuracy[p] for p in inside)
     else:
         with pytest.raises(UsageError, match=f"^no thresholds keep within {budget:g} GFLOPs an image; leaving at the"):
-            best_within(front, budget)
+            most_accurate_within(front, budget)
 
 
 @given(fronts, st.integers(0, 45))
@@ -43,23 +49,23 @@ def test_the_cheapest_reaching_an_accuracy_costs_least_of_all_that_do(front: Fro
     wanted = units / 40
     reaching = [p for p in range(len(front)) if front.accuracy[p] >= wanted]
     if reaching:
-        found = cheapest_reaching(front, wanted)
+        found = cheapest_above(front, wanted)
         assert front.accuracy[found] >= wanted
         assert front.gflops[found] == min(front.gflops[p] for p in reaching)
     else:
         with pytest.raises(UsageError, match=r"^no thresholds reach .* % on these images; the best reach"):
-            cheapest_reaching(front, wanted)
+            cheapest_above(front, wanted)
 
 
 def test_what_cannot_be_had_is_said_with_what_can() -> None:
     front = Frontier(np.zeros((2, 1)), np.array([0.5, 0.625]), np.array([0.25, 0.75]))
     with pytest.raises(UsageError) as caught:
-        best_within(front, 0.2)
+        most_accurate_within(front, 0.2)
     assert str(caught.value) == (
         "no thresholds keep within 0.2 GFLOPs an image; leaving at the first exit costs 0.2500"
     )
     with pytest.raises(UsageError) as caught:
-        cheapest_reaching(front, 0.7)
+        cheapest_above(front, 0.7)
     assert str(caught.value) == ("no thresholds reach 70 % on these images; the best reach 62.50 % at 0.7500 GFLOPs")
 
 
@@ -68,8 +74,8 @@ def test_a_budget_of_just_the_first_exit_is_met(exits: int) -> None:
     for seed in range(5):
         scores = score_outputs(random_outputs(seed, exits, 97, 4), CRITERIA["entropy"])
         for front in (shared_frontier(scores), pareto_frontier(scores)):
-            found = best_within(front, float(scores.gflops[0]))
-            assert (scores.exits_taken(front.thresholds[found].tolist()) == 0).all()
+            found = most_accurate_within(front, float(scores.gflops[0]))
+            assert (scores.exit_indices(front.thresholds[found].tolist()) == 0).all()
 
 
 def gamblers_p_value(values: list[float], mean: float, level: float) -> float:
@@ -253,15 +259,15 @@ def test_where_the_first_exit_is_always_wrong_everything_runs() -> None:
     chosen = risk_controlled(wrong, 0.05, 0.9)
     assert wrong.operating_point(chosen).gflops > 3.8
     never = dataclasses.replace(wrong, uncertainty=np.ones((1, 1000)), minima=np.ones((1, 1000)))
-    assert risk_controlled(never, 0.05, 0.9) == (CRITERIA["entropy"].never,)
+    assert risk_controlled(never, 0.05, 0.9) == (CRITERIA["entropy"].never_exit_threshold,)
 
 
 def test_a_criterion_whose_large_scores_leave_gets_the_same_thresholds_turned_around() -> None:
     scores = population(3)
     turned = dataclasses.replace(scores, criterion=CRITERIA["patience"])
     below, above = (risk_controlled(each, 0.2, 0.9) for each in (scores, turned))
-    np.testing.assert_array_equal(scores.exits_taken(below), turned.exits_taken(above))
-    assert (scores.exits_taken(below) < 2).any()
+    np.testing.assert_array_equal(scores.exit_indices(below), turned.exit_indices(above))
+    assert (scores.exit_indices(below) < 2).any()
 
 
 def test_a_shared_threshold_is_one_for_all_exits_and_the_seed_decides_the_draw() -> None:
@@ -305,12 +311,12 @@ def test_centred_thresholds_route_alike_and_lie_between_the_images_they_part(
 ) -> None:
     scores = score_outputs(outputs, CRITERIA[name])
     given_thresholds = thresholds[: scores.num_exits - 1]
-    moved = centred(scores, given_thresholds)
-    taken = scores.exits_taken(given_thresholds)
-    assert scores.exits_taken(moved).tolist() == taken.tolist()
+    moved = midpoint_thresholds(scores, given_thresholds)
+    taken = scores.exit_indices(given_thresholds)
+    assert scores.exit_indices(moved).tolist() == taken.tolist()
     for index, threshold in enumerate(moved):
         here = scores.uncertainty[index, taken >= index]
         gone, stay = here[taken[taken >= index] == index], here[taken[taken >= index] > index]
         if len(gone) and len(stay):
-            limit = scores.criterion.limit(threshold)
+            limit = scores.criterion.uncertainty_limit(threshold)
             assert limit - gone.max() == pytest.approx(stay.min() - limit, abs=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
@@ -19,7 +19,7 @@ def random_network(
     With `spread`, images differ in what they are taken for, at the price of larger rounding errors.
     """
     torch.manual_seed(3)
-    exits = tuple(ExitConfig(name, Part(head)) for name in after)
+    exits = tuple(ExitConfig(name, Component(head)) for name in after)
     network = build_network(ModelConfig(backbone, exits=exits), classes, size)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
@@ -60,7 +60,7 @@ def parting_policy(name: str, logits: Tensor, temperatures: tuple[float, ...] | 
         return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures)
     rule = CRITERIA[name]
     factors = temperatures or (1.0,) * len(logits)
-    scores = [rule.step(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
+    scores = [rule.score_exit(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
     return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures)
 
 
@@ -78,8 +78,10 @@ def route(logits: Tensor, policy: ExitPolicy) -> list[int]:
     for image in range(logits.shape[1]):
         memory, taken = None, len(logits) - 1
         for index, threshold in enumerate(policy.thresholds):
-            score, memory = policy.rule.step(logits[index, image : image + 1] / policy.temperature(index), memory)
-            if (score.item() < threshold) if policy.rule.leaves_below else (score.item() > threshold):
+            score, memory = policy.get_criterion().score_exit(
+                logits[index, image : image + 1] / policy.temperature(index), memory
+            )
+            if (score.item() < threshold) if policy.get_criterion().exit_if_below else (score.item() > threshold):
                 taken = index
                 break
         exits.append(taken)

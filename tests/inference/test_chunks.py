@@ -35,14 +35,14 @@ def timed(monkeypatch: pytest.MonkeyPatch, usual: list[float], found: list[float
     """Both ways are run, but the clock says this."""
     calls: list[int] = []
 
-    def alternate(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    def time_interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
         assert list(contenders) == ["usual", "found"]
         calls.append(rounds)
         for run in contenders.values():
             run()
         return {"usual": usual, "found": found}
 
-    monkeypatch.setattr(chunks, "alternate", alternate)
+    monkeypatch.setattr(chunks, "time_interleaved", time_interleaved)
     return calls
 
 

@@ -17,8 +17,8 @@ from greenedge.cost.flops import count_costs
 from greenedge.errors import CheckpointError, DataError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, shared_policy
-from greenedge.inference import Answers, Engine
-from greenedge.inference.prepared import PreparedNetwork
+from greenedge.inference import Engine, Predictions
+from greenedge.inference.optimized import OptimizedNetwork
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import all_logits, parting_policy, random_network, route
 
@@ -29,7 +29,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def check(answers: Answers, logits: Tensor, policy: ExitPolicy, gflops: list[float]) -> None:
+def check(answers: Predictions, logits: Tensor, policy: ExitPolicy, gflops: list[float]) -> None:
     exits = route(logits, policy)
     assert answers.exits.tolist() == exits
     taken = logits[torch.tensor(exits), torch.arange(len(exits))]
@@ -41,9 +41,9 @@ def check(answers: Answers, logits: Tensor, policy: ExitPolicy, gflops: list[flo
     torch.testing.assert_close(answers.confidence, probabilities, rtol=1e-3, atol=1e-4)
 
 
-def joined(answers: list[Answers]) -> Answers:
+def joined(answers: list[Predictions]) -> Predictions:
     columns = ("predictions", "exits", "confidence", "scores", "gflops", "logits", "valid")
-    return Answers(*(torch.cat([getattr(each, column) for each in answers]) for column in columns))
+    return Predictions(*(torch.cat([getattr(each, column) for each in answers]) for column in columns))
 
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))
@@ -52,15 +52,17 @@ def test_each_image_gets_what_routing_it_alone_gives(
     network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str, temperatures: tuple[float, ...] | None
 ) -> None:
     policy = parting_policy(name, logits, temperatures)
-    answers = Engine(network, policy, precision="float32").answer(images)
+    answers = Engine(network, policy, precision="float32").predict(images)
     gflops = [cost.gflops for cost in count_costs(network).exits]
     check(answers, logits, policy, gflops)
     assert len(set(answers.exits.tolist())) > 1
     rule_scores = [  # of the exit where each image left, with the memory of those before
-        policy.rule.uncertainty((logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]).numpy())[e, i]
+        policy.get_criterion().uncertainty((logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]).numpy())[
+            e, i
+        ]
         for i, e in enumerate(answers.exits.tolist())
     ]
-    sign = 1 if policy.rule.leaves_below else -1
+    sign = 1 if policy.get_criterion().exit_if_below else -1
     assert (sign * answers.scores).tolist() == pytest.approx(rule_scores, abs=1e-3)
 
 
@@ -70,7 +72,7 @@ def test_all_images_may_stay_to_the_end_or_leave_at_once(
 ) -> None:
     policy = shared_policy("entropy", threshold, 2)
     check(
-        Engine(network, policy, precision="float32").answer(images),
+        Engine(network, policy, precision="float32").predict(images),
         logits,
         policy,
         [cost.gflops for cost in count_costs(network).exits],
@@ -106,13 +108,13 @@ def test_late_stages_pool_the_survivors_of_several_batches(
 ) -> None:
     engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", chunks=(2, 4, 6, 8))
     seen: list[tuple[int, int]] = []
-    run = PreparedNetwork.run
+    run = OptimizedNetwork.run
 
-    def noting(self: PreparedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    def noting(self: OptimizedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         seen.append((index, len(features)))
         return run(self, index, features)
 
-    monkeypatch.setattr(PreparedNetwork, "run", noting)
+    monkeypatch.setattr(OptimizedNetwork, "run", noting)
     list(engine.stream(images[:16].split(2)))
     assert {size for index, size in seen if index == 0} == {2}
     assert [size for index, size in seen if index == 3] == [8, 8]
@@ -136,26 +138,26 @@ def test_a_buffer_that_is_filled_again_does_not_change_what_waits(
 def test_survivors_keep_the_layout_that_stages_are_fast_in(
     network: MultiExitNetwork, images: Tensor, logits: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = PreparedNetwork.run
+    run = OptimizedNetwork.run
     layouts: list[bool] = []
 
-    def noting(self: PreparedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    def noting(self: OptimizedNetwork, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
         layouts.append(features.is_contiguous(memory_format=torch.channels_last))
         return run(self, index, features)
 
-    monkeypatch.setattr(PreparedNetwork, "run", noting)
-    Engine(network, parting_policy("entropy", logits), precision="float32").answer(images)
+    monkeypatch.setattr(OptimizedNetwork, "run", noting)
+    Engine(network, parting_policy("entropy", logits), precision="float32").predict(images)
     assert all(layouts)
 
 
 def test_what_left_is_not_run_on(network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32")
     stages: set[int] = set()
-    run = PreparedNetwork.run
+    run = OptimizedNetwork.run
     monkeypatch.setattr(
-        PreparedNetwork, "run", lambda self, index, features: (stages.add(index), run(self, index, features))[1]
+        OptimizedNetwork, "run", lambda self, index, features: (stages.add(index), run(self, index, features))[1]
     )
-    engine.answer(images)
+    engine.predict(images)
     assert stages == {0}
 
 
@@ -178,7 +180,7 @@ def test_every_family_answers_as_unrouted(backbone: str, after: tuple[str, ...],
     logits = all_logits(network, images)
     for threshold in (0.0, 1e9):
         policy = shared_policy("entropy", threshold, len(after))
-        answers = Engine(network, policy, precision="float32").answer(images)
+        answers = Engine(network, policy, precision="float32").predict(images)
         expected = logits[-1] if threshold == 0 else logits[0]
         assert {layer.out_features for layer in network.logit_layers()} == {3}
         assert len(network.logit_layers()) == network.num_exits
@@ -191,14 +193,14 @@ def test_the_mode_of_the_network_does_not_matter_and_stays(
     network: MultiExitNetwork, images: Tensor, logits: Tensor
 ) -> None:
     training = copy.deepcopy(network).train()
-    answers = Engine(training, shared_policy("entropy", 0.0, 2), precision="float32").answer(images)
+    answers = Engine(training, shared_policy("entropy", 0.0, 2), precision="float32").predict(images)
     torch.testing.assert_close(answers.logits, logits[-1], rtol=1e-4, atol=1e-4)
     assert training.training
 
 
 def test_bf16_answers_are_near(images: Tensor) -> None:
     network = random_network("resnet18", "layer1", "layer3", spread=False)
-    answers = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").answer(images)
+    answers = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").predict(images)
     assert answers.logits.dtype == torch.float32
     expected = all_logits(network, images)[-1]
     difference = (answers.logits - expected).abs().max()
@@ -223,7 +225,7 @@ def test_the_host_waits_at_most_once_an_exit(network: MultiExitNetwork, images: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "cpu", lambda self: (moved.append(self.shape), original(self))[1])
         with Waits() as waits:
-            engine.answer(images)
+            engine.predict(images)
     # Two early exits decide; the third transfer brings the answers. What is counted besides is on the host's own copy.
     assert len(moved) == 3
     assert waits.count <= 1
@@ -243,7 +245,7 @@ def test_every_exit_can_be_asked_whatever_the_policy(
 
 def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_cache: Path) -> None:
     policy = shared_policy("entropy", 0.0, 2)
-    measured = Engine(network, policy, precision="float32").tune()
+    measured = Engine(network, policy, precision="float32").autotune()
     (kept,) = (own_cache / "greenedge").iterdir()
     written = kept.stat().st_mtime_ns
     again = Engine(network, policy, precision="float32")
@@ -258,19 +260,19 @@ def test_bad_batches_are_one_sentence(network: MultiExitNetwork, images: Tensor)
     engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32")
     shape = r"the engine takes normalised float images \(N, 3, 32, 32\), found "
     with pytest.raises(UsageError, match=shape + r"float32 \(2, 3, 64, 64\)$"):
-        engine.answer(torch.zeros(2, 3, 64, 64))
+        engine.predict(torch.zeros(2, 3, 64, 64))
     with pytest.raises(UsageError, match=shape + r"uint8 \(2, 3, 32, 32\)$"):
-        engine.answer(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+        engine.predict(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     with pytest.raises(UsageError, match=shape + r"float32 \(3, 32, 32\)$"):
-        engine.answer(torch.zeros(3, 32, 32))
+        engine.predict(torch.zeros(3, 32, 32))
     with pytest.raises(DataError, match="a batch of no images was given"):
-        engine.answer(images[:0])
+        engine.predict(images[:0])
     for value in (float("nan"), float("inf")):
         broken = images.clone()
         broken[4, 1, 2, 3] = value
         with pytest.raises(DataError, match="image 4 of the batch holds pixels that are NaN or infinite"):
-            engine.answer(broken)
-    assert len(engine.answer(images).exits) == 23  # a refused batch leaves nothing behind
+            engine.predict(broken)
+    assert len(engine.predict(images).exits) == 23  # a refused batch leaves nothing behind
 
 
 def test_a_policy_for_another_number_of_exits_is_refused(network: MultiExitNetwork) -> None:
@@ -292,9 +294,9 @@ def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
     engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 4, 4, 4))
     with torch.compiler.set_stance("fail_on_recompile"):
         for count in (1, 2, 3, 5, 11, 23):
-            check(engine.answer(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())
+            check(engine.predict(images[:count]), logits[:, :count], policy, engine.network.gflops.tolist())
         with torch.inference_mode():  # whose tensors are of another kind
-            check(engine.answer(images[:7] * 1), logits[:, :7], policy, engine.network.gflops.tolist())
+            check(engine.predict(images[:7] * 1), logits[:, :7], policy, engine.network.gflops.tolist())
             torch.testing.assert_close(engine.logits(images[:7] * 1), logits[:, :7], rtol=1e-4, atol=1e-4)
         answers = joined(list(engine.stream(images.split(5))))
     check(answers, logits, policy, engine.network.gflops.tolist())
@@ -343,7 +345,7 @@ def test_a_bad_image_costs_no_other_its_prediction(
     answers = joined(list(engine.stream(broken.split(5))))
     good = [index for index in range(20) if index not in bad]
     assert answers.valid.tolist() == [index in good for index in range(20)]
-    kept = Answers(*(getattr(answers, name)[good] for name in vars(answers)))
+    kept = Predictions(*(getattr(answers, name)[good] for name in vars(answers)))
     check(kept, logits[:, good], policy, engine.network.gflops.tolist())
     for name, nothing in (("predictions", -1), ("exits", -1), ("confidence", 0), ("gflops", 0)):
         assert getattr(answers, name)[bad].tolist() == [nothing, nothing]
@@ -379,7 +381,7 @@ def test_no_prediction_waits_for_more_than_so_many_later_images(
 
 def test_few_survivors_hold_nothing_back_for_ever(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
     """One image in 23 stays, and its stages' chunks would never fill."""
-    scores = CRITERIA["entropy"].step(logits[0], None)[0].double().sort().values
+    scores = CRITERIA["entropy"].score_exit(logits[0], None)[0].double().sort().values
     policy = ExitPolicy("entropy", (float((scores[-1] + scores[-2]) / 2), 0.0))
     engine = Engine(network, policy, precision="float32", chunks=(16, 16, 64, 64))
     read = []
@@ -399,7 +401,7 @@ def test_what_waits_is_copied_once(network: MultiExitNetwork, images: Tensor, mo
     assert sum(copied) == 40
 
 
-def collect_into(found: list[Answers], stream: Iterator[Answers]) -> None:
+def collect_into(found: list[Predictions], stream: Iterator[Predictions]) -> None:
     for answers in stream:
         found.append(answers)  # one by one: `extend` would lose them all where the stream fails
 
@@ -418,7 +420,7 @@ def test_a_batch_that_cannot_be_read_costs_those_before_it_nothing(
         ([*images[:20].split(5), images[:2, :, :5]], UsageError, "^batch 4 of the stream: the engine takes"),
         (failing(), ArithmeticError, "^of the caller$"),
     ):
-        found: list[Answers] = []
+        found: list[Predictions] = []
         with pytest.raises(error, match=words):
             collect_into(found, engine.stream(batches))
         check(joined(found), logits[:, :20], policy, engine.network.gflops.tolist())
@@ -447,8 +449,8 @@ def test_the_allocator_of_the_process_is_left_alone_where_that_is_asked_for(
     network: MultiExitNetwork, keeps: bool, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    monkeypatch.setattr("greenedge.device.memory.keep_freed_memory", lambda: asked.append(True))
-    Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", keep_freed_memory=keeps)
+    monkeypatch.setattr("greenedge.device.memory.disable_malloc_trim", lambda: asked.append(True))
+    Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", disable_malloc_trim=keeps)
     assert len(asked) == calls
 
 
@@ -479,7 +481,7 @@ def test_float32_on_a_gpu_is_no_tf32_and_cudnn_stays_on(network: MultiExitNetwor
 def test_a_gpu_answers_alike(network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str) -> None:
     policy = parting_policy(name, logits)
     engine = Engine(copy.deepcopy(network).cuda(), policy, precision="float32")
-    check(engine.answer(images), logits, policy, engine.network.gflops.tolist())
+    check(engine.predict(images), logits, policy, engine.network.gflops.tolist())
     answers = joined(list(engine.stream(images.split(5))))
     check(answers, logits, policy, engine.network.gflops.tolist())
     torch.testing.assert_close(engine.logits(images).cpu(), logits, rtol=1e-4, atol=1e-4)
@@ -517,5 +519,5 @@ def test_a_compiled_engine_runs_what_was_compiled_for_every_size(
     engine = Engine(network, policy, precision="float32", compiled=True, chunks=(4, 64, 5, 32))
     assert engine.chunks == (4, 64, 4, 32)
     assert sizes == [[1, 4, 16, 32, 64]] * 4
-    check(engine.answer(images), logits, policy, engine.network.gflops.tolist())
+    check(engine.predict(images), logits, policy, engine.network.gflops.tolist())
     assert all(set(each) <= {1, 4, 16, 32, 64} and len(each) > 5 for each in sizes)

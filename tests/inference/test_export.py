@@ -19,12 +19,12 @@ from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, shared_policy
 from greenedge.files import seal_of
 from greenedge.inference import export
-from greenedge.inference.export import Kind, Meaning, export_network, is_export, is_export_file
+from greenedge.inference.export import ExportMetadata, Kind, export_network, is_export, is_export_file
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import all_logits, random_network
 from tests.training.helpers import full_disk, tiny_network
 
-MEANING = Meaning((0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n{i}", f"name {i}") for i in range(3)))
+MEANING = ExportMetadata((0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n{i}", f"name {i}") for i in range(3)))
 FAMILIES = [
     ("timm/tf_efficientnet_lite0", ("blocks.2",), "light", 32),
     ("timm/resnet26d", ("layer1",), "light", 32),

@@ -21,13 +21,15 @@ from torch import Tensor
 from greenedge.data.layouts import ClassInfo
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, shared_policy, write_policy
-from greenedge.inference import Answers, Engine, onnx_runner
-from greenedge.inference.export import Meaning, export_network
+from greenedge.inference import Engine, Predictions, onnx_runner
+from greenedge.inference.export import ExportMetadata, export_network
 from greenedge.inference.onnx_runner import Runner
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import parting_policy
 
-MEANING = Meaning((0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n {i}", f"name {i}") for i in range(3)))
+MEANING = ExportMetadata(
+    (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n {i}", f"name {i}") for i in range(3))
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def saved(network: MultiExitNetwork, policy: ExitPolicy) -> SavedPolicy:
     return SavedPolicy(policy, tuple(segment.after for segment in network.segments))
 
 
-def check(found: onnx_runner.Answers, expected: Answers) -> None:
+def check(found: onnx_runner.Predictions, expected: Predictions) -> None:
     """All columns are the engine's."""
     assert found.predictions.tolist() == expected.predictions.tolist()
     assert found.exits.tolist() == expected.exits.tolist()
@@ -73,7 +75,7 @@ def distances(policy: ExitPolicy, logits: Tensor) -> list[float]:
     """How near the scores of the early exits come to their thresholds."""
     memory, found = None, []
     for index, threshold in enumerate(policy.thresholds):
-        scores, memory = policy.rule.step(logits[index] / policy.temperature(index), memory)
+        scores, memory = policy.get_criterion().score_exit(logits[index] / policy.temperature(index), memory)
         found.append(float((scores - threshold).abs().min()))
     return found
 
@@ -95,8 +97,8 @@ def test_answers_are_the_engines(
     write_policy(own_folder / "policy.json", saved(network, policy))
     runner, engine.policy = Runner(own_folder), policy
     for count in (1, 4, 23):
-        check(runner.answer(images[:count].numpy()), engine.answer(images[:count]))
-    assert len(set(runner.answer(images.numpy()).exits.tolist())) > 1
+        check(runner.predict(images[:count].numpy()), engine.predict(images[:count]))
+    assert len(set(runner.predict(images.numpy()).exits.tolist())) > 1
 
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))
@@ -105,9 +107,9 @@ def test_all_images_may_stay_to_the_end(
 ) -> None:
     engine.policy = policy = shared_policy(name, None, 2)
     write_policy(own_folder / "policy.json", saved(network, policy))
-    found = Runner(own_folder).answer(images.numpy())
+    found = Runner(own_folder).predict(images.numpy())
     assert found.exits.tolist() == [2] * 23
-    check(found, engine.answer(images))
+    check(found, engine.predict(images))
 
 
 @pytest.mark.parametrize(("name", "towards"), [("entropy", 1.0), ("max_probability", -1.0)])
@@ -120,7 +122,7 @@ def test_a_score_on_the_threshold_does_not_leave(
     for threshold, exit_index in ((score, 1), (just_beyond, 0)):
         policy = ExitPolicy(name, (threshold, 9 * towards))  # whatever comes to the second exit leaves
         write_policy(own_folder / "policy.json", saved(network, policy))
-        assert Runner(own_folder).answer(images[:1].numpy()).exits.tolist() == [exit_index]
+        assert Runner(own_folder).predict(images[:1].numpy()).exits.tolist() == [exit_index]
 
 
 def test_only_survivors_reach_the_next_segment(folder: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,12 +139,12 @@ def test_only_survivors_reach_the_next_segment(folder: Path, images: Tensor, mon
             return results
 
     monkeypatch.setattr(runner, "sessions", [Noting(session) for session in runner.sessions])
-    exits = runner.answer(images.numpy()).exits
+    exits = runner.predict(images.numpy()).exits
     assert sizes == [int((exits >= index).sum()) for index in range(3)]
     assert 23 > sizes[1] > sizes[2] > 0
     sizes.clear()
     runner.limits = [1e9, 1e9, np.inf]
-    runner.answer(images.numpy())
+    runner.predict(images.numpy())
     assert sizes == [23]
 
 
@@ -157,12 +159,12 @@ def test_bad_images_are_one_sentence(folder: Path, images: Tensor) -> None:
         (np.zeros((2, 3, 32, 32), dtype=np.int64), r"int64 \(2, 3, 32, 32\)"),
     ):
         with pytest.raises(ValueError, match=rf"^images must be float32 or uint8 \(N, 3, 32, 32\), found {what}$"):
-            runner.answer(array)
+            runner.predict(array)
     for value in (float("nan"), float("inf")):
         broken = images.numpy().copy()
         broken[4, 1, 2, 3] = value
         with pytest.raises(ValueError, match=r"^image 4 holds pixels that are NaN or infinite; fix or leave it out$"):
-            runner.answer(broken)
+            runner.predict(broken)
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -270,8 +272,8 @@ def test_a_segment_that_is_another_is_refused(own_folder: Path) -> None:
 def test_uint8_images_are_normalised_as_the_manifest_says(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
     mean, std = (np.array(each, dtype=np.float64).reshape(1, 3, 1, 1) for each in (MEANING.mean, MEANING.std))
-    expected = Runner(folder).answer(((pixels / 255 - mean) / std).astype(np.float32))
-    found = Runner(folder).answer(pixels)
+    expected = Runner(folder).predict(((pixels / 255 - mean) / std).astype(np.float32))
+    found = Runner(folder).predict(pixels)
     np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-3, atol=1e-4)
     assert found.exits.tolist() == expected.exits.tolist()
 
@@ -288,7 +290,7 @@ def test_logits_that_are_no_numbers_are_no_answer(
     monkeypatch.setattr(runner, "sessions", [*runner.sessions[:2], Broken()])
     runner.limits = [-1e9, -1e9, np.inf]
     with pytest.raises(ValueError, match=r"^exit 3 gives logits that are not finite"):
-        runner.answer(images.numpy())
+        runner.predict(images.numpy())
 
 
 def test_the_file_is_short_and_needs_numpy_and_onnxruntime_alone() -> None:
@@ -318,7 +320,7 @@ def test_the_copy_in_the_folder_runs_without_torch_and_greenedge(folder: Path, i
     np.save(tmp_path / "images.npy", many.numpy())
     result = run_script(folder, folder, "images.npy", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    answers = Runner(folder).answer(many.numpy())
+    answers = Runner(folder).predict(many.numpy())
     rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert [row[0] for row in rows] == [f"n {index}" for index in answers.predictions]
     assert [int(row[1]) for row in rows] == [index + 1 for index in answers.exits]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from greenedge.config import ExitConfig, ModelConfig, Part, build_part
+from greenedge.config import Component, ExitConfig, ModelConfig, instantiate
 from greenedge.errors import ConfigError
 from greenedge.models.exit_heads import EXIT_HEADS, Shape
 from greenedge.models.multi_exit import build_network
@@ -40,7 +40,7 @@ def test_every_head_fits_every_shape(name: str, shape: Shape, num_classes: int) 
 
 @pytest.mark.parametrize(("image_size", "first", "second"), [(64, 16384, 4096), (128, 65536, 16384)])
 def test_the_paper_heads_on_resnet50_are_the_published_ones(image_size: int, first: int, second: int) -> None:
-    exits = (ExitConfig("layer1", Part("paper")), ExitConfig("layer3", Part("paper")))
+    exits = (ExitConfig("layer1", Component("paper")), ExitConfig("layer3", Component("paper")))
     with torch.device("meta"):
         heads = build_network(ModelConfig("resnet50", exits=exits), 200, image_size).heads
     shapes = [{name: tuple(p.shape) for name, p in head.named_parameters()} for head in heads]
@@ -111,8 +111,8 @@ def test_the_linear_head_is_one_matrix_on_the_mean_over_pixels() -> None:
 
 def test_an_unknown_head_and_an_unknown_option_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"there is no 'lite'; did you mean 'light'\?"):
-        build_part(Part("lite"), EXIT_HEADS, (8, 4, 4), 3)
+        instantiate(Component("lite"), EXIT_HEADS, (8, 4, 4), 3)
     with pytest.raises(ConfigError, match=r"light\.gird: unknown key; did you mean 'grid'\?"):
-        build_part(Part("light", {"gird": 3}), EXIT_HEADS, (8, 4, 4), 3)
+        instantiate(Component("light", {"gird": 3}), EXIT_HEADS, (8, 4, 4), 3)
     with pytest.raises(ConfigError, match=r"light\.grid: .*at least 1"):
-        build_part(Part("light", {"grid": 0}), EXIT_HEADS, (8, 4, 4), 3)
+        instantiate(Component("light", {"grid": 0}), EXIT_HEADS, (8, 4, 4), 3)

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.errors import ConfigError
 from greenedge.models.backbones import BACKBONES, build_backbone
 from greenedge.models.exit_heads import EXIT_HEADS
@@ -16,7 +16,7 @@ from greenedge.models.multi_exit import MultiExitNetwork, build_network
 
 def network(backbone: str, *after: str, head: str = "light", size: int = 32, classes: int = 5) -> MultiExitNetwork:
     torch.manual_seed(7)
-    exits = tuple(ExitConfig(name, Part(head)) for name in after)
+    exits = tuple(ExitConfig(name, Component(head)) for name in after)
     return build_network(ModelConfig(backbone, exits=exits), classes, size)
 
 
@@ -137,7 +137,7 @@ def test_a_copy_works_and_is_independent() -> None:
 
 
 def test_the_small_stem_gives_the_first_head_more_pixels() -> None:
-    exits = (ExitConfig("layer1", Part("paper")),)
+    exits = (ExitConfig("layer1", Component("paper")),)
     small = build_network(ModelConfig("resnet18", stem="small", exits=exits), 5, 32)
     assert small.heads[0][-1].in_features == 64 * 16 * 16  # type: ignore[index]
     assert small.eval()(images(32))[-1].shape == (2, 5)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.cost.flops import count_costs
 from greenedge.data.loader import InputTransform, iterate_batches
 from greenedge.data.prepare import prepare
@@ -38,7 +38,7 @@ def test_a_backbone_is_timms_bit_for_bit(name: str) -> None:
     ("name", "after"), [("resnet26d", "layer2"), ("tf_efficientnet_lite0", "blocks.2"), ("efficientnet_b0", "stem")]
 )
 def test_exits_attach_after_a_block_and_are_counted(name: str, after: str) -> None:
-    exits = (ExitConfig(after, Part("light")),)
+    exits = (ExitConfig(after, Component("light")),)
     network = build_network(ModelConfig(f"timm/{name}", exits=exits), 5, 64).train()
     logits = network(torch.randn(2, 3, 64, 64))
     assert [tuple(each.shape) for each in logits] == [(2, 5)] * 2

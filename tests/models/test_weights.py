@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.errors import CheckpointError
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained, read_state_dict
@@ -24,7 +24,7 @@ URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 
 def network(num_classes: int = 5, *after: str, config: ModelConfig = RESNET18) -> MultiExitNetwork:
     torch.manual_seed(1)
-    exits = tuple(ExitConfig(name, Part("linear")) for name in after)
+    exits = tuple(ExitConfig(name, Component("linear")) for name in after)
     return build_network(dataclasses.replace(config, exits=exits), num_classes, 32)
 
 

@@ -17,7 +17,7 @@ from greenedge.data.loader import InputTransform
 from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.models.backbones import Family
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.training.loop import EpochRecord, Recipe, fit
+from greenedge.training.loop import EpochRecord, TrainSettings, fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import sgd
 from greenedge.training.state import TrainingState, new_state
@@ -51,7 +51,7 @@ def tiny_state(
     return new_state(network, optimizer(network), ema_decay)
 
 
-def recipe(**changes: Any) -> Recipe:
+def settings(**changes: Any) -> TrainSettings:
     """Plain steps at a constant rate on batches of 10 (3 steps an epoch, 6 images left out)."""
     usual: dict[str, Any] = {
         "epochs": 1,
@@ -63,7 +63,7 @@ def recipe(**changes: Any) -> Recipe:
         "exit_weights": (1.0, 1.0),
         "learning_rate": lambda _: 0.05,
     }
-    return Recipe(**(usual | changes))
+    return TrainSettings(**(usual | changes))
 
 
 def train_split(prepared: Path) -> PreparedSplit:
@@ -71,12 +71,12 @@ def train_split(prepared: Path) -> PreparedSplit:
 
 
 def train(
-    state: TrainingState, split: PreparedSplit, recipe: Recipe, stop_after: int | None = None
+    state: TrainingState, split: PreparedSplit, settings: TrainSettings, stop_after: int | None = None
 ) -> list[EpochRecord]:
     """Trains; with `stop_after`, the wish to stop comes after that many steps."""
     asked = iter(range(10**9))
     records = []
-    for record in fit(state, split, recipe, lambda: stop_after is not None and next(asked) >= stop_after):
+    for record in fit(state, split, settings, lambda: stop_after is not None and next(asked) >= stop_after):
         accuracy = [0.5] * state.network.num_exits
         state.history = [*state.history, {**asdict(record), "split": "val", "accuracy": accuracy}]
         records.append(record)

@@ -11,7 +11,7 @@ from torch import nn
 
 from greenedge.training.loop import EpochRecord
 from greenedge.training.optimizers import adam, adamw, sgd
-from tests.training.helpers import recipe, tiny_state, train, train_split
+from tests.training.helpers import settings, tiny_state, train, train_split
 
 
 def heads(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -23,7 +23,7 @@ def test_heads_stay_bit_for_bit_as_they_are(prepared: Path, optimizer: object) -
     state = tiny_state(optimizer=optimizer)  # type: ignore[arg-type]
     state.network.heads[0].append(nn.BatchNorm1d(3))  # its statistics stay too
     before = heads(state.network)
-    (record,) = train(state, train_split(prepared), recipe(epochs=1, trunk_only_epochs=1))
+    (record,) = train(state, train_split(prepared), settings(epochs=1, trunk_only_epochs=1))
     assert all(torch.equal(each, before[name]) for name, each in heads(state.network).items())
     assert isinstance(record, EpochRecord)
     assert record.train_accuracy[0] is None
@@ -33,7 +33,7 @@ def test_heads_stay_bit_for_bit_as_they_are(prepared: Path, optimizer: object) -
 def test_after_them_the_heads_are_trained(prepared: Path) -> None:
     state = tiny_state()
     before = heads(state.network)
-    records = train(state, train_split(prepared), recipe(epochs=2, trunk_only_epochs=1))
+    records = train(state, train_split(prepared), settings(epochs=2, trunk_only_epochs=1))
     assert any(not torch.equal(each, before[name]) for name, each in heads(state.network).items())
     assert records[1].train_accuracy[0] is not None
 
@@ -41,7 +41,7 @@ def test_after_them_the_heads_are_trained(prepared: Path) -> None:
 def test_momentum_gathered_before_does_not_move_what_has_no_loss(prepared: Path) -> None:
     """An exit of weight 0 is not run at all: neither decay nor momentum touches it."""
     state = tiny_state()
-    train(state, train_split(prepared), recipe(epochs=1))
+    train(state, train_split(prepared), settings(epochs=1))
     before = heads(state.network)
-    train(state, train_split(prepared), recipe(epochs=2, exit_weights=(0.0, 1.0)))
+    train(state, train_split(prepared), settings(epochs=2, exit_weights=(0.0, 1.0)))
     assert all(torch.equal(each, before[name]) for name, each in heads(state.network).items())

@@ -10,14 +10,14 @@ import torch
 
 from greenedge.errors import TrainingError
 from greenedge.training.finite import check_finite
-from tests.training.helpers import recipe, tiny_state, train, train_split
+from tests.training.helpers import settings, tiny_state, train, train_split
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["weight", "buffer", "average", "optimizer"])
 def test_each_number_that_would_be_saved_is_looked_at(prepared: Path, value: float, where: str) -> None:
     state = tiny_state(ema_decay=0.9)
-    train(state, train_split(prepared), recipe())
+    train(state, train_split(prepared), settings())
     check_finite(state)
     assert state.averaged is not None
     tensors = {
@@ -43,6 +43,6 @@ def test_numbers_whose_squares_overflow_are_finite() -> None:
 def test_the_last_step_of_an_epoch_is_seen_too(prepared: Path, steps: int) -> None:
     """The loss before a step says nothing of the weights after it."""
     rates = iter([1e-6] * (steps - 1) + [1e38] * 9)
-    setting = recipe(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
+    setting = settings(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
     with pytest.raises(TrainingError, match="not finite any more"):
         train(tiny_state(), train_split(prepared), setting)

@@ -12,7 +12,7 @@ from greenedge.data.loader import iterate_batches
 from greenedge.training.loop import _step
 from greenedge.training.optimizers import adamw
 from greenedge.training.state import new_state
-from tests.training.helpers import recipe, tiny_network, train_split
+from tests.training.helpers import settings, tiny_network, train_split
 
 AUGMENT = ("horizontal_flip", "pad_and_crop", "brightness", "gaussian_noise", "cutmix")
 
@@ -23,7 +23,7 @@ def test_a_step_makes_the_host_wait_for_nothing(prepared: Path) -> None:
     device = torch.device("cuda")
     network = tiny_network().to(device)
     state = new_state(network, adamw(network, lr=0.01), 0.9)
-    setting = recipe(augment=tuple(AUGMENTATIONS[name] for name in AUGMENT))
+    setting = settings(augment=tuple(AUGMENTATIONS[name] for name in AUGMENT))
     batches = iterate_batches(train_split(prepared), 12, device=device)
     _step(state, network, next(batches), setting, 0.01)  # allocates, and makes the constants
     torch.cuda.set_sync_debug_mode("error")

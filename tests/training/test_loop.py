@@ -15,7 +15,7 @@ from greenedge.augment import AUGMENTATIONS
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.errors import TrainingError
 from greenedge.training.optimizers import adamw, sgd
-from tests.training.helpers import differing, flat, recipe, tiny_state, train, train_split
+from tests.training.helpers import differing, flat, settings, tiny_state, train, train_split
 
 AUGMENT = tuple(AUGMENTATIONS[name] for name in ("horizontal_flip", "pad_and_crop", "cutmix", "mixup"))
 PLAIN = partial(sgd, lr=0.05, momentum=0.0, nesterov=False, weight_decay=0.0)
@@ -26,7 +26,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: 
     states = [tiny_state() for _ in range(3)]
     for state, seed in zip(states, (5, 5, 6), strict=True):
         torch.rand(3)
-        train(state, train_split(prepared), recipe(seed=seed, augment=augment))
+        train(state, train_split(prepared), settings(seed=seed, augment=augment))
     assert differing(states[0], states[1]) == []
     assert differing(states[0], states[2])
 
@@ -36,7 +36,7 @@ def test_the_first_step_is_the_hand_written_one(prepared: Path) -> None:
     state = tiny_state(optimizer=PLAIN, dropout=0.0)
     twin = tiny_state(dropout=0.0).network.train()
     transform = InputTransform(64, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    setting = recipe(batch_size=36, exit_weights=(0.25, 2.0), transform=transform)
+    setting = settings(batch_size=36, exit_weights=(0.25, 2.0), transform=transform)
     (record,) = train(state, split, setting)
 
     mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
@@ -64,7 +64,7 @@ def test_every_image_is_seen_at_most_once_an_epoch_in_another_order_each_time(pr
         seen.extend(prints.index(int(image.long().sum())) for image in batch.images)
         return batch
 
-    train(tiny_state(), split, recipe(epochs=2, augment=(watch,)))
+    train(tiny_state(), split, settings(epochs=2, augment=(watch,)))
     first, second = seen[:30], seen[30:]
     assert len(first) == len(set(first)) == len(second) == len(set(second)) == 30
     assert first != second
@@ -78,7 +78,7 @@ def test_progress_rises_evenly_and_sets_the_rate_of_every_step(prepared: Path) -
         return progress / 100
 
     state = tiny_state()
-    records = train(state, train_split(prepared), recipe(epochs=2, learning_rate=rate))
+    records = train(state, train_split(prepared), settings(epochs=2, learning_rate=rate))
     assert asked == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert [r.learning_rate for r in records] == pytest.approx([2 / 600, 5 / 600])
     assert {group["lr"] for group in state.optimizer.param_groups} == {asked[-1] / 100}
@@ -89,7 +89,7 @@ def test_clipping_limits_the_whole_gradient(prepared: Path) -> None:
     for limit in (None, 0.01):
         state = tiny_state(optimizer=PLAIN)
         before = flat(state.network.parameters())
-        train(state, train_split(prepared), recipe(batch_size=36, gradient_clip_norm=limit))
+        train(state, train_split(prepared), settings(batch_size=36, gradient_clip_norm=limit))
         moved.append(float((flat(state.network.parameters()) - before).norm()) / 0.05)  # the gradient's norm
     assert moved[0] > 0.1
     assert moved[1] == pytest.approx(0.01, rel=1e-3)
@@ -98,7 +98,7 @@ def test_clipping_limits_the_whole_gradient(prepared: Path) -> None:
 def test_an_exit_of_weight_zero_learns_nothing(prepared: Path) -> None:
     state = tiny_state(optimizer=PLAIN)
     before = flat(state.network.heads.parameters())
-    train(state, train_split(prepared), recipe(exit_weights=(0.0, 1.0)))
+    train(state, train_split(prepared), settings(exit_weights=(0.0, 1.0)))
     assert torch.equal(flat(state.network.heads.parameters()), before)
 
 
@@ -108,7 +108,7 @@ def test_mixed_labels_count_by_their_largest_share(prepared: Path) -> None:
         return dataclasses.replace(batch, targets=0.6 * one_hot + 0.4 * one_hot.roll(1, dims=1))
 
     records = [
-        train(tiny_state(), train_split(prepared), recipe(augment=augment, learning_rate=lambda _: 0.0))[0]
+        train(tiny_state(), train_split(prepared), settings(augment=augment, learning_rate=lambda _: 0.0))[0]
         for augment in ((), (soften,), (AUGMENTATIONS["mixup"],))
     ]
     assert [record.train_labels for record in records] == ["true", "dominant", "dominant"]
@@ -124,22 +124,22 @@ def test_a_loss_that_is_not_finite_stops_the_training(prepared: Path, batch_size
     with pytest.raises(
         TrainingError, match=r"^the loss is not finite any more; [^\n]* with a lower learning rate, [^\n]*$"
     ):
-        train(state, train_split(prepared), recipe(batch_size=batch_size))
+        train(state, train_split(prepared), settings(batch_size=batch_size))
     assert state.epoch == 0
 
 
 def test_a_finished_training_does_nothing_more(prepared: Path) -> None:
     state = tiny_state()
-    assert len(train(state, train_split(prepared), recipe(epochs=2))) == 2
+    assert len(train(state, train_split(prepared), settings(epochs=2))) == 2
     before = flat(iter(state.network.state_dict().values()))
-    assert train(state, train_split(prepared), recipe(epochs=2)) == []
+    assert train(state, train_split(prepared), settings(epochs=2)) == []
     assert torch.equal(flat(iter(state.network.state_dict().values())), before)
 
 
 def test_training_learns_the_few_images_by_heart(prepared: Path) -> None:
     state = tiny_state(width=32, dropout=0.0, optimizer=partial(adamw, lr=0.01))
     transform = InputTransform(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    setting = recipe(epochs=25, batch_size=12, transform=transform, learning_rate=lambda p: 0.02 * (1 - p))
+    setting = settings(epochs=25, batch_size=12, transform=transform, learning_rate=lambda p: 0.02 * (1 - p))
     records = train(state, train_split(prepared), setting)
     assert records[0].train_accuracy[-1] < 0.7
     assert records[-1].train_accuracy[-1] > 0.9
@@ -156,9 +156,9 @@ def test_the_compiled_network_is_what_is_trained(prepared: Path, monkeypatch: py
 
     monkeypatch.setattr(torch, "compile", spy)
     state = tiny_state()
-    train(state, train_split(prepared), recipe())
+    train(state, train_split(prepared), settings())
     assert compiled == []
-    train(state, train_split(prepared), recipe(epochs=2, compile=True))
+    train(state, train_split(prepared), settings(epochs=2, compile=True))
     assert compiled == [state.network, "ran", "ran", "ran"]
 
 
@@ -166,8 +166,8 @@ def test_the_compiled_network_is_what_is_trained(prepared: Path, monkeypatch: py
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_a_compiled_training_is_the_same_but_for_rounding(prepared: Path) -> None:
     eager, compiled = tiny_state(dropout=0), tiny_state(dropout=0)
-    train(eager, train_split(prepared), recipe())
-    train(compiled, train_split(prepared), recipe(compile=True))
+    train(eager, train_split(prepared), settings())
+    train(compiled, train_split(prepared), settings(compile=True))
     torch.testing.assert_close(
         flat(compiled.network.parameters()), flat(eager.network.parameters()), rtol=1e-3, atol=1e-4
     )
@@ -178,7 +178,7 @@ def test_memory_that_does_not_suffice_is_one_sentence(prepared: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
     with pytest.raises(TrainingError, match="there is not enough memory for 10 images at a time"):
-        train(tiny_state(), train_split(prepared), recipe(loss=hungry))
+        train(tiny_state(), train_split(prepared), settings(loss=hungry))
 
 
 def test_other_errors_of_torch_are_not_taken_for_that(prepared: Path) -> None:
@@ -186,4 +186,4 @@ def test_other_errors_of_torch_are_not_taken_for_that(prepared: Path) -> None:
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        train(tiny_state(), train_split(prepared), recipe(loss=broken))
+        train(tiny_state(), train_split(prepared), settings(loss=broken))

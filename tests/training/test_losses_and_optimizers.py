@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from greenedge.config import Part, build_part
+from greenedge.config import Component, instantiate
 from greenedge.errors import ConfigError
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import OPTIMIZERS
@@ -77,13 +77,13 @@ def test_steps_equal_torchs_own(name: str, theirs: type[optim.Optimizer], option
 
 
 def test_nesterov_without_momentum_is_refused_in_one_sentence() -> None:
-    part = Part("sgd", {"momentum": 0.0})
+    part = Component("sgd", {"momentum": 0.0})
     with pytest.raises(ConfigError, match=r"^sgd: nesterov needs a momentum above 0; set nesterov: false$"):
-        build_part(part, OPTIMIZERS, nn.Linear(2, 2))
+        instantiate(part, OPTIMIZERS, nn.Linear(2, 2))
 
 
 def test_a_learning_rate_of_zero_and_an_unknown_optimizer_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"adamw\.lr: .*above 0"):
-        build_part(Part("adamw", {"lr": 0.0}), OPTIMIZERS, nn.Linear(2, 2))
+        instantiate(Component("adamw", {"lr": 0.0}), OPTIMIZERS, nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"there is no 'adamm'; did you mean 'adam"):
-        build_part(Part("adamm"), OPTIMIZERS, nn.Linear(2, 2))
+        instantiate(Component("adamm"), OPTIMIZERS, nn.Linear(2, 2))

@@ -11,13 +11,13 @@ import torch
 from torch import optim
 
 from greenedge.augment import AUGMENTATIONS
-from greenedge.config import ExitConfig, ModelConfig, Part
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.data.loader import InputTransform
 from greenedge.models.multi_exit import build_network
 from greenedge.training.loop import EpochRecord
 from greenedge.training.optimizers import adamw, sgd
 from greenedge.training.state import TrainingState, new_state, restore_state, save_state
-from tests.training.helpers import differing, recipe, tiny_state, train, train_split
+from tests.training.helpers import differing, settings, tiny_state, train, train_split
 
 AUGMENT = tuple(AUGMENTATIONS[name] for name in ("horizontal_flip", "pad_and_crop", "cutmix", "mixup"))
 
@@ -40,7 +40,7 @@ def test_a_broken_and_resumed_training_equals_an_unbroken_one(
     stop_after: int,
 ) -> None:
     split = train_split(prepared)
-    setting = recipe(epochs=4, augment=AUGMENT, gradient_clip_norm=1.0, learning_rate=lambda p: 0.1 * (1 - p))
+    setting = settings(epochs=4, augment=AUGMENT, gradient_clip_norm=1.0, learning_rate=lambda p: 0.1 * (1 - p))
     unbroken = tiny_state(optimizer=optimizer, ema_decay=ema_decay)
     expected = train(unbroken, split, setting)
 
@@ -61,12 +61,12 @@ def test_a_broken_and_resumed_training_equals_an_unbroken_one(
 def test_a_resumed_efficientnet_with_stochastic_depth_equals_an_unbroken_one(prepared: Path, tmp_path: Path) -> None:
     def fresh(seed: int) -> TrainingState:
         torch.manual_seed(seed)
-        exits = (ExitConfig("features.3", Part("light")),)
+        exits = (ExitConfig("features.3", Component("light")),)
         network = build_network(ModelConfig("efficientnet_b0", exits=exits), 3, 32)
         return new_state(network, adamw(network, lr=0.001), 0.99)
 
     transform = InputTransform(32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), channels_last=True)
-    setting = recipe(epochs=2, batch_size=18, transform=transform, augment=AUGMENT[:1])
+    setting = settings(epochs=2, batch_size=18, transform=transform, augment=AUGMENT[:1])
     unbroken, first, second = fresh(0), fresh(0), fresh(1)
     train(unbroken, train_split(prepared), setting)
     train(first, train_split(prepared), setting, stop_after=3)

@@ -11,13 +11,13 @@ import torchvision
 from greenedge.errors import CheckpointError
 from greenedge.training.optimizers import adamw
 from greenedge.training.state import TrainingState, restore_state, save_state
-from tests.training.helpers import Trap, flat, full_disk, recipe, tiny_state, train, train_split
+from tests.training.helpers import Trap, flat, full_disk, settings, tiny_state, train, train_split
 
 
 def trained(prepared: Path) -> TrainingState:
     """Stopped in the middle of its second epoch."""
     state = tiny_state(optimizer=partial(adamw, lr=0.01), ema_decay=0.9)
-    train(state, train_split(prepared), recipe(epochs=2), stop_after=4)
+    train(state, train_split(prepared), settings(epochs=2), stop_after=4)
     return state
 
 
@@ -33,8 +33,8 @@ def test_everything_comes_back(prepared: Path, tmp_path: Path) -> None:
     save_state(tmp_path / "state.pt", state)
     restore_state(tmp_path / "state.pt", other, steps_per_epoch=3)
     assert (other.epoch, other.step) == (1, 1)
-    assert torch.equal(other.tally, state.tally)
-    assert other.tally[1] == 10  # images of the one step
+    assert torch.equal(other.running_sums, state.running_sums)
+    assert other.running_sums[1] == 10  # images of the one step
     assert other.averaged is not None
     assert state.averaged is not None
     for ours, theirs in ((state.network, other.network), (state.averaged, other.averaged)):

@@ -13,7 +13,7 @@ import torch
 from greenedge.errors import CheckpointError
 from greenedge.training.optimizers import adamw
 from greenedge.training.state import restore_state, save_state
-from tests.training.helpers import recipe, tiny_state, train, train_split
+from tests.training.helpers import settings, tiny_state, train, train_split
 
 Content = dict[str, Any]
 ADAMW = partial(adamw, lr=0.01)
@@ -29,7 +29,7 @@ def moment(content: Content) -> Content:
 def saved(prepared: Path, tmp_path: Path) -> Path:
     """Of a run that stopped in the middle of its second epoch."""
     state = tiny_state(optimizer=ADAMW)
-    train(state, train_split(prepared), recipe(epochs=2), stop_after=4)
+    train(state, train_split(prepared), settings(epochs=2), stop_after=4)
     save_state(tmp_path / "state.pt", state)
     return tmp_path / "state.pt"
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from greenedge.training.optimizers import OPTIMIZERS, adamw, set_rate, sgd
+from greenedge.training.optimizers import OPTIMIZERS, adamw, set_lr, sgd
 from greenedge.training.state import restore_state, save_state
-from tests.training.helpers import differing, recipe, tiny_network, tiny_state, train, train_split
+from tests.training.helpers import differing, settings, tiny_network, tiny_state, train, train_split
 
 
 def values(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 def test_frozen_blocks_stay_to_the_last_bit_until_their_epochs_are_over(prepared: Path) -> None:
     state = tiny_state(optimizer=partial(adamw, lr=0.01))
     split = train_split(prepared)
-    setting = partial(recipe, frozen=((2, 1), (1, 2)))  # both blocks in the first epoch, the first in the second too
+    setting = partial(settings, frozen=((2, 1), (1, 2)))  # both blocks in the first epoch, the first in the second too
     start = values(state.network.state_dict())
     train(state, split, setting(epochs=1))
     first = values(state.network.state_dict())
@@ -42,7 +42,7 @@ def test_frozen_blocks_stay_to_the_last_bit_until_their_epochs_are_over(prepared
 
 def test_a_training_broken_while_blocks_are_frozen_equals_an_unbroken_one(prepared: Path, tmp_path: Path) -> None:
     split = train_split(prepared)
-    setting = recipe(epochs=3, frozen=((2, 1), (1, 2)), trunk_only_epochs=2)
+    setting = settings(epochs=3, frozen=((2, 1), (1, 2)), trunk_only_epochs=2)
     slow = partial(sgd, trunk_lr=0.1)
     unbroken, first, second = tiny_state(optimizer=slow), tiny_state(optimizer=slow), tiny_state(seed=9, optimizer=slow)
     train(unbroken, split, setting)
@@ -57,16 +57,16 @@ def test_early_exits_learn_nothing_while_the_trunk_comes_first(prepared: Path) -
     state = tiny_state()  # plain SGD without decay on biases; heads get no gradient
     weights = lambda: state.network.heads[0][2].bias.detach().clone()  # type: ignore[index] # noqa: E731
     before = weights()
-    train(state, train_split(prepared), recipe(epochs=2, trunk_only_epochs=2))
+    train(state, train_split(prepared), settings(epochs=2, trunk_only_epochs=2))
     assert torch.equal(weights(), before)
-    train(state, train_split(prepared), recipe(epochs=3, trunk_only_epochs=2))
+    train(state, train_split(prepared), settings(epochs=3, trunk_only_epochs=2))
     assert not torch.equal(weights(), before)
 
 
 def test_the_trunk_alone_trains_as_a_network_whose_early_exits_weigh_nothing(prepared: Path) -> None:
     one, other = tiny_state(), tiny_state()
-    train(one, train_split(prepared), recipe(trunk_only_epochs=1, exit_weights=(1.0, 0.5)))
-    train(other, train_split(prepared), recipe(exit_weights=(0.0, 0.5)))
+    train(one, train_split(prepared), settings(trunk_only_epochs=1, exit_weights=(1.0, 0.5)))
+    train(other, train_split(prepared), settings(exit_weights=(0.0, 0.5)))
     assert differing(one, other) == []
 
 
@@ -78,7 +78,7 @@ def test_the_first_step_of_the_trunk_is_its_factor_of_a_full_one(factor: float) 
         network = tiny_network(dropout=0.0)
         start = values(network.state_dict())
         optimizer = sgd(network, trunk_lr, momentum=0.0, nesterov=False, weight_decay=0.0)
-        set_rate(optimizer, 0.5)
+        set_lr(optimizer, 0.5)
         sum(logits.square().sum() for logits in network(images)).backward()  # type: ignore[union-attr]
         optimizer.step()
         return {name: p.detach() - start[name] for name, p in network.named_parameters()}

@@ -13,7 +13,7 @@ from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.training.checkpoint import Checkpoint, CheckpointInfo
 from greenedge.workflows.build import build_model
-from greenedge.workflows.policies import PolicyOptions, choose_policy, describe_policy
+from greenedge.workflows.policies import PolicyOptions, describe_policy, resolve_policy
 from greenedge.workflows.trained import TrainedModel
 
 DIGEST = "0123" * 16
@@ -29,7 +29,7 @@ sweep: {{criterion: margin}}
 
 def model(*after: str) -> TrainedModel:
     exits = ", ".join(f"{{after: {block}, head: linear}}" for block in after)
-    config = config_from_text(RECIPE.format(exits=exits), "recipe")
+    config = config_from_text(RECIPE.format(exits=exits), "config")
     classes = tuple(ClassInfo(name, name) for name in "abc")
     network = build_model(config, 3)
     info = CheckpointInfo(RECIPE.format(exits=exits), classes, 1, 32, cost=count_costs(network))
@@ -46,25 +46,25 @@ def no_exits() -> TrainedModel:
     return model()
 
 
-def test_without_a_word_nothing_leaves_early_by_the_criterion_of_the_recipe(two_exits: TrainedModel) -> None:
-    assert choose_policy(two_exits, PolicyOptions()) == ExitPolicy("margin", (1.0, 1.0))
+def test_without_a_word_nothing_leaves_early_by_the_criterion_of_the_config(two_exits: TrainedModel) -> None:
+    assert resolve_policy(two_exits, PolicyOptions()) == ExitPolicy("margin", (1.0, 1.0))
 
 
 @pytest.mark.parametrize("criterion", sorted(CRITERIA))
 def test_never_is_never_by_any_criterion(two_exits: TrainedModel, criterion: str) -> None:
-    policy = choose_policy(two_exits, PolicyOptions(criterion=criterion))
-    assert policy == ExitPolicy(criterion, (CRITERIA[criterion].never,) * 2)
+    policy = resolve_policy(two_exits, PolicyOptions(criterion=criterion))
+    assert policy == ExitPolicy(criterion, (CRITERIA[criterion].never_exit_threshold,) * 2)
 
 
 def test_one_threshold_is_shared_and_two_are_each_exits_own(two_exits: TrainedModel) -> None:
     for thresholds, expected in [((0.25,), (0.25, 0.25)), ((0.25, 0.75), (0.25, 0.75)), ((0.0,), (0.0, 0.0))]:
         options = PolicyOptions(thresholds=thresholds, criterion="entropy")
-        assert choose_policy(two_exits, options) == ExitPolicy("entropy", expected)
+        assert resolve_policy(two_exits, options) == ExitPolicy("entropy", expected)
 
 
 def test_a_number_of_thresholds_that_does_not_fit_is_refused(two_exits: TrainedModel) -> None:
     with pytest.raises(UsageError) as caught:
-        choose_policy(two_exits, PolicyOptions(thresholds=(1, 2, 3)))
+        resolve_policy(two_exits, PolicyOptions(thresholds=(1, 2, 3)))
     assert str(caught.value) == (
         "3 thresholds were given; the network has 2 early exits, so give one for all, or one for each"
     )
@@ -72,16 +72,16 @@ def test_a_number_of_thresholds_that_does_not_fit_is_refused(two_exits: TrainedM
 
 def test_a_network_without_early_exits_has_nothing_to_decide(no_exits: TrainedModel) -> None:
     for thresholds in (None, (0.5,)):
-        policy = choose_policy(no_exits, PolicyOptions(thresholds=thresholds))
+        policy = resolve_policy(no_exits, PolicyOptions(thresholds=thresholds))
         assert policy == ExitPolicy("margin", ())
     with pytest.raises(UsageError, match="2 thresholds were given; the network has no early exit that could use them"):
-        choose_policy(no_exits, PolicyOptions(thresholds=(0.5, 0.5)))
+        resolve_policy(no_exits, PolicyOptions(thresholds=(0.5, 0.5)))
 
 
 def test_an_unknown_criterion_is_refused(two_exits: TrainedModel) -> None:
     for thresholds in (None, (1.0,), (1.0, 2.0)):
         with pytest.raises(ConfigError, match="there is no 'entropie'; did you mean 'entropy'"):
-            choose_policy(two_exits, PolicyOptions(thresholds=thresholds, criterion="entropie"))
+            resolve_policy(two_exits, PolicyOptions(thresholds=thresholds, criterion="entropie"))
 
 
 def test_a_file_says_all_of_it(two_exits: TrainedModel, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_file_says_all_of_it(two_exits: TrainedModel, tmp_path: Path) -> None:
     exits, digest = two_exits.exits, two_exits.digest
     for known_weights in (digest, ""):
         write_policy(path, SavedPolicy(policy, exits, known_weights))
-        assert choose_policy(two_exits, PolicyOptions(policy=path)) == policy
+        assert resolve_policy(two_exits, PolicyOptions(policy=path)) == policy
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_nothing_else_may_be_said_beside_a_file(
     exits, digest = two_exits.exits, two_exits.digest
     write_policy(tmp_path / "policy.json", SavedPolicy(ExitPolicy("margin", (0.5, 0.5)), exits, digest))
     with pytest.raises(UsageError, match="--policy says criterion and thresholds itself"):
-        choose_policy(two_exits, PolicyOptions(tmp_path / "policy.json", **more))  # type: ignore[arg-type]
+        resolve_policy(two_exits, PolicyOptions(tmp_path / "policy.json", **more))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_policy_of_another_network_is_refused(
     path = tmp_path / "policy.json"
     write_policy(path, SavedPolicy(ExitPolicy("margin", thresholds), exits or own_exits, digest or own_digest))
     with pytest.raises(UsageError, match=re.escape(f"{path}: {words}")):
-        choose_policy(two_exits, PolicyOptions(policy=path))
+        resolve_policy(two_exits, PolicyOptions(policy=path))
 
 
 @pytest.mark.parametrize(

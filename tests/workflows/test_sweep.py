@@ -9,7 +9,7 @@ import pytest
 from greenedge.exits.baselines import Advantage, FoundAdvantage
 from greenedge.exits.bootstrap import Interval
 from greenedge.exits.sweep import Sweep
-from greenedge.workflows.sweep import whether_it_pays
+from greenedge.workflows.sweep import early_exit_verdict
 
 CURVE = Sweep(
     np.array([0.0, 0.5, 1.0]),
@@ -24,7 +24,7 @@ def verdict(most: float, low: float, high: float, final: float = 0.8) -> str:
         cost=SimpleNamespace(plain_gflops=4.0),
         outputs=SimpleNamespace(exit_accuracies=lambda: np.array([0.6, final])),
     )
-    return whether_it_pays(CURVE, evaluated, FoundAdvantage(Advantage(most, 2.4), Interval(low, high)))
+    return early_exit_verdict(CURVE, evaluated, FoundAdvantage(Advantage(most, 2.4), Interval(low, high)))
 
 
 def test_what_pays_is_said_with_its_lower_bound_and_what_it_buys() -> None:
@@ -52,5 +52,5 @@ def test_what_is_nowhere_above_fixed_exits_does_not_pay(most: float) -> None:
 
 def test_without_early_exits_there_is_nothing_to_choose() -> None:
     evaluated: Any = SimpleNamespace()
-    text = whether_it_pays(CURVE, evaluated, FoundAdvantage(Advantage(0.0, 4.0), None))
+    text = early_exit_verdict(CURVE, evaluated, FoundAdvantage(Advantage(0.0, 4.0), None))
     assert text == "there is no early exit, so there is nothing to choose"

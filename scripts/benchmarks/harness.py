@@ -19,13 +19,13 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     return made
 
 
-def alternate(
+def time_interleaved(
     contenders: Mapping[str, Callable[[], object]],
     rounds: int,
     before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, float]:
-    """The median seconds of each contender, by `greenedge.cost.latency.alternate`."""
-    timings = latency.alternate(contenders, rounds, before)
+    """The median seconds of each contender, by `greenedge.cost.latency.time_interleaved`."""
+    timings = latency.time_interleaved(contenders, rounds, before)
     return {name: statistics.median(values) for name, values in timings.items()}
 
 

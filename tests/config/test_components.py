@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenedge.config.components import Component, instantiate, instantiate_partial, resolve_component
 from greenedge.config.convert import Positive, Probability
 from greenedge.config.nodes import parse_override, parse_yaml, with_override
-from greenedge.config.parts import Part, bind_part, build_part, resolve_part
 from greenedge.errors import ConfigError
 
 
@@ -40,16 +40,16 @@ class Cutout:
 TABLE: dict[str, Callable[..., Any]] = {"adam": adam, "sgd": sgd, "identity": identity, "cutout": Cutout}
 
 
-def part_of(text: str, *overrides: str) -> Part:
+def part_of(text: str, *overrides: str) -> Component:
     root = parse_yaml(f"train:\n  optimizer: {text}\n", "a.yaml")
     for override in overrides:
         root = with_override(root, *parse_override(override))
-    return Part.from_node(root.value["train"].value["optimizer"], "train.optimizer")
+    return Component.from_node(root.value["train"].value["optimizer"], "train.optimizer")
 
 
 def refusal(text: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        build_part(part_of(text, *overrides), TABLE, "W")
+        instantiate(part_of(text, *overrides), TABLE, "W")
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -57,7 +57,7 @@ def refusal(text: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("text", ["adam", "{adam: }", "{adam: {}}"])
 def test_a_name_alone_and_a_name_without_options_are_the_same_part(text: str) -> None:
-    assert part_of(text) == Part("adam")
+    assert part_of(text) == Component("adam")
 
 
 @pytest.mark.parametrize(
@@ -71,35 +71,35 @@ def test_a_name_alone_and_a_name_without_options_are_the_same_part(text: str) ->
     ],
 )
 def test_a_part_is_called_with_the_programs_arguments_and_the_users_options(text: str, built: Any) -> None:
-    assert build_part(part_of(text), TABLE, "W") == built
+    assert instantiate(part_of(text), TABLE, "W") == built
 
 
 def test_a_dataclass_can_be_a_part() -> None:
-    assert build_part(part_of("{cutout: {side: 3}}"), TABLE) == Cutout(side=3)
+    assert instantiate(part_of("{cutout: {side: 3}}"), TABLE) == Cutout(side=3)
 
 
 def test_a_bound_part_waits_for_the_programs_arguments() -> None:
-    bound = bind_part(part_of("{sgd: {lr: 0.5}}"), TABLE)
+    bound = instantiate_partial(part_of("{sgd: {lr: 0.5}}"), TABLE)
     assert bound("first") == ("first", 0.5, False, "a")
     assert bound("second") == ("second", 0.5, False, "a")
 
 
 def test_resolving_spells_out_every_default_in_the_signatures_order() -> None:
-    resolved = resolve_part(part_of("{sgd: {mode: b, lr: 3}}"), TABLE)
+    resolved = resolve_component(part_of("{sgd: {mode: b, lr: 3}}"), TABLE)
     assert list(resolved.options.items()) == [("lr", 3.0), ("nesterov", False), ("mode", "b")]
 
 
 def test_a_part_without_options_resolves_to_its_bare_name() -> None:
-    assert resolve_part(part_of("identity"), TABLE).plain() == "identity"
+    assert resolve_component(part_of("identity"), TABLE).plain() == "identity"
 
 
 @settings(deadline=None)
 @given(st.floats(1e-6, 10), st.booleans(), st.sampled_from(["a", "b"]))
 def test_resolving_again_changes_nothing(lr: float, nesterov: bool, mode: str) -> None:
     options = {"lr": lr, "nesterov": nesterov, "mode": mode}
-    resolved = resolve_part(Part("sgd", options), TABLE)
-    assert resolved == Part("sgd", options)
-    assert resolve_part(resolved, TABLE) == resolved
+    resolved = resolve_component(Component("sgd", options), TABLE)
+    assert resolved == Component("sgd", options)
+    assert resolve_component(resolved, TABLE) == resolved
 
 
 @pytest.mark.parametrize("context", ["weights", "self"])
@@ -155,7 +155,7 @@ def test_a_fault_in_an_option_names_the_options_own_line() -> None:
 
 @pytest.mark.parametrize("text", ["adam", "{adam: {}}", "{adam: {lr: 5}}", "{adam: {betas: [0.9, 0.999]}}"])
 def test_an_override_reaches_into_a_part_however_it_was_written(text: str) -> None:
-    assert build_part(part_of(text, "train.optimizer.adam.lr=0.01"), TABLE, "W")["lr"] == 0.01
+    assert instantiate(part_of(text, "train.optimizer.adam.lr=0.01"), TABLE, "W")["lr"] == 0.01
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_an_override_of_a_part_is_checked_and_named(override: str, message: str)
 
 def test_a_part_made_by_the_program_is_checked_without_a_place() -> None:
     with pytest.raises(ConfigError, match=r"^adam\.lr: expected a number above 0, found -1$"):
-        resolve_part(Part("adam", {"lr": -1}), TABLE)
-    assert build_part(Part("adam", {"betas": (0.5, 0.5)}), TABLE, "W")["betas"] == (0.5, 0.5)
+        resolve_component(Component("adam", {"lr": -1}), TABLE)
+    assert instantiate(Component("adam", {"betas": (0.5, 0.5)}), TABLE, "W")["betas"] == (0.5, 0.5)
 
 
 def test_parts_are_equal_when_name_and_options_are_wherever_they_were_written() -> None:
     written = part_of("{adam: {lr: 1}}")
-    assert written == Part("adam", {"lr": 1})
+    assert written == Component("adam", {"lr": 1})
     assert written != replace(written, options={"lr": 2})
-    assert written != Part("sgd", {"lr": 1})
+    assert written != Component("sgd", {"lr": 1})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenedge.cost.power import Meter, find_meter, total_joules
+from greenedge.cost.energy import EnergyMeter, find_energy_meter, total_joules
 
 
 @dataclass
@@ -73,10 +73,10 @@ class Recorded:
 def test_a_meter_runs_what_it_measures_once_and_closes_its_window() -> None:
     monitor = Recorded([Reading({0: 3.0}), Reading({}), Reading({})])
     ran: list[int] = []
-    assert Meter(monitor).joules(lambda: ran.append(1)) == 3.0
-    assert Meter(monitor).joules(lambda: ran.append(2)) is None
+    assert EnergyMeter(monitor).joules(lambda: ran.append(1)) == 3.0
+    assert EnergyMeter(monitor).joules(lambda: ran.append(2)) is None
     with pytest.raises(ZeroDivisionError):
-        Meter(monitor).joules(lambda: 1 / 0)
+        EnergyMeter(monitor).joules(lambda: 1 / 0)
     assert (ran, monitor.open) == ([1, 2], [])
 
 
@@ -89,7 +89,7 @@ def fake_zeus(monkeypatch: pytest.MonkeyPatch, monitor: Any) -> None:
 
 def test_a_machine_with_a_meter_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_zeus(monkeypatch, lambda: Recorded([Reading({0: 0.1}), Reading({0: 5.0})]))
-    meter, sentence = find_meter()
+    meter, sentence = find_energy_meter()
     assert meter is not None
     assert meter.joules(lambda: None) == 5.0
     assert sentence.startswith("joules are those of all metered parts")
@@ -97,13 +97,13 @@ def test_a_machine_with_a_meter_has_one(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_machine_without_a_meter_gives_none_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_zeus(monkeypatch, lambda: Recorded([Reading({})]))
-    assert find_meter() == (None, "no energy was measured: this machine has no meter that zeus can read")
+    assert find_energy_meter() == (None, "no energy was measured: this machine has no meter that zeus can read")
 
     def broken() -> None:
         raise RuntimeError("no permission")
 
     fake_zeus(monkeypatch, broken)
-    assert find_meter() == (
+    assert find_energy_meter() == (
         None,
         "no energy was measured: zeus cannot read this machine's meters (no permission)",
     )
@@ -118,4 +118,4 @@ def test_without_zeus_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         return real(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    assert find_meter() == (None, "no energy was measured: it needs zeus (pip install 'greenedge[energy]')")
+    assert find_energy_meter() == (None, "no energy was measured: it needs zeus (pip install 'greenedge[energy]')")

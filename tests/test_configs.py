@@ -1,4 +1,4 @@
-"""Every shipped recipe, and the README's commands."""
+"""Every shipped config, and the README's commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greenedge.cli.main import app
 from greenedge.cost.flops import count_costs
 from greenedge.data.prepare import prepare
 from greenedge.data.synth import SynthOptions, synthesize
-from greenedge.workflows.build import build_model, read_recipe
+from greenedge.workflows.build import build_model, read_config
 from greenedge.workflows.train import train
 from tests.conftest import REPOSITORY
 
@@ -26,7 +26,7 @@ def names(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=names)
-def test_a_shipped_recipe_says_its_command_first(path: Path) -> None:
+def test_a_shipped_config_says_its_command_first(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     assert first == f"# greenedge train --config configs/{names(path)}"
 
@@ -42,12 +42,12 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=names)
-def test_a_shipped_recipe_trains_with_its_shipped_values(path: Path, generated: Path, tmp_path: Path) -> None:
+def test_a_shipped_config_trains_with_its_shipped_values(path: Path, generated: Path, tmp_path: Path) -> None:
     """But for the length, the place of the images, and weights and classifiers that are not to be had offline."""
     settings = [f"data.path={generated}", "model.weights=null", "model.classifier=new", "train.epochs=1"]
     outcome = train(path, settings, tmp_path / "run", resume=False, say=lambda _: None)
     assert len(outcome.history) == 1
-    shipped, run = read_recipe(path), read_recipe(outcome.out / "config.yaml")
+    shipped, run = read_config(path), read_config(outcome.out / "config.yaml")
     assert (run.augment, run.sweep, run.train.batch_size) == (shipped.augment, shipped.sweep, shipped.train.batch_size)
     assert run.data.calibration_per_class == shipped.data.calibration_per_class
     assert (outcome.out / "best.safetensors").exists()
@@ -55,11 +55,11 @@ def test_a_shipped_recipe_trains_with_its_shipped_values(path: Path, generated: 
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=names)
-def test_early_exits_of_a_shipped_recipe_cost_less_than_the_plain_network(path: Path) -> None:
-    recipe = read_recipe(path)
+def test_early_exits_of_a_shipped_config_cost_less_than_the_plain_network(path: Path) -> None:
+    config = read_config(path)
     torch.manual_seed(0)
-    cost = count_costs(build_model(recipe, 200))
-    if recipe.model.exits:
+    cost = count_costs(build_model(config, 200))
+    if config.model.exits:
         assert cost.exits[0].gflops < cost.plain_gflops
     else:
         assert [exit.gflops for exit in cost.exits] == [cost.plain_gflops]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from greenedge.cost.flops import count_costs
 from greenedge.device.precision import Precision, choose_autocast, exact_float32
 from greenedge.errors import InstallationError
-from greenedge.inference.chunks import usual_chunk
+from greenedge.inference.chunks import default_chunk_size
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
-from greenedge.inference.stages import PlacedStage, cut_stages
+from greenedge.inference.stages import StageSpec, cut_stages
 from greenedge.models.multi_exit import MultiExitNetwork
 
 # A compiled stage has one program for each of these numbers of images, and every batch is a sum of them.
@@ -23,7 +23,7 @@ _COMPILED_SIZES = (1, 4, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class PreparedNetwork:
+class OptimizedNetwork:
     """Stages that run in turn.
 
     Attributes:
@@ -36,7 +36,7 @@ class PreparedNetwork:
         identity: what distinguishes it from other networks, whatever the weights.
     """
 
-    stages: tuple[PlacedStage, ...]
+    stages: tuple[StageSpec, ...]
     modules: tuple[nn.Module, ...]
     device: torch.device
     dtype: torch.dtype
@@ -46,7 +46,7 @@ class PreparedNetwork:
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def placed(self, images: Tensor) -> Tensor:
+    def to_input_format(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in the type and layout that the first stage reads; the same tensor where they are so."""
         images = images.clone() if images.is_inference() else images
         return images.to(dtype=self.dtype, memory_format=torch.channels_last)
@@ -60,7 +60,7 @@ class PreparedNetwork:
         return found
 
 
-def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled: bool) -> PreparedNetwork:
+def optimize_for_inference(network: MultiExitNetwork, precision: Precision, *, compiled: bool) -> OptimizedNetwork:
     """Prepares a copy.
 
     Args:
@@ -82,7 +82,7 @@ def prepare_network(network: MultiExitNetwork, precision: Precision, *, compiled
         modules = _compiled(stages, device, dtype)
     elif device.type == "cpu" and can_pack():
         _pack(stages, dtype)
-    return PreparedNetwork(
+    return OptimizedNetwork(
         stages=tuple(stages),
         modules=tuple(modules),
         device=device,
@@ -103,14 +103,14 @@ def _cast(network: MultiExitNetwork, dtype: torch.dtype) -> None:
             layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
 
-def _pack(stages: list[PlacedStage], dtype: torch.dtype) -> None:
+def _pack(stages: list[StageSpec], dtype: torch.dtype) -> None:
     with torch.inference_mode():
         for stage in stages:
             features = torch.zeros(1, *stage.input_shape, dtype=dtype)
-            pack_convolutions(stage.module, features, usual_chunk(features.device))
+            pack_convolutions(stage.module, features, default_chunk_size(features.device))
 
 
-def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
+def _compiled(stages: list[StageSpec], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
     """The stages compiled with frozen weights, for every number of images that they may be given later.
 
     Raises:
@@ -120,8 +120,8 @@ def _compiled(stages: list[PlacedStage], device: torch.device, dtype: torch.dtyp
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import config as inductor_config
 
-    # All stages of all engines share the code of `Stage.forward`, to which dynamo's limit applies; beyond it nothing is
-    # compiled.
+    # All stages of all engines share the code of `StageModule.forward`, to which dynamo's limit applies; beyond it
+    # nothing is compiled.
     dynamo_config.recompile_limit += len(stages) * len(_COMPILED_SIZES)
     made = []
     # As an option of torch.compile, "freezing" does not reach all that reads it.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
-from greenedge.config.convert import convert_mapping, mismatch, suggestion
+from greenedge.config.convert import convert_mapping, did_you_mean, type_mismatch
 from greenedge.config.nodes import Node, join_key
 from greenedge.errors import ConfigError
 
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Part:
-    """`name` or `{name: {option: value}}` in a recipe.
+class Component:
+    """`name` or `{name: {option: value}}` in a config.
 
     Attributes:
         name: in the part's table.
@@ -38,8 +38,8 @@ class Part:
     option_places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def from_node(cls, node: Node, key: str) -> Part:
-        """Reads a part from a recipe.
+    def from_node(cls, node: Node, key: str) -> Component:
+        """Reads a part from a config.
 
         Raises:
             ConfigError: neither a name nor a mapping from one name to its options.
@@ -56,14 +56,14 @@ class Part:
             *_, last = node.value.values()
             names = " and ".join(node.value)
             raise ConfigError(f"names several parts, {names}; set {key} as a whole to one", key=key, where=last.where)
-        raise mismatch(node, key, "a name, or one name with its options: {name: {option: value}}")
+        raise type_mismatch(node, key, "a name, or one name with its options: {name: {option: value}}")
 
     def plain(self) -> Any:
-        """As it is written in a recipe."""
+        """As it is written in a config."""
         return {self.name: dict(self.options)} if self.options else self.name
 
 
-def resolve_part(part: Part, table: Mapping[str, Callable[..., T]]) -> Part:
+def resolve_component(part: Component, table: Mapping[str, Callable[..., T]]) -> Component:
     """The part with all its options spelled out, defaults included.
 
     Raises:
@@ -72,7 +72,7 @@ def resolve_part(part: Part, table: Mapping[str, Callable[..., T]]) -> Part:
     places = part.option_places
     node = Node({n: _node(value, places.get(n, part.where)) for n, value in part.options.items()}, part.where)
     if part.name not in table:
-        hint = suggestion(part.name, table) or f"known are {', '.join(table)}"
+        hint = did_you_mean(part.name, table) or f"known are {', '.join(table)}"
         raise ConfigError(f"there is no {part.name!r}; {hint}", key=part.key or None, where=part.where or None)
     options = option_parameters(table[part.name])
     hints = get_type_hints(table[part.name], include_extras=True)
@@ -82,13 +82,13 @@ def resolve_part(part: Part, table: Mapping[str, Callable[..., T]]) -> Part:
     return replace(part, options={name: (defaults | given)[name] for name in options})
 
 
-def build_part(part: Part, table: Mapping[str, Callable[..., T]], *context: Any) -> T:
+def instantiate(part: Component, table: Mapping[str, Callable[..., T]], *context: Any) -> T:
     """Calls the part with what the program gives and the user's options.
 
     Raises:
-        ConfigError: as `resolve_part`, or the part itself refused its options (a ValueError).
+        ConfigError: as `resolve_component`, or the part itself refused its options (a ValueError).
     """
-    resolved = resolve_part(part, table)
+    resolved = resolve_component(part, table)
     try:
         return table[part.name](*context, **resolved.options)
     except ValueError as error:
@@ -96,13 +96,13 @@ def build_part(part: Part, table: Mapping[str, Callable[..., T]], *context: Any)
         raise ConfigError(str(error), key=key, where=part.where or None) from None
 
 
-def bind_part(part: Part, table: Mapping[str, Callable[..., T]]) -> Callable[..., T]:
+def instantiate_partial(part: Component, table: Mapping[str, Callable[..., T]]) -> Callable[..., T]:
     """The part as a function of what the program gives, with the user's options filled in.
 
     Raises:
-        ConfigError: as `resolve_part`.
+        ConfigError: as `resolve_component`.
     """
-    options = resolve_part(part, table).options
+    options = resolve_component(part, table).options
     return partial(table[part.name], **options)
 
 

@@ -14,7 +14,7 @@ _BOARD_PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "dram_mj", "ane_mj")
 
 
 @dataclass(frozen=True)
-class Meter:
+class EnergyMeter:
     """Something that tells the energy of what runs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Meter:
         return total_joules(reading)
 
 
-def find_meter() -> tuple[Meter | None, str]:
+def find_energy_meter() -> tuple[EnergyMeter | None, str]:
     """The meter of this machine, or None, and a sentence that says which or why not."""
     try:
         from zeus.monitor import ZeusMonitor
@@ -46,7 +46,7 @@ def find_meter() -> tuple[Meter | None, str]:
         monitor = ZeusMonitor()
     except Exception as error:  # noqa: BLE001  # a driver may fail in ways of its own, and a benchmark goes on
         return None, f"no energy was measured: zeus cannot read this machine's meters ({error})"
-    meter = Meter(monitor)
+    meter = EnergyMeter(monitor)
     if meter.joules(lambda: None) is None:
         return None, "no energy was measured: this machine has no meter that zeus can read"
     return meter, "joules are those of all metered parts of the machine, whatever else runs on them"

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from greenedge.exits.confidence import Memory
+from greenedge.exits.confidence import CriterionState
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.finite import broken_exit, finite_images
-from greenedge.inference.prepared import PreparedNetwork
+from greenedge.inference.optimized import OptimizedNetwork
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a network said of N images, each at the exit where it left, in the input's order.
 
     An image with NaN or infinite pixels has no prediction: -1, at exit -1, with confidence 0, score and logits NaN and
@@ -44,24 +44,24 @@ class Answers:
 
 
 @dataclass
-class _Piece:
+class _PendingChunk:
     """Images that wait for a stage.
 
     Attributes:
         features: what the stage reads.
-        places: int64 (n,), their running numbers in the stream, rising.
+        indices: int64 (n,), their running numbers in the stream, rising.
         finite: bool (n,), whether all pixels of each are numbers; on the device.
-        memory: what the criterion remembers of them.
+        state: what the criterion remembers of them.
     """
 
     features: Tensor
-    places: np.ndarray
+    indices: np.ndarray
     finite: Tensor
-    memory: Memory
+    state: CriterionState
 
 
 @dataclass
-class _Open:
+class _PendingBatch:
     """A batch whose images have not all left.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Open:
         size: its images.
         finite: bool (N,), whether all pixels of each are numbers; on the device.
         left: its images that have left.
-        parts: (places within the batch, logits, scores, exit) of those.
+        parts: (indices within the batch, logits, scores, exit) of those.
     """
 
     start: int
@@ -79,7 +79,7 @@ class _Open:
     parts: list[tuple[np.ndarray, Tensor, Tensor, int]] = field(default_factory=list)
 
 
-class Flow:
+class ExitScheduler:
     """One stream on its way through the stages of a network.
 
     Args:
@@ -89,83 +89,85 @@ class Flow:
         max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
 
-    def __init__(self, network: PreparedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
+    def __init__(self, network: OptimizedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
         self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
-        self.waiting: list[deque[_Piece]] = [deque() for _ in network.stages]
-        self.open: deque[_Open] = deque()
+        self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.stages]
+        self.open: deque[_PendingBatch] = deque()
         self.taken = 0
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def take(self, images: Tensor) -> None:
+    def submit(self, images: Tensor) -> None:
         """Lets a batch wait for the first stage."""
         finite = finite_images(images)
-        self.open.append(_Open(self.taken, len(images), finite))
-        places = np.arange(self.taken, self.taken + len(images))
+        self.open.append(_PendingBatch(self.taken, len(images), finite))
+        indices = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
-        self.waiting[0].append(_Piece(self.network.placed(images), places, finite, None))
+        self.waiting[0].append(_PendingChunk(self.network.to_input_format(images), indices, finite, None))
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
-    def advance(self, *, flush: bool) -> None:
+    def step(self, *, flush: bool) -> None:
         """Runs every stage that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
         for index, waiting in enumerate(self.waiting):
-            count = sum(len(piece.places) for piece in waiting)
+            count = sum(len(piece.indices) for piece in waiting)
             # Each stage looks for itself: an image that has waited long is handed from one to the next, to its exit.
-            late = count > 0 and self.taken - 1 - int(waiting[0].places[0]) >= self.max_wait
-            for size in part(count, self.chunks[index], self.network.sizes, flush=flush or late):
+            late = count > 0 and self.taken - 1 - int(waiting[0].indices[0]) >= self.max_wait
+            for size in chunk_sizes(count, self.chunks[index], self.network.sizes, flush=flush or late):
                 self._run(index, _first(waiting, size))
 
         if self.waiting[0]:  # the caller may write its next batch where the newest piece lies; others are our own
             newest = self.waiting[0][-1]
             newest.features = newest.features.clone()
 
-    def finished(self) -> Iterator[Answers]:
+    def completed(self) -> Iterator[Predictions]:
         """The answers of the batches at the head of the stream that are complete."""
         while self.open and self.open[0].left == self.open[0].size:
             yield self._assembled(self.open.popleft())
 
-    def _run(self, index: int, piece: _Piece) -> None:
+    def _run(self, index: int, piece: _PendingChunk) -> None:
         exit_index = self.network.stages[index].exit_index
         features, logits = self.network.run(index, piece.features)
         if exit_index is None or logits is None:
-            self.waiting[index + 1].append(_Piece(features, piece.places, piece.finite, piece.memory))
+            self.waiting[index + 1].append(_PendingChunk(features, piece.indices, piece.finite, piece.state))
             return
         policy = self.policy
-        scores, memory = policy.rule.step(logits / policy.temperature(exit_index), piece.memory)
+        scores, state = policy.get_criterion().score_exit(logits / policy.temperature(exit_index), piece.state)
         if index == len(self.network.stages) - 1:
-            self._leave(piece.places, logits, scores, exit_index)
+            self._record_exits(piece.indices, logits, scores, exit_index)
             return
 
-        leaves = policy.rule.leaves(scores, policy.thresholds[exit_index])
+        leaves = policy.get_criterion().should_exit(scores, policy.thresholds[exit_index])
         broken = ~torch.isfinite(logits).all(dim=1) & piece.finite
         leaves, broken = torch.stack([leaves, broken]).cpu().numpy()  # together: each transfer is a wait
         if broken.any():
             raise broken_exit(exit_index)
         if leaves.all():
-            self._leave(piece.places, logits, scores, exit_index)
+            self._record_exits(piece.indices, logits, scores, exit_index)
             return
         finite = piece.finite
         if leaves.any():
-            gone, stay = (torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves))
-            self._leave(piece.places[leaves], logits[gone], scores[gone], exit_index)
+            exited, remaining = (
+                torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves)
+            )
+            self._record_exits(piece.indices[leaves], logits[exited], scores[exited], exit_index)
             # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
-            features = features.permute(0, 2, 3, 1).index_select(0, stay).permute(0, 3, 1, 2)
-            finite, memory = finite[stay], None if memory is None else memory[stay]
-        self.waiting[index + 1].append(_Piece(features, piece.places[~leaves], finite, memory))
+            features = features.permute(0, 2, 3, 1).index_select(0, remaining).permute(0, 3, 1, 2)
+            finite, state = finite[remaining], None if state is None else state[remaining]
+        self.waiting[index + 1].append(_PendingChunk(features, piece.indices[~leaves], finite, state))
 
-    def _leave(self, places: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
-        """Keeps answers with the batches they belong to; places rise, so each batch has a run of them."""
+    def _record_exits(self, indices: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
+        """Keeps answers with the batches they belong to; indices rise, so each batch has a run of them."""
         for batch in self.open:
-            low, high = np.searchsorted(places, (batch.start, batch.start + batch.size))
+            low, high = np.searchsorted(indices, (batch.start, batch.start + batch.size))
             if high > low:
-                batch.parts.append((places[low:high] - batch.start, logits[low:high], scores[low:high], exit_index))
+                batch.parts.append((indices[low:high] - batch.start, logits[low:high], scores[low:high], exit_index))
                 batch.left += int(high - low)
 
-    def _assembled(self, batch: _Open) -> Answers:
+    def _assembled(self, batch: _PendingBatch) -> Predictions:
         policy, gflops = self.policy, self.network.gflops
-        order = torch.from_numpy(np.argsort(np.concatenate([places for places, *_ in batch.parts])))
-        exits = torch.cat([torch.full((len(places),), index) for places, _, _, index in batch.parts])[order]
+        order = torch.from_numpy(np.argsort(np.concatenate([indices for indices, *_ in batch.parts])))
+        exits = torch.cat([torch.full((len(indices),), index) for indices, _, _, index in batch.parts])[order]
         logits = torch.cat([logits for _, logits, _, _ in batch.parts])
         scores = torch.cat([scores for _, _, scores, _ in batch.parts])
         columns = torch.cat([logits, scores[:, None].float(), batch.finite[:, None].float()], dim=1).cpu()  # one wait
@@ -181,36 +183,36 @@ class Flow:
             column[~valid] = nothing
         for column in (scores, logits):
             column[~valid] = torch.nan
-        return Answers(predictions, exits, confidence, scores, spent, logits, valid)
+        return Predictions(predictions, exits, confidence, scores, spent, logits, valid)
 
 
-def _first(waiting: deque[_Piece], count: int) -> _Piece:
+def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
     """Takes the first `count` images out."""
-    taken: list[_Piece] = []
+    taken: list[_PendingChunk] = []
     while count > 0:
         piece = waiting.popleft()
-        if len(piece.places) > count:
+        if len(piece.indices) > count:
             waiting.appendleft(_rows(piece, slice(count, None)))
             piece = _rows(piece, slice(count))
         taken.append(piece)
-        count -= len(piece.places)
+        count -= len(piece.indices)
     if len(taken) == 1:
         return taken[0]
-    memories = [piece.memory for piece in taken]
-    return _Piece(
+    states = [piece.state for piece in taken]
+    return _PendingChunk(
         torch.cat([piece.features for piece in taken]),
-        np.concatenate([piece.places for piece in taken]),
+        np.concatenate([piece.indices for piece in taken]),
         torch.cat([piece.finite for piece in taken]),
-        None if memories[0] is None else torch.cat(cast("list[Tensor]", memories)),
+        None if states[0] is None else torch.cat(cast("list[Tensor]", states)),
     )
 
 
-def _rows(piece: _Piece, rows: slice) -> _Piece:
-    memory = None if piece.memory is None else piece.memory[rows]
-    return _Piece(piece.features[rows], piece.places[rows], piece.finite[rows], memory)
+def _rows(piece: _PendingChunk, rows: slice) -> _PendingChunk:
+    state = None if piece.state is None else piece.state[rows]
+    return _PendingChunk(piece.features[rows], piece.indices[rows], piece.finite[rows], state)
 
 
-def part(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:
+def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:
     """Into how many images at a time `count` waiting ones are parted.
 
     Args:
