@@ -45,7 +45,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_shipped_config_trains_with_its_shipped_values(path: Path, generated: Path, tmp_path: Path) -> None:
     """But for the length, the place of the images, and weights and classifiers that are not to be had offline."""
     settings = [f"data.path={generated}", "model.weights=null", "model.classifier=new", "train.epochs=1"]
-    outcome = train(path, settings, tmp_path / "run", resume=False, say=lambda _: None)
+    outcome = train(path, settings, tmp_path / "run")
     assert len(outcome.history) == 1
     shipped, run = read_config(path), read_config(outcome.out / "config.yaml")
     assert (run.augment, run.sweep, run.train.batch_size) == (shipped.augment, shipped.sweep, shipped.train.batch_size)

@@ -17,7 +17,7 @@ from greenedge.cli.options import (
     parse_counts,
     policy_options,
 )
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 BenchPrecision = Annotated[
     Literal["auto", "float32", "bf16"] | None,
@@ -39,11 +39,9 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measured latency, throughput and energy, with and without leaving early, against the backbone."""
-    from greenedge.workflows.bench import BenchOptions
+    from greenedge.inference.benchmark import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark
 
-    options = BenchOptions(
-        policy_options(policy, threshold, criterion), precision, compiled, parse_counts(batches), rounds
-    )
-    report = run_benchmark(weights, data, options, out, say)
-    show_json(report.json) if as_json else show(report.text)
+    options = BenchOptions(compiled=compiled, batches=parse_counts(batches), rounds=rounds)
+    result = run_benchmark(weights, data, policy_options(policy, threshold, criterion), precision, options, out)
+    show_result(result, as_json=as_json)

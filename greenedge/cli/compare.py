@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.options import Criterion, Data, Json, Precision, Split
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 
 def compare(
@@ -24,5 +24,5 @@ def compare(
     from greenedge.workflows.compare import compare as run_comparison
     from greenedge.workflows.outputs import PassOptions
 
-    report = run_comparison(runs, PassOptions(data, split, precision), criterion, out, say)
-    show_json(report.json) if as_json else show(report.text)
+    result = run_comparison(runs, PassOptions(data, split, precision), criterion, out)
+    show_result(result, as_json=as_json)

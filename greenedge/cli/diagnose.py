@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from greenedge.cli.options import Criterion, Data, Json, Precision, ResultsFolder, Split, Weights
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 
 def diagnose(
@@ -19,5 +19,5 @@ def diagnose(
     from greenedge.workflows.diagnose import diagnose as run_diagnosis
     from greenedge.workflows.outputs import PassOptions
 
-    report = run_diagnosis(weights, PassOptions(data, split, precision), criterion, out, say)
-    show_json(report.json) if as_json else show(report.text)
+    result = run_diagnosis(weights, PassOptions(data, split, precision), criterion, out)
+    show_result(result, as_json=as_json)

@@ -21,7 +21,7 @@ from greenedge.cli.options import (
     parse_thresholds,
     policy_options,
 )
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 
 def evaluate(
@@ -38,14 +38,16 @@ def evaluate(
 ) -> None:
     """Accuracy and cost of each exit, and of all together under one policy."""
     from greenedge.workflows.evaluate import evaluate as run_evaluation
-    from greenedge.workflows.outputs import load_or_compute_outputs
+    from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
     from greenedge.workflows.policies import note_policy_beside, requested_precision
+    from greenedge.workflows.trained import load_model
 
     options = policy_options(policy, threshold, criterion)
-    note_policy_beside(weights, options, say)
-    evaluated = load_or_compute_outputs(weights, data, split, out, say, requested_precision(options, precision))
-    report = run_evaluation(evaluated, options, labels_map)
-    show_json(report.json) if as_json else show(report.text)
+    note_policy_beside(weights, options)
+    images = PassOptions(data, split, requested_precision(options, precision))
+    run = load_or_compute_outputs(load_model(weights), images, out)
+    result = run_evaluation(run, options, labels_map)
+    show_result(result, as_json=as_json)
 
 
 def sweep(
@@ -65,14 +67,14 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Operating points of one threshold for all exits: table, JSON, CSV and picture."""
-    from greenedge.workflows.outputs import load_or_compute_outputs
-    from greenedge.workflows.sweep import Thresholds
-    from greenedge.workflows.sweep import sweep as run_sweep
+    from greenedge.exits.sweep_result import Thresholds
+    from greenedge.workflows.evaluate import sweep as run_sweep
+    from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
+    from greenedge.workflows.trained import load_model
 
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
-    report = run_sweep(
-        load_or_compute_outputs(weights, data, split, out, say, precision), criterion, chosen, reference_gflops
-    )
-    show_json(report.json) if as_json else show(report.text)
+    run = load_or_compute_outputs(load_model(weights), PassOptions(data, split, precision), out)
+    result = run_sweep(run, criterion, chosen, reference_gflops)
+    show_result(result, as_json=as_json)

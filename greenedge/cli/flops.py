@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.options import Json, Overrides
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 
 def flops(
@@ -23,5 +23,5 @@ def flops(
     """GFLOPs and parameters of each exit of a config, before any training."""
     from greenedge.workflows.flops import count_config
 
-    report = count_config(config, overrides or [], classes, out, say)
-    show_json(report.json) if as_json else show(report.text)
+    result = count_config(config, overrides or [], classes, out)
+    show_result(result, as_json=as_json)

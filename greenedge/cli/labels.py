@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.options import Json
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import say, show_result
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Maps between labels and class indices.")
 
@@ -20,8 +20,8 @@ def show_map(
     """Print a label map."""
     from greenedge.workflows.labels import show_labels
 
-    report = show_labels(labels_map)
-    show_json(report.json) if as_json else show(report.text)
+    result = show_labels(labels_map)
+    show_result(result, as_json=as_json)
 
 
 @app.command()

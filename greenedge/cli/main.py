@@ -27,7 +27,7 @@ from greenedge.cli import (
     train,
     tune,
 )
-from greenedge.cli.output import say_error
+from greenedge.cli.output import say_error, shown_logs
 from greenedge.errors import GreenedgeError
 
 app = typer.Typer(
@@ -77,7 +77,8 @@ def run() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     caught: BaseException
     try:
-        app(arguments, prog_name="greenedge")
+        with shown_logs():
+            app(arguments, prog_name="greenedge")
     except KeyboardInterrupt as error:
         code, caught = 130, error
     except GreenedgeError as error:

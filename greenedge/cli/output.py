@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from greenedge.errors import printable
+from greenedge.errors import DataError, printable
+
+if TYPE_CHECKING:
+    from greenedge.reporting.blocks import CommandResult
 
 _LONGEST_SENTENCE = 300
 
@@ -27,11 +33,35 @@ def say_error(sentence: str) -> None:
     tqdm.write(f"error: {shown}", file=sys.stderr)
 
 
-def show(text: str) -> None:
-    """Writes a result to standard output."""
-    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
+def show_result(result: CommandResult[Any], *, as_json: bool) -> None:
+    """Writes a result to standard output: its blocks as text, or its JSON.
+
+    Raises:
+        DataError: the result says that something could not be done; it has been shown nevertheless.
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(result.json, indent=2, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write("\n".join(map(printable, result.text.split("\n"))) + "\n")
+    if result.problem is not None:
+        raise DataError(result.problem)
 
 
-def show_json(value: Any) -> None:
-    """Writes a machine-readable result to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+@contextmanager
+def shown_logs() -> Iterator[None]:
+    """Writes what greenedge logs to standard error, a line each."""
+    logger, handler = logging.getLogger("greenedge"), _SayingHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _SayingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        say(record.getMessage())

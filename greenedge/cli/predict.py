@@ -17,8 +17,7 @@ from greenedge.cli.options import (
     Weights,
     policy_options,
 )
-from greenedge.cli.output import say, show, show_json
-from greenedge.errors import DataError
+from greenedge.cli.output import show_result
 
 
 def predict(
@@ -36,7 +35,5 @@ def predict(
     from greenedge.workflows.predict import predict as run_prediction
 
     options = PredictOptions(policy_options(policy, threshold, criterion), labels_map, precision)
-    report = run_prediction(weights, images, options, say)
-    show_json(report.json) if as_json else show(report.text)
-    if report.problem is not None:
-        raise DataError(report.problem)
+    result = run_prediction(weights, images, options)
+    show_result(result, as_json=as_json)

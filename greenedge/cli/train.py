@@ -26,7 +26,7 @@ def train(
     stop = StopSignals().stay_until_exit()  # before the imports, which take seconds
     from greenedge.workflows.train import train as run_training
 
-    outcome = run_training(config, overrides or [], out, resume=resume, say=say, stop=stop)
+    outcome = run_training(config, overrides or [], out, resume=resume, stop=stop)
     stop.outcome_is_known = True
     if outcome.stopped_by is not None:
         # Without --config: the run's own config says all that it was started with, --set included.

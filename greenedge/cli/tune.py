@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from greenedge.cli.options import Criterion, Data, Json, Precision, Weights
-from greenedge.cli.output import say, show, show_json
+from greenedge.cli.output import show_result
 
 
 def tune(
@@ -35,12 +35,13 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Choose thresholds for a budget, an accuracy or a largest loss, and write them as a policy."""
-    from greenedge.workflows.tune import Goal, TuneOptions
+    from greenedge.exits.policy_choice import Goal
+    from greenedge.workflows.tune import TuneOptions
     from greenedge.workflows.tune import tune as run_tuning
 
     goal = Goal(budget, min_accuracy, max_loss, confidence)
     options = TuneOptions(
         goal, criterion, shared=shared, temperatures=temperatures, choose_on=choose_on, precision=precision
     )
-    report = run_tuning(weights, data, options, out, say)
-    show_json(report.json) if as_json else show(report.text)
+    result = run_tuning(weights, data, options, out)
+    show_result(result, as_json=as_json)

@@ -110,6 +110,26 @@ def convert_pixels(pixels: np.ndarray, name: str, size: int) -> np.ndarray:
     return _stored(Image.fromarray(pixels), size)
 
 
+def to_stored(image: Image.Image | np.ndarray, name: str, size: int) -> np.ndarray:
+    """As `decode_image`, for an image that is open in Pillow or an array already.
+
+    Args:
+        image: of any mode that is read from files; or uint8 (H, W), (H, W, 1) or (H, W, 3).
+        name: for messages.
+        size: pixels per side.
+
+    Returns:
+        uint8 (3, size, size).
+
+    Raises:
+        DataError: an array of another type or shape, or a mode whose brightest value is not known.
+    """
+    if isinstance(image, np.ndarray):
+        return convert_pixels(image, name, size)
+    rgb, turn = to_rgb(image, name), _turn(image)
+    return _stored(rgb if turn is None else rgb.transpose(turn), size)
+
+
 def _decode(content: bytes, name: str, size: int) -> np.ndarray:
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:

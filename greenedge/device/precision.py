@@ -12,6 +12,7 @@ from torch import nn
 from greenedge.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
+RunPrecision = Literal["float32", "bf16"]  # that a network has run in
 
 
 def choose_device(requested: str) -> torch.device:

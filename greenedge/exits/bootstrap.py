@@ -34,6 +34,19 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A number and how far it could differ on other images.
+
+    Attributes:
+        value: on the images.
+        interval: 95 %.
+    """
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
 class ResampledCurve:
     """Operating points on B resamples of the images.
 

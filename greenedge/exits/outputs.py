@@ -29,7 +29,8 @@ class ExitOutputs:
     Attributes:
         logits: float32 (E, N, C), exits first to last.
         labels: int64 (N,), the true classes.
-        gflops: float64 (E,), cost of one image that leaves at each exit, all heads before it included.
+        gflops: float64 (E,), cost of one image that exits at each exit, all heads before it included.
+        standalone_gflops: float64 (E,), of each exit if it were the only one; None: not known.
 
     Raises:
         ValueError: shapes that do not fit each other, or numbers that are not finite.
@@ -38,6 +39,7 @@ class ExitOutputs:
     logits: np.ndarray
     labels: np.ndarray
     gflops: np.ndarray
+    standalone_gflops: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Checks the shapes."""

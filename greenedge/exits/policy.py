@@ -61,6 +61,21 @@ class ExitPolicy:
         """Of one exit."""
         return 1.0 if self.temperatures is None else self.temperatures[exit_index]
 
+    def __str__(self) -> str:
+        """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or that no image exits early."""
+        criterion = self.get_criterion()
+        never = criterion.never_exit_threshold
+        if all(threshold == never for threshold in self.thresholds):
+            return "no image exits early"
+
+        distinct = list(dict.fromkeys(self.thresholds))
+        shown = distinct if len(distinct) == 1 else self.thresholds
+        numbers = ", ".join("never" if threshold == never else f"{threshold:.4g}" for threshold in shown)
+        text = f"{self.criterion} threshold{'s' if len(shown) > 1 else ''} {numbers} ({criterion.unit})"
+        if self.temperatures is not None:
+            text += ", temperatures " + ", ".join(f"{each:.3g}" for each in self.temperatures)
+        return text
+
 
 def shared_policy(
     criterion: str, threshold: float | None, early_exits: int, temperatures: tuple[float, ...] | None = None

@@ -160,8 +160,8 @@ class Engine:
 
         So a batch's answers may come only when later ones have been read, but never more than `max_wait` images later.
         An image with NaN or infinite pixels has no prediction (`Predictions.valid`) and costs no other its own; a
-        warning of the logger `greenedge` names it. Where reading a batch fails, the batches before it are answered first, and
-        then the error is raised.
+        warning of the logger `greenedge` names it. Where reading a batch fails, the predictions of
+        the batches before it come first, and then the error is raised.
 
         Args:
             batches: of images as `answer` takes them, of any number each.

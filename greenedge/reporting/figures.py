@@ -1,4 +1,4 @@
-"""What all pictures share: size, colours and the way they are written."""
+"""What all figures share: size, colours and the way they are written."""
 
 from __future__ import annotations
 

@@ -1,21 +1,20 @@
-"""Rows of images, as an augmentation sees and leaves them."""
+"""Rows of images, before and after augmentations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from greenedge.reporting.figures import new_figure, save_figure
+from greenedge.reporting.figures import new_figure
 
 
-def draw_image_grid(rows: Mapping[str, np.ndarray], path: Path) -> None:
+def plot_image_grid(rows: Mapping[str, np.ndarray]) -> Figure:
     """Draws one row of images below the other, each with its name on the left.
 
     Args:
         rows: name -> uint8 (N, 3, H, W), N the same for all.
-        path: the PNG to write.
     """
     columns = len(next(iter(rows.values())))
     figure = new_figure(0.9 * columns + 1.6, 0.9 * len(rows) + 0.1)
@@ -25,4 +24,4 @@ def draw_image_grid(rows: Mapping[str, np.ndarray], path: Path) -> None:
             place.imshow(image.transpose(1, 2, 0))
             place.set(xticks=[], yticks=[])
         axes[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    save_figure(figure, path)
+    return figure

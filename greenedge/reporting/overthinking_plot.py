@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from greenedge.reporting.figures import new_figure, save_figure
+from greenedge.reporting.figures import new_figure
 
 _COLUMNS = 6
 _LETTERS = 22
@@ -20,8 +20,8 @@ class Example:
 
     Attributes:
         image: uint8 (3, H, W).
-        early: the class that the early exit named, rightly.
-        final: the class that the final exit named.
+        early: the class that the early exit predicted, which is correct.
+        final: the class that the final exit predicted.
         exit_number: of that early exit, from 1.
     """
 
@@ -31,12 +31,11 @@ class Example:
     exit_number: int
 
 
-def draw_examples(examples: Sequence[Example], path: Path) -> None:
-    """Draws the images in rows of six with both answers above each.
+def plot_examples(examples: Sequence[Example]) -> Figure:
+    """Draws the images in rows of six with both predictions above each.
 
     Args:
         examples: at least one.
-        path: the PNG to write.
     """
     columns = min(_COLUMNS, len(examples))
     rows = -(-len(examples) // columns)
@@ -48,7 +47,7 @@ def draw_examples(examples: Sequence[Example], path: Path) -> None:
         axes.imshow(example.image.transpose(1, 2, 0))
         lines = (f"exit {example.exit_number}: {_short(example.early)}", f"final: {_short(example.final)}")
         axes.set_title("\n".join(lines), fontsize="small", loc="left")
-    save_figure(figure, path)
+    return figure
 
 
 def _short(name: str) -> str:

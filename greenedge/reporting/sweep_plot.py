@@ -1,92 +1,76 @@
-"""The accuracy/energy curve."""
+"""The accuracy/cost curve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from greenedge.exits.baselines import static_mixture
-from greenedge.exits.sweep import Sweep
-from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+from greenedge.exits.sweep_result import SweepResult
+from greenedge.reporting.figures import COLOURS, new_figure
 from greenedge.reporting.names import exit_name
 
 
-@dataclass(frozen=True)
-class ReferenceMarks:
-    """What a network does without deciding anything.
-
-    Attributes:
-        gflops: (E,), of each exit used alone: the blocks before it and its head.
-        accuracy: (E,), of each exit, in [0, 1].
-        plain_gflops: of the network without early exits.
-        oracle: (mean GFLOPs, accuracy) of leaving at the first right exit.
-    """
-
-    gflops: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    plain_gflops: float
-    oracle: tuple[float, float]
-
-
-def draw_sweep(curve: Sweep, chosen: Sweep | None, marks: ReferenceMarks, title: str, path: Path) -> None:
-    """Draws accuracy over mean GFLOPs.
+def plot_sweep(found: SweepResult, title: str = "") -> Figure:
+    """Draws accuracy over mean GFLOPs, with each exit alone, a random mix of them, the backbone and the oracle.
 
     Args:
-        curve: all operating points, drawn as a line.
-        chosen: the points that were asked for, drawn as dots with their thresholds; None for none.
-        marks: each exit alone, the plain network and the oracle.
-        title: above the picture.
-        path: the PNG to write.
+        found: the curve as a line; thresholds that were asked for as dots.
+        title: above the figure.
     """
     figure = new_figure(8, 5)
     axes = figure.subplots()
+    curve = found.curve
     axes.plot(curve.gflops, 100 * curve.accuracy, color=COLOURS[0], label="early exit, any shared threshold")
-    if chosen is not None:
-        axes.plot(
-            chosen.gflops,
-            100 * chosen.accuracy,
-            "o",
-            color=COLOURS[0],
-            label="early exit, thresholds asked for",
-        )
-        for threshold, gflops, accuracy in zip(chosen.thresholds, chosen.gflops, chosen.accuracy, strict=True):
-            axes.annotate(
-                f"{threshold:g}",
-                (gflops, 100 * accuracy),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize="small",
-            )
-    exits = len(marks.gflops)
-    for index, (gflops, accuracy) in enumerate(zip(marks.gflops[:-1], marks.accuracy, strict=False)):
-        label = f"{exit_name(index, exits)} alone"
-        axes.plot(gflops, 100 * accuracy, "s", color=COLOURS[(index + 1) % len(COLOURS)], label=label)
-    axes.plot(
-        marks.plain_gflops,
-        100 * marks.accuracy[-1],
-        "*",
-        color=COLOURS[5],
-        markersize=13,
-        label="plain network: final exit alone, no other head",
-    )
-    mix = np.linspace(min(marks.gflops), max(float(np.max(curve.gflops)), marks.plain_gflops), 200)
-    axes.plot(
-        mix,
-        100 * static_mixture(mix, np.array(marks.gflops), np.array(marks.accuracy)),
-        color="grey",
-        linestyle="--",
-        linewidth=1,
-        label="fixed exits, by lot",
-    )
-    axes.plot(marks.oracle[0], 100 * marks.oracle[1], "D", color=COLOURS[7], label="oracle: the first right exit")
-    axes.axvline(marks.plain_gflops, color=COLOURS[5], linestyle=":", linewidth=1)
-    axes.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)", title=title)
-    low = min(0.0, float(np.min(curve.gflops)))
-    axes.set_xlim(left=low)
+    if found.points is not curve:
+        _plot_points(axes, found)
+    _plot_fixed_exits(axes, found)
+
+    oracle = found.oracle
+    axes.plot(oracle.gflops, 100 * oracle.accuracy, "D", color=COLOURS[7], label="oracle: first correct exit")
+    axes.axvline(found.backbone_gflops, color=COLOURS[5], linestyle=":", linewidth=1)
+    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=title)
+    axes.set_xlim(left=min(0.0, float(np.min(curve.gflops))))
     axes.margins(y=0.1)
     axes.grid(alpha=0.3)
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
-    save_figure(figure, path)
+    return figure
+
+
+def _plot_points(axes: Axes, found: SweepResult) -> None:
+    points = found.points
+    axes.plot(points.gflops, 100 * points.accuracy, "o", color=COLOURS[0], label="early exit, thresholds asked for")
+    for threshold, gflops, accuracy in zip(points.thresholds, points.gflops, points.accuracy, strict=True):
+        axes.annotate(
+            f"{threshold:g}",
+            (gflops, 100 * accuracy),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
+
+
+def _plot_fixed_exits(axes: Axes, found: SweepResult) -> None:
+    costs, accuracies = found.standalone_gflops, found.exit_accuracies
+    for index, (gflops, accuracy) in enumerate(zip(costs[:-1], accuracies, strict=False)):
+        label = f"{exit_name(index, len(costs))} alone"
+        axes.plot(gflops, 100 * accuracy, "s", color=COLOURS[(index + 1) % len(COLOURS)], label=label)
+    axes.plot(
+        found.backbone_gflops,
+        100 * accuracies[-1],
+        "*",
+        color=COLOURS[5],
+        markersize=13,
+        label="backbone without exits",
+    )
+    mix = np.linspace(min(costs), max(float(np.max(found.curve.gflops)), found.backbone_gflops), 200)
+    axes.plot(
+        mix,
+        100 * static_mixture(mix, np.array(costs), np.array(accuracies)),
+        color="grey",
+        linestyle="--",
+        linewidth=1,
+        label="random mix of fixed exits",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,19 +13,42 @@ from greenedge.files import write_atomically
 Rows = Sequence[Sequence[object]]
 
 
-def format_table(headers: Sequence[str], rows: Rows) -> str:
-    """Columns as wide as their widest cell; text to the left, everything else to the right."""
-    cells = [list(headers), *([printable(str(cell)) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    texts = [all(_is_text(row[index]) for row in cells[1:] if row[index]) for index in range(len(headers))]
+def format_table(headers: Sequence[str], rows: Rows, width: int | None = None) -> str:
+    """Columns as wide as their widest cell; text to the left, everything else to the right.
+
+    Args:
+        headers: of the columns.
+        rows: cells.
+        width: where the table would be wider, headers are broken into lines.
+    """
+    body = [[printable(str(cell)) for cell in row] for row in rows]
+    texts = [all(_is_text(row[index]) for row in body if row[index]) for index in range(len(headers))]
+    heads = [[header] for header in headers]
+    if width is not None and sum(_widths(heads, body)) + 2 * (len(heads) - 1) > width:
+        heads = [_broken(header, [row[index] for row in body]) for index, header in enumerate(headers)]
+
+    widths = _widths(heads, body)
+    height = max(map(len, heads))
+    padded = [[""] * (height - len(head)) + head for head in heads]
+    top = list(zip(*padded, strict=True))
     lines = [
         "  ".join(
-            cell.ljust(width) if text else cell.rjust(width)
-            for cell, width, text in zip(row, widths, texts, strict=True)
+            cell.ljust(column) if text else cell.rjust(column)
+            for cell, column, text in zip(row, widths, texts, strict=True)
         ).rstrip()
-        for row in cells
+        for row in [*top, *body]
     ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return "\n".join([*lines[:height], "  ".join("-" * column for column in widths), *lines[height:]])
+
+
+def _widths(heads: Sequence[Sequence[str]], body: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(cell) for cell in [*head, *(row[index] for row in body)]) for index, head in enumerate(heads)]
+
+
+def _broken(header: str, cells: Sequence[str]) -> list[str]:
+    """A header in lines that are no longer than its column's longest cell or its own longest word."""
+    room = max(len(word) for word in [*header.split(), *cells])
+    return textwrap.wrap(header, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def write_csv(path: Path, headers: Sequence[str], rows: Rows) -> None:

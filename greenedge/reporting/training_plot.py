@@ -1,19 +1,19 @@
-"""The picture of a training: loss and accuracies by epoch."""
+"""The figure of a training: loss and accuracies by epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+from greenedge.reporting.figures import COLOURS, new_figure
 from greenedge.reporting.names import exit_name
 
 
-def draw_history(history: Sequence[dict[str, Any]], path: Path) -> None:
+def plot_history(history: Sequence[dict[str, Any]]) -> Figure:
     """Draws the records of `history.jsonl`: the loss, and the accuracy of each exit on both splits."""
     epochs = [record["epoch"] for record in history]
     split = history[-1]["split"]
@@ -35,4 +35,4 @@ def draw_history(history: Sequence[dict[str, Any]], path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    save_figure(figure, path)
+    return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,12 +13,15 @@ from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import remove_abandoned
 from greenedge.training.state import read_state
 
+_log = logging.getLogger("greenedge")
+
 LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
     *(".lock", "config.yaml", "environment.json"),
     *("last.state.pt", "history.jsonl"),
 )
+BEST, LAST = "best.safetensors", "last.safetensors"
 _START = {LOCK, CONFIG, ENVIRONMENT, STATE}  # all that is there before the first epoch is done
-_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, "best.safetensors", "last.safetensors", "training.png")
+_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
 
 
 @contextmanager
@@ -88,3 +92,36 @@ def _lock(out: Path) -> int:
                 "choose another --out, on a file system with locks"
             ) from None
         os.close(handle)  # the file that was locked has been removed by the one who held it: once more
+
+
+def is_begun(out: Path, *, resume: bool, has_config: bool) -> bool:
+    """Whether a locked run directory holds a run that is to be continued, and not started.
+
+    Args:
+        out: the run directory.
+        resume: continue a run where there is one.
+        has_config: a config was given, by which one could be started.
+
+    Raises:
+        UsageError: the directory is not free, or there is no config to start by.
+        CheckpointError: it holds something that is no run.
+    """
+    names = {path.name for path in out.iterdir()} - {LOCK}
+    fresh = is_unfinished_start(out)
+    if not resume:
+        if not fresh:
+            raise UsageError(
+                f"{out}: holds a run or other files already; continue it with --resume, or train into another --out"
+            )
+        if names:
+            _log.warning("note: %s holds a start that was cut short; it is started anew", out)
+        return False
+
+    if not fresh or {CONFIG, STATE} <= names:
+        if CONFIG not in names:
+            raise CheckpointError(f"{out}: holds no run to resume (no {CONFIG}), but other files; choose another --out")
+        return True
+    if not has_config and CONFIG not in names:
+        raise UsageError(f"{out}: holds no run yet; give --config FILE to start one")
+    _log.info("%s: holds no run yet, so it is started", out)
+    return False

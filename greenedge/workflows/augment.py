@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from greenedge.config import Component
 from greenedge.data.loader import Batch
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import UsageError
-from greenedge.reporting.image_grid import draw_image_grid
+from greenedge.reporting.figures import save_figure
+from greenedge.reporting.image_grid import plot_image_grid
 from greenedge.workflows.build import build_augmentations, read_config, with_probability_one
 
 
@@ -25,7 +26,7 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
         config_path: the config.
         overrides: texts like `data.path=data/pets`.
         out: the PNG to write.
-        columns: images a row.
+        columns: images per row.
         every: all augmentations there are, with their usual options at probability 1, in place of the config's.
 
     Raises:
@@ -43,17 +44,30 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
     chosen = split.rows[(np.arange(columns) * 7919 + config.train.seed) % len(split)]
     labels = torch.from_numpy(split.labels[chosen])
     before = Batch(torch.from_numpy(split.read(chosen)), labels, len(split.classes))
+    rows = _augmented(before, parts, functions, config.train.seed, in_order=not every)
+    save_figure(plot_image_grid(rows), out)
+    return [f"{out}: {columns} images before and after {len(parts)} augmentations"]
+
+
+def _augmented(
+    before: Batch,
+    parts: Sequence[Component],
+    functions: Sequence[Callable[[Batch, Generator], Batch]],
+    seed: int,
+    *,
+    in_order: bool,
+) -> dict[str, np.ndarray]:
+    """Rows of pixels: before, after each augmentation alone, and, `in_order`, after all of them."""
     rows = {"before": _pixels(before)}
     for index, (part, function) in enumerate(zip(parts, functions, strict=True)):
         name = part.name if part.name not in rows else f"{part.name} ({index + 1})"
-        rows[name] = _pixels(function(before, Generator().manual_seed(config.train.seed)))
-    if len(parts) > 1 and not every:
-        generator, batch = Generator().manual_seed(config.train.seed), before
+        rows[name] = _pixels(function(before, Generator().manual_seed(seed)))
+    if len(parts) > 1 and in_order:
+        generator, batch = Generator().manual_seed(seed), before
         for function in functions:
             batch = function(batch, generator)
         rows["all, in order"] = _pixels(batch)
-    draw_image_grid(rows, out)
-    return [f"{out}: {columns} images before and after {len(parts)} augmentations"]
+    return rows
 
 
 def _pixels(batch: Batch) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from greenedge.models.weights import pretrained_normalisation
 from greenedge.training.losses import LOSSES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
+
+_log = logging.getLogger("greenedge")
 
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -72,12 +75,13 @@ def resolve_config(config: RunConfig) -> RunConfig:
     )
 
 
-def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
+def complete_config(config: RunConfig) -> RunConfig:
     """The config with what its data set and its weights say where it is silent itself.
+
+    Where the config says something else than the data set or the weights, that is logged.
 
     Args:
         config: with `image_size`, `mean` and `std` perhaps null.
-        say: told where the config says something else than the data set or the weights.
 
     Raises:
         DataError: the data set is missing or broken.
@@ -87,7 +91,9 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
     if section.image_size is None and stored not in IMAGE_SIZES:
         raise DataError(f"{section.path}: images of {stored} px are no size to train at; set data.image_size")
     if section.image_size not in (None, stored):
-        say(f"note: images are stored at {stored} px and resized to data.image_size, {section.image_size} px")
+        _log.warning(
+            "note: images are stored at %d px and resized to data.image_size, %d px", stored, section.image_size
+        )
 
     with with_location(config, "model"):
         wanted = pretrained_normalisation(config.model.backbone, config.model.weights)
@@ -95,7 +101,12 @@ def complete_config(config: RunConfig, say: Callable[[str], None]) -> RunConfig:
     if wanted is not None:
         for key, value, given in (("mean", mean, section.mean), ("std", std, section.std)):
             if given not in (None, value):
-                say(f"note: data.{key} is {list(given or ())}, the pre-trained weights were trained with {list(value)}")
+                _log.warning(
+                    "note: data.%s is %s, the pre-trained weights were trained with %s",
+                    key,
+                    list(given or ()),
+                    list(value),
+                )
     completed = dataclasses.replace(
         section, image_size=section.image_size or stored, mean=section.mean or mean, std=section.std or std
     )

@@ -20,7 +20,7 @@ from greenedge.inference.export import (
     is_export_file,
 )
 from greenedge.inference.export_folder import PARTIAL, refilled
-from greenedge.workflows.policies import PolicyOptions, describe_policy, note_policy_beside, resolve_policy
+from greenedge.workflows.policies import PolicyOptions, note_policy_beside, resolve_policy
 from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
@@ -29,7 +29,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
 
     Args:
         weights: a checkpoint.
-        options: when images leave.
+        options: when images exit.
         out: a folder: a new or empty one, or a former export, which is replaced when all is done.
         kind: `onnx`, or `torch` for programs of `torch.export`.
 
@@ -44,10 +44,10 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
     model = load_model(weights)
     saved = _saved_policy(model, options)
     data = model.config.data
-    meaning = ExportMetadata(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
+    metadata = ExportMetadata(data.mean or IMAGENET_MEAN, data.std or IMAGENET_STD, model.stored_size, model.classes)
     try:
         with refilled(out, is_export_file, MANIFEST) as partial:
-            export_network(model.network, saved, meaning, partial, kind)
+            export_network(model.network, saved, metadata, partial, kind)
     except OSError as error:
         raise DataError(f"{out}: {error.strerror or error}; nothing was kept") from None
     sizes = [path.stat().st_size for path in out.glob("segment-*")]
@@ -56,7 +56,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
         _describe(saved),
     ]
-    note_policy_beside(weights, options, lines.append)
+    note_policy_beside(weights, options)
     return lines + ([f"next: python {quote(str(out / RUNNER))} {quote(str(out))} IMAGES.npy"] if kind == "onnx" else [])
 
 
@@ -74,8 +74,8 @@ def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
 
 
 def _describe(saved: SavedPolicy) -> str:
-    text = describe_policy(saved.policy)
-    return text if text.startswith("no image") else f"images leave by {text}"
+    text = str(saved.policy)
+    return text if text.startswith("no image") else f"images exit by {text}"
 
 
 def _check_replaceable(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""`greenedge import-weights`: from a weight file of the report's authors to a checkpoint."""
+"""`greenedge import-weights`: from a weight file of the paper's authors to a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from greenedge.training.checkpoint import CheckpointInfo, load_into, save_checkp
 from greenedge.workflows.build import build_model, resolve_config
 from greenedge.workflows.trained import model_summary
 
-_RECIPE = """\
+_CONFIG = """\
 data: {{path: {data}, image_size: {image_size}, calibration_per_class: 0}}
 model:
   backbone: {backbone}
@@ -46,7 +46,7 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
         raise CheckpointError(f"{weights}: {error}") from None
     prepared = open_prepared(data)
     classes, stored_size = prepared.classes, prepared.split("val").images.shape[-1]
-    text = _RECIPE.format(data="placeholder", image_size=published.image_size, backbone=published.backbone)
+    text = _CONFIG.format(data="placeholder", image_size=published.image_size, backbone=published.backbone)
     config = resolve_config(config_from_text(text, str(weights), [f"data.path={data}"]))
     if len(classes) != PUBLISHED_CLASSES:
         raise CheckpointError(f"{weights}: has {PUBLISHED_CLASSES} classes, {data} has {len(classes)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from greenedge.errors import UsageError
 from greenedge.exits.confidence import check_thresholds
 from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
 from greenedge.workflows.trained import TrainedModel
+
+_log = logging.getLogger("greenedge")
 
 POLICY = "policy.json"  # in a run directory, as `greenedge tune` writes it
 
@@ -65,8 +67,10 @@ def resolve_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
     return ExitPolicy(criterion, thresholds)
 
 
-def requested_precision(options: PolicyOptions, precision: Precision | None) -> Precision:
-    """What the network is to run in: what was asked for, else what the policy was chosen in, else float32.
+def requested_precision(
+    options: PolicyOptions, precision: Precision | None, default: Precision = "float32"
+) -> Precision:
+    """What the network is to run in: what was asked for, else what the policy was chosen in, else the default.
 
     Raises:
         UsageError: the policy cannot be read, or was chosen in another precision than is asked for.
@@ -76,37 +80,22 @@ def requested_precision(options: PolicyOptions, precision: Precision | None) -> 
         raise UsageError(
             f"{options.policy}: was chosen in {chosen_in}; leave out --precision {precision}, or tune again with it"
         )
-    return precision or chosen_in or "float32"
+    return precision or chosen_in or default
 
 
-def with_policy_beside(weights: Path, options: PolicyOptions, say: Callable[[str], None]) -> PolicyOptions:
-    """The options; where they say nothing, those of the policy that lies beside the weights, which is said."""
+def with_policy_beside(weights: Path, options: PolicyOptions) -> PolicyOptions:
+    """The options; where nothing was said, the policy beside the weights, which is logged."""
     path = weights.parent / POLICY
     if not options.silent or not path.is_file():
         return options
-    say(f"images exit by {path}; --threshold or another --policy takes its place")
+    _log.info("images exit by %s; --threshold or another --policy takes its place", path)
     return PolicyOptions(path)
 
 
-def note_policy_beside(weights: Path, options: PolicyOptions, say: Callable[[str], None]) -> None:
-    """Mentions a policy that lies beside the weights and is not asked for."""
+def note_policy_beside(weights: Path, options: PolicyOptions) -> None:
+    """Logs that a policy lies beside the weights and was not asked for."""
     path = weights.parent / POLICY
     if options.silent and path.is_file():
-        say(f"note: no image exits early, as no policy was named; give --policy {path} to use the one found there")
-
-
-def describe_policy(policy: ExitPolicy) -> str:
-    """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or that no image exits early."""
-    rule = policy.get_criterion()
-    if all(threshold == rule.never_exit_threshold for threshold in policy.thresholds):
-        return "no image exits early"
-    distinct = list(dict.fromkeys(policy.thresholds))
-    shown = distinct if len(distinct) == 1 else policy.thresholds
-    plural = "s" if len(shown) > 1 else ""
-    numbers = ", ".join(
-        "never" if threshold == rule.never_exit_threshold else f"{threshold:.4g}" for threshold in shown
-    )
-    text = f"{policy.criterion} threshold{plural} {numbers} ({rule.unit})"
-    if policy.temperatures is not None:
-        text += ", temperatures " + ", ".join(f"{each:.3g}" for each in policy.temperatures)
-    return text
+        _log.warning(
+            "note: no image exits early, as no policy was named; give --policy %s to use the one found there", path
+        )

@@ -1,36 +1,24 @@
-"""`greenedge predict`: what a trained network says of image files, stopping early where it is confident."""
+"""`greenedge predict`: what a trained network predicts for image files, exiting early where it is confident."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from greenedge.data.decode import decode_image
+from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.device.precision import Precision, choose_device
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import UsageError
 from greenedge.inference import Engine
-from greenedge.reporting.names import exit_name
-from greenedge.reporting.tables import format_table
+from greenedge.inference.classify import ClassifiedImages, classify_files
+from greenedge.reporting.blocks import CommandResult
+from greenedge.reporting.predictions import present_predictions
 from greenedge.workflows.build import build_transform, to_device
-from greenedge.workflows.labels import class_labels, unchecked_labels
-from greenedge.workflows.policies import (
-    PolicyOptions,
-    describe_policy,
-    requested_precision,
-    resolve_policy,
-    with_policy_beside,
-)
-from greenedge.workflows.report import Report
+from greenedge.workflows.policies import PolicyOptions, requested_precision, resolve_policy, with_policy_beside
 from greenedge.workflows.trained import load_model
 
-_BATCH = 64
-_LARGEST_BYTES = 1_000_000_000  # of a file
+_log = logging.getLogger("greenedge")
 
 
 @dataclass(frozen=True)
@@ -48,18 +36,13 @@ class PredictOptions:
     precision: Precision | None = None
 
 
-def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say: Callable[[str], None]) -> Report:
+def predict(weights: Path, images: Sequence[Path], options: PredictOptions) -> CommandResult[ClassifiedImages]:
     """Classifies image files.
-
-    Files are decoded as `data prepare` does it: the shorter side scaled to the size of the images the network was
-    trained on, and cropped at the centre. Batches of files are decoded as they are needed; a file that cannot be used
-    costs no other its prediction.
 
     Args:
         weights: a checkpoint.
         images: files.
         options: how.
-        say: told what happens, and of each file that cannot be used.
 
     Raises:
         GreenedgeError: the checkpoint, the policy or the map cannot be used, or none of the files.
@@ -70,83 +53,13 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
     labels = class_labels(model.classes, options.labels_map)
     note = unchecked_labels(model.classes, options.labels_map, labels)
     if note is not None:
-        say(note)
-    chosen = with_policy_beside(weights, options.policy, say)
+        _log.warning("%s", note)
+
+    chosen = with_policy_beside(weights, options.policy)
     policy = resolve_policy(model, chosen)
     precision = requested_precision(chosen, options.precision)
-    device = choose_device("auto")
-    engine = Engine(to_device(model.network, device, channels_last=True), policy, precision=precision)
+    network = to_device(model.network, choose_device("auto"), channels_last=True)
+    engine = Engine(network, policy, precision=precision)
     transform = build_transform(model.config.data, channels_last=True)
-
-    used: list[Path] = []
-    failed: list[dict[str, str]] = []
-
-    def batches() -> Iterator[torch.Tensor]:
-        for start in range(0, len(images), _BATCH):
-            pixels = []
-            for path in images[start : start + _BATCH]:
-                try:
-                    pixels.append(decode_image(_read(path), str(path), model.stored_size))
-                    used.append(path)
-                except DataError as error:
-                    say(f"left out: {error}")
-                    failed.append({"image": str(path), "error": str(error)})
-            if pixels:
-                yield transform(torch.from_numpy(np.stack(pixels)).to(device))
-
-    columns = ("predictions", "exits", "confidence", "scores", "gflops")
-    found = [
-        row
-        for batch in engine.stream(batches())
-        for row in zip(*(getattr(batch, name).tolist() for name in columns), strict=True)
-    ]
-    if not found:
-        raise DataError(failed[0]["error"] if len(images) == 1 else f"none of the {len(images)} images can be used")
-    predictions = [
-        {
-            "image": str(path),
-            "class": index,
-            "label": labels[index],
-            "name": model.classes[index].name,
-            "probability": confidence,
-            "exit": exit_index + 1,
-            policy.criterion: score,
-            "gflops": gflops,
-        }
-        for path, (index, exit_index, confidence, score, gflops) in zip(used, found, strict=True)
-    ]
-    gflops = sum(float(each["gflops"]) for each in predictions) / len(predictions)
-    unit = f"{policy.criterion} ({policy.get_criterion().unit})"
-    text = _table(predictions, policy.criterion, unit, model.num_exits)
-    text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs per image"
-    problem = f"{len(failed)} of {len(images)} images cannot be used, and have no prediction" if failed else None
-    result = {**dataclasses.asdict(policy), "gflops": gflops, "predictions": predictions, "failed": failed}
-    return Report(text, result, problem)
-
-
-def _table(predictions: Sequence[dict[str, Any]], criterion: str, unit: str, num_exits: int) -> str:
-    rows = [
-        [
-            each["image"],
-            each["label"],
-            each["name"],
-            f"{100 * each['probability']:.1f}",
-            exit_name(each["exit"] - 1, num_exits),
-            f"{each[criterion]:.3f}",
-            f"{each['gflops']:.4f}",
-        ]
-        for each in predictions
-    ]
-    headers = ["image", "label", "name", "probability (%)", "exit", unit, "GFLOPs"]
-    return format_table(headers, rows)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise DataError(f"{path}: no such image")
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise DataError(f"{path}: is larger than {_LARGEST_BYTES // 10**6} MB, which no image is")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    found = classify_files(engine, transform, images, model.stored_size)
+    return present_predictions(found, policy, model.classes, labels)

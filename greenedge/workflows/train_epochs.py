@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from greenedge.config import RunConfig, config_to_text
 from greenedge.cost.flops import count_costs
 from greenedge.data.seen import seen_images
 from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
-from greenedge.reporting.training_plot import draw_history
+from greenedge.reporting.figures import save_figure
+from greenedge.reporting.training import epoch_line
+from greenedge.reporting.training_plot import plot_history
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.finite import not_finite
 from greenedge.training.history import write_history
 from greenedge.training.interruption import StopSignals
-from greenedge.training.loop import EpochRecord, TrainSettings, enough_memory, fit
+from greenedge.training.loop import TrainSettings, enough_memory, fit
 from greenedge.training.run_directory import HISTORY, STATE
 from greenedge.training.state import TrainingState, save_state
 from greenedge.workflows.build import Splits
+
+_log = logging.getLogger("greenedge")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Run:
         splits: its images.
         settings: how steps are made.
         config: what it was built from, resolved.
+        device: where it runs.
         out: its run directory.
     """
 
@@ -39,10 +47,11 @@ class Run:
     splits: Splits
     settings: TrainSettings
     config: RunConfig
+    device: torch.device
     out: Path
 
 
-def run_epochs(run: Run, stop: StopSignals, say: Callable[[str], None]) -> str | None:
+def run_epochs(run: Run, stop: StopSignals) -> str | None:
     """Trains to the end or to a signal; whatever happens, the last state on disk can be resumed.
 
     Returns:
@@ -69,13 +78,13 @@ def run_epochs(run: Run, stop: StopSignals, say: Callable[[str], None]) -> str |
         state.history = [*state.history, entry]
         write_history(out / HISTORY, state.history)
         save_state(out / STATE, state)
-        draw_history(state.history, out / "training.png")
-        say(_line(record, entry, run.settings.epochs))
+        save_figure(plot_history(state.history), out / "training.png")
+        _log.info("%s", epoch_line(record, run.settings.epochs, splits.monitor.name, accuracy))
 
     if state.epoch < run.settings.epochs and stop.received is not None:
         save_state(out / STATE, state)
         return stop.received.name
-    _settle_state(out / STATE, say, keep=run.config.train.keep_state)
+    _settle_state(out / STATE, keep=run.config.train.keep_state)
     return None
 
 
@@ -99,24 +108,14 @@ def _mean(accuracy: Sequence[float]) -> float:
     return sum(accuracy) / len(accuracy)
 
 
-def _settle_state(path: Path, say: Callable[[str], None], *, keep: bool) -> None:
+def _settle_state(path: Path, *, keep: bool) -> None:
     """Keeps or removes the optimizer's state of a run that is done."""
     if not keep:
         path.unlink(missing_ok=True)
         return
-    say(
-        f"{path} ({path.stat().st_size / 1e6:.1f} MB) is only needed to add epochs to this run; remove it, or set "
-        "train.keep_state: false, where that is not wanted"
-    )
-
-
-def _line(record: EpochRecord, entry: dict[str, Any], epochs: int) -> str:
-    def percents(values: Sequence[float | None]) -> str:
-        return " / ".join("-" if value is None else f"{100 * value:.2f}" for value in values)
-
-    labels = ", dominant labels" if record.train_labels == "dominant" else ""
-    return (
-        f"epoch {record.epoch}/{epochs}: loss {record.loss:.3f}, accuracy of each exit: "
-        f"training{labels} {percents(record.train_accuracy)} %, {entry['split']} {percents(entry['accuracy'])} %; "
-        f"{record.images_per_second:.0f} images/s"
+    _log.info(
+        "%s (%.1f MB) is only needed to add epochs to this run; remove it, or set train.keep_state: false, where that "
+        "is not wanted",
+        path,
+        path.stat().st_size / 1e6,
     )

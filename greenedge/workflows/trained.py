@@ -112,7 +112,7 @@ def load_model(path: Path) -> TrainedModel:
     return TrainedModel(path, checkpoint, config)
 
 
-def open_data(model: TrainedModel, weights: Path, data: Path | None) -> PreparedData:
+def open_data(model: TrainedModel, data: Path | None) -> PreparedData:
     """The prepared data set that is named, or the one that the network was trained on; its classes must be the same.
 
     Raises:
@@ -121,13 +121,13 @@ def open_data(model: TrainedModel, weights: Path, data: Path | None) -> Prepared
     """
     path = data or Path(model.config.data.path)
     if data is None and not path.exists():
-        raise DataError(f"{path}: the data set that {weights} was trained on is not here; give --data")
+        raise DataError(f"{path}: the data set that {model.path} was trained on is not here; give --data")
     prepared = open_prepared(path)
     theirs, ours = [c.id for c in prepared.classes], [c.id for c in model.classes]
     if theirs != ours:
         first = next((f"{a!r} and {b!r}" for a, b in zip(ours, theirs, strict=False) if a != b), "in number")
         raise CheckpointError(
-            f"{weights}: was trained on {len(ours)} other classes than the {len(theirs)} of {prepared.path} "
+            f"{model.path}: was trained on {len(ours)} other classes than the {len(theirs)} of {prepared.path} "
             f"(they first differ: {first}); evaluate on the data set it was trained on"
         )
     return prepared
@@ -144,6 +144,12 @@ def open_named_split(data: PreparedData, name: str, config: DataConfig) -> Prepa
     per_class, fraction = config.calibration_per_class, config.calibration_fraction
     rest, calibration = carve_calibration(data.split("train"), per_class, fraction)
     return take_fraction(rest, config.train_fraction) if name == "train" else calibration
+
+
+def sets_aside(model: TrainedModel, data: Path | None) -> bool:
+    """Whether the config sets any training images of a data set aside for calibration."""
+    prepared = open_data(model, data)
+    return "train" in prepared.splits and len(open_named_split(prepared, "calibration", model.config.data)) > 0
 
 
 def model_summary(config: ModelConfig) -> str:

@@ -1,4 +1,4 @@
-"""Trains the report's networks again, row by row, and prints a table: report / here. `scripts/reproduce_paper` runs it.
+"""Trains the paper's networks again, row by row, and prints a table: report / here. `scripts/reproduce_paper` runs it.
 
 Rows that share a network train it once. What is done already is not done again, and what was interrupted is continued.
 A row that cannot be run (no pre-trained weights without a connection, say) is named at the end, and the others go on.
@@ -18,21 +18,23 @@ from typing import Any
 import numpy as np
 from rows import ROWS, SUBMITTED, TRAINING_FIGURES, Row
 
-from greenedge.cli.output import say
+from greenedge.cli.output import say, shown_logs
 from greenedge.errors import GreenedgeError, UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.sweep import ExitScores, Sweep, score_outputs, sweep_thresholds
 from greenedge.files import write_json
-from greenedge.reporting.models_plot import draw_models
+from greenedge.reporting.figures import save_figure
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.reporting.training_plot import draw_history
+from greenedge.reporting.threshold_plot import plot_thresholds
+from greenedge.reporting.training_plot import plot_history
 from greenedge.training.history import read_history
 from greenedge.workflows.build import open_splits
-from greenedge.workflows.outputs import load_or_compute_outputs
+from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 from greenedge.workflows.train import train
+from greenedge.workflows.trained import load_model
 
-RECIPES = Path(__file__).parents[2] / "configs" / "paper"
+CONFIGS = Path(__file__).parents[2] / "configs" / "paper"
 ENTROPY = CRITERIA["entropy"]
 MAXIMUM_ENTROPY = math.log(200)
 
@@ -111,11 +113,11 @@ def _chosen(names: Sequence[str]) -> dict[str, Row]:
 def _train(config: str, settings: Sequence[str], out: Path) -> str | None:
     """Trains, continues, or finds done; the name of the signal that stopped it, if one did."""
     resume = (out / "last.state.pt").is_file()
-    return train(RECIPES / f"{config}.yaml", settings, out, resume=resume, say=say).stopped_by
+    return train(CONFIGS / f"{config}.yaml", settings, out, resume=resume).stopped_by
 
 
 def _evaluated(folder: Path) -> Trained:
-    evaluated = load_or_compute_outputs(folder / "best.safetensors", None, "val", None, say)
+    evaluated = load_or_compute_outputs(load_model(folder / "best.safetensors"), PassOptions())
     images = len(open_splits(evaluated.model.config).train)
     return Trained(score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
 
@@ -177,7 +179,7 @@ def _draw(networks: Mapping[str, Trained], out: Path) -> list[Path]:
     for number, name in TRAINING_FIGURES.items():
         if name in networks:
             drawn.append(out / f"figure{number}.png")
-            draw_history(read_history(networks[name].folder / "history.jsonl"), drawn[-1])
+            save_figure(plot_history(read_history(networks[name].folder / "history.jsonl")), drawn[-1])
     return drawn
 
 
@@ -191,8 +193,10 @@ def _draw_thresholds(networks: Mapping[str, Trained], title: str, path: Path) ->
         curves[label] = sweep_thresholds(network.scores, grid)
         if name in SUBMITTED:
             points[label] = sweep_thresholds(network.scores, SUBMITTED[name])
-    draw_models(curves, points, title, ENTROPY.unit, path)
+    save_figure(plot_thresholds(curves, points, title, ENTROPY.unit), path)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with shown_logs():
+        code = main()
+    sys.exit(code)

@@ -92,7 +92,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "small.yaml"
     path.write_text(RECIPE.format(data=prepared))
-    train(path, [], folder / "run", resume=False, say=lambda _: None)
+    train(path, [], folder / "run")
     return folder / "run"
 
 

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from greenedge.cost import benchmark
+from greenedge.cost.benchmark import measure_joules
 from greenedge.cost.energy import EnergyMeter
 from greenedge.data.prepared import open_prepared
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
@@ -57,10 +59,10 @@ def test_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> No
 def test_the_promise_of_the_flops_stands_beside_what_was_measured(cli: Cli, weights: Path) -> None:
     result = cli("bench", "--weights", weights, "--threshold", "9", *SHORT)
     assert result.code == 0
-    assert "leaving at the exits: 100.0, 0.0, 0.0 %" in result.out
+    assert "exit rates: 100.0, 0.0, 0.0 %" in result.out
     evaluated = json.loads(cli("eval", "--weights", weights, "--threshold", "9", "--json").out)
-    promised = 1 - evaluated["gflops"] / evaluated["plain_gflops"]
-    assert f"saving against the plain network: {100 * promised:.0f} % promised by GFLOPs" in result.out
+    predicted = 1 - evaluated["gflops"] / evaluated["plain_gflops"]
+    assert f"saving over the backbone: {100 * predicted:.0f} % predicted by FLOPs" in result.out
     assert "p99 (ms)" in result.out
     assert max(map(len, result.out.splitlines()[3:-8])) <= 110  # the tables
 
@@ -89,8 +91,10 @@ def test_all_contenders_run_the_validation_images(
     cli: Cli, weights: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[Tensor]] = {"engine": [], "backbone": []}
-    answer, run = Engine.answer, Baseline.__call__
-    monkeypatch.setattr(Engine, "answer", lambda self, images: (seen["engine"].append(images), answer(self, images))[1])
+    answer, run = Engine.predict, Baseline.__call__
+    monkeypatch.setattr(
+        Engine, "predict", lambda self, images: (seen["engine"].append(images), answer(self, images))[1]
+    )
     monkeypatch.setattr(Baseline, "__call__", lambda self, x: (seen["backbone"].append(x), run(self, x))[1])
     assert cli("bench", "--weights", weights, *SHORT).code == 0
     split = open_prepared(prepared).split("val")
@@ -112,7 +116,7 @@ def test_a_meter_sees_as_many_seconds_as_it_needs(seconds: float) -> None:
             run()
             return 10.0 * sum(ran)
 
-    joules = bench._joules(Counting(None), lambda: ran.append(seconds), seconds)
+    joules = measure_joules(Counting(None), lambda: ran.append(seconds), seconds)
     assert sum(ran) >= 2
     assert joules == pytest.approx(10 * seconds)
 
@@ -143,9 +147,11 @@ def test_noise_is_said(
     def timed(contenders: dict[str, Any], images: Tensor, *_: object) -> dict[str, list[float]]:
         return {name: list(rounds) for name in contenders}
 
-    monkeypatch.setattr(bench, "_seconds", timed)
-    monkeypatch.setattr(bench, "_latencies", lambda contenders, *_: {name: [1.0] * 4 for name in contenders})
-    monkeypatch.setattr(bench, "find_energy_meter", lambda: (None, "no energy was measured"))
+    monkeypatch.setattr(benchmark, "time_batches", timed)
+    monkeypatch.setattr(
+        benchmark, "time_single_images", lambda contenders, *_: {name: [1.0] * 4 for name in contenders}
+    )
+    monkeypatch.setattr("greenedge.inference.benchmark.find_energy_meter", lambda: (None, "no energy was measured"))
     result = cli("bench", "--weights", weights, *SHORT)
     assert ("timings are noisy" in result.out) == noisy
 

@@ -339,7 +339,7 @@ def test_no_temperature_is_fitted_on_images_that_certify_a_loss(
     cli: Cli, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would void the certificate: the images would have been looked at before they are to judge."""
-    monkeypatch.setattr("greenedge.workflows.tune.risk_controlled", lambda *_, **__: (0.5, 0.5))
+    monkeypatch.setattr("greenedge.exits.policy_choice.risk_controlled", lambda *_, **__: (0.5, 0.5))
     assert cli("tune", "--weights", weights, "--max-loss", "0.5").code == 0
     assert json.loads((weights.parent / "policy.json").read_text())["temperatures"] is None
 

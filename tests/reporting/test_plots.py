@@ -13,25 +13,23 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from greenedge.exits.sweep import Sweep
-from greenedge.reporting import (
-    band_plot,
-    frontier_plot,
-    models_plot,
-    overthinking_plot,
-    sweep_plot,
-    training_plot,
-)
-from greenedge.reporting.band_plot import Band, draw_bands
+from greenedge.exits.baselines import Advantage, FoundAdvantage
+from greenedge.exits.bootstrap import Estimate, Interval
+from greenedge.exits.network_comparison import Band, ComparedNetwork, Comparison
+from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.policy_choice import Curve, Goal, PolicyCandidate, TuneResult
+from greenedge.exits.sweep import OperatingPoint, Sweep
+from greenedge.exits.sweep_result import SweepResult
+from greenedge.reporting.compare_plot import plot_comparison
 from greenedge.reporting.figures import new_figure, save_figure
-from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
-from greenedge.reporting.models_plot import draw_models
 from greenedge.reporting.names import exit_name
-from greenedge.reporting.overthinking_plot import Example, draw_examples
-from greenedge.reporting.sweep_plot import ReferenceMarks, draw_sweep
-from greenedge.reporting.training_plot import draw_history
+from greenedge.reporting.overthinking_plot import Example, plot_examples
+from greenedge.reporting.sweep_plot import plot_sweep
+from greenedge.reporting.threshold_plot import plot_thresholds
+from greenedge.reporting.training_plot import plot_history
+from greenedge.reporting.tune_plot import plot_tuning
 
-MARKS = ReferenceMarks(gflops=(0.25, 0.36, 0.34), accuracy=(0.4, 0.5, 0.61), plain_gflops=0.33, oracle=(0.3, 0.75))
+NOTHING = Interval(0.0, 0.0)
 
 
 def history(epochs: int, exits: int = 3, labels: str = "own") -> list[dict[str, Any]]:
@@ -55,16 +53,58 @@ def sweep(thresholds: list[float], accuracy: list[float], gflops: list[float]) -
 
 CURVE = sweep([0, 0.5, 1, 2], [0.61, 0.63, 0.55, 0.4], [0.62, 0.5, 0.4, 0.25])
 CHOSEN = sweep([0.5, 1.25], [0.63, 0.52], [0.5, 0.35])
-FRONTS = {
-    "per-exit, val": (np.array([0.25, 0.4, 0.6]), np.array([0.4, 0.6, 0.62])),
-    "shared, val": (np.array([0.25, 0.5]), np.array([0.4, 0.61])),
-}
-RINGS = [ChosenPoint("shared, val", 0.5, 0.61), ChosenPoint("per-exit, val", 0.4, 0.6)]
 
 
-def band(name: str, costs: int = 3) -> Band:
+def swept(
+    curve: Sweep = CURVE,
+    chosen: Sweep | None = None,
+    accuracies: tuple[float, ...] = (0.4, 0.5, 0.61),
+    costs: tuple[float, ...] = (0.25, 0.36, 0.34),
+    oracle: tuple[float, float] = (0.3, 0.75),
+) -> SweepResult:
+    return SweepResult(
+        criterion_name="entropy",
+        points=curve if chosen is None else chosen,
+        curve=curve,
+        area=Estimate(0.0, NOTHING),
+        dominated_area=Estimate(0.0, NOTHING),
+        reference_gflops=1.0,
+        advantage=FoundAdvantage(Advantage(0.0, 0.3), None),
+        oracle=OperatingPoint((), oracle[1], (1.0,), oracle[0]),
+        exit_accuracies=accuracies,
+        standalone_gflops=costs,
+        num_classes=10,
+    )
+
+
+def candidate(curve: Curve, chosen: tuple[float, float]) -> PolicyCandidate:
+    point = OperatingPoint((0.5, 0.5), chosen[1], (0.5, 0.25, 0.25), chosen[0])
+    return PolicyCandidate(ExitPolicy("entropy", (0.5, 0.5)), point, point, curve, curve)
+
+
+TUNED = TuneResult(
+    goal=Goal(budget_gflops=0.5),
+    kind="per-exit",
+    candidates={
+        "per-exit": candidate(Curve(np.array([0.25, 0.4, 0.6]), np.array([0.4, 0.6, 0.62])), (0.4, 0.6)),
+        "shared": candidate(Curve(np.array([0.25, 0.5]), np.array([0.4, 0.61])), (0.5, 0.61)),
+    },
+    unreached={},
+    difference=None,
+)
+
+
+def compared(count: int, costs: int = 3) -> Comparison:
     gflops = np.linspace(0.25, 0.5, costs)
-    return Band(name, gflops, 0.2 + gflops, gflops, 0.19 + gflops, 0.21 + gflops, (0.48, 0.66))
+    network = ComparedNetwork(
+        accuracy=Estimate(0.66, NOTHING),
+        gflops=0.5,
+        area=Estimate(0.0, NOTHING),
+        dominated_area=Estimate(0.0, NOTHING),
+        advantage=FoundAdvantage(Advantage(0.0, 0.3), None),
+        band=Band(gflops, 0.2 + gflops, gflops, 0.19 + gflops, 0.21 + gflops),
+    )
+    return Comparison((network,) * count, (), 0.5)
 
 
 def example(seed: int, size: int = 64) -> Example:
@@ -72,22 +112,20 @@ def example(seed: int, size: int = 64) -> Example:
     return Example(pixels, "goldfish, Carassius auratus", "a name of very many letters, rightly", seed + 1)
 
 
-DRAWINGS: list[Callable[[Path], None]] = [
-    lambda path: draw_history(history(4), path),
-    lambda path: draw_history(history(1, exits=1), path),
-    lambda path: draw_history(history(2, exits=11), path),
-    lambda path: draw_sweep(CURVE, CHOSEN, MARKS, "a network", path),
-    lambda path: draw_sweep(CURVE, None, MARKS, "a network", path),
-    lambda path: draw_models({"a": CURVE, "b": CHOSEN}, {"a": CHOSEN}, "two networks", "nats", path),
-    lambda path: draw_models({"a": CURVE}, {}, "one network", "nats", path),
-    lambda path: draw_sweep(
-        sweep([0], [0.5], [0.3]), None, ReferenceMarks((0.3,), (0.5,), 0.3, (0.3, 0.5)), "plain", path
-    ),
-    lambda path: draw_frontiers(FRONTS, RINGS, "two fronts", path),
-    lambda path: draw_frontiers({"one": (np.array([0.3]), np.array([0.5]))}, [], "a single point", path),
-    lambda path: draw_bands([band("a"), band("b", 10)], "two bands", path),
-    lambda path: draw_bands([band(str(number), number + 1) for number in range(9)], "more bands than colours", path),
-    lambda path: draw_bands([band("no band known", 0)], "nothing", path),
+FIGURES: list[Callable[[], Figure]] = [
+    lambda: plot_history(history(4)),
+    lambda: plot_history(history(1, exits=1)),
+    lambda: plot_history(history(2, exits=11)),
+    lambda: plot_sweep(swept(chosen=CHOSEN), "a network"),
+    lambda: plot_sweep(swept(), "a network"),
+    lambda: plot_thresholds({"a": CURVE, "b": CHOSEN}, {"a": CHOSEN}, "two networks", "nats"),
+    lambda: plot_thresholds({"a": CURVE}, {}, "one network", "nats"),
+    lambda: plot_sweep(swept(sweep([0], [0.5], [0.3]), None, (0.5,), (0.3,), (0.3, 0.5)), "no early exit"),
+    lambda: plot_tuning(TUNED, "calibration", "val", "two frontiers"),
+    lambda: plot_tuning(TUNED, "val", "val", "chosen on the images shown"),
+    lambda: plot_comparison(compared(2), ["a", "b"], [0.48, 0.48], "two bands"),
+    lambda: plot_comparison(compared(9), [str(n) for n in range(9)], [0.48] * 9, "more bands than colours"),
+    lambda: plot_comparison(compared(1, 0), ["no band known"], [0.48], "nothing"),
 ]
 
 
@@ -103,18 +141,9 @@ def points(axes: Axes, label: str) -> list[tuple[float, float]]:
     return [(float(x), round(float(y), 6)) for x, y in line.get_xydata()]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that would have been written."""
-    figures: list[Figure] = []
-    for module in (training_plot, sweep_plot, models_plot, frontier_plot, band_plot, overthinking_plot):
-        monkeypatch.setattr(module, "save_figure", lambda figure, _: figures.append(figure))
-    return figures
-
-
-@pytest.mark.parametrize("draw", DRAWINGS)
-def test_a_picture_is_a_png_with_something_in_it(tmp_path: Path, draw: Callable[[Path], None]) -> None:
-    draw(tmp_path / "deep" / "picture.png")
+@pytest.mark.parametrize("figure", FIGURES)
+def test_save_figure_writes_a_png_with_something_in_it(tmp_path: Path, figure: Callable[[], Figure]) -> None:
+    save_figure(figure(), tmp_path / "deep" / "picture.png")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["picture.png"]
     with Image.open(tmp_path / "deep" / "picture.png") as image:
         assert image.format == "PNG"
@@ -125,9 +154,9 @@ def test_a_picture_is_a_png_with_something_in_it(tmp_path: Path, draw: Callable[
     assert 0.5 < background / sum(count for count, _ in colours) < 0.99
 
 
-def test_a_training_is_drawn_in_percent_by_epoch(drawn: list[Figure]) -> None:
-    draw_history(history(3), Path("unused.png"))
-    loss, accuracy = drawn[0].axes
+def test_plot_history_is_in_percent_by_epoch() -> None:
+    figure = plot_history(history(3))
+    loss, accuracy = figure.axes
     assert (loss.get_xlabel(), accuracy.get_xlabel()) == ("epoch", "epoch")
     assert "loss" in loss.get_ylabel()
     assert accuracy.get_ylabel() == "accuracy (%)"
@@ -138,20 +167,20 @@ def test_a_training_is_drawn_in_percent_by_epoch(drawn: list[Figure]) -> None:
     assert legend(accuracy) == names
 
 
-def test_mixed_labels_are_said_to_be_the_dominant_ones(drawn: list[Figure]) -> None:
-    draw_history(history(2, exits=1, labels="dominant"), Path("unused.png"))
-    assert legend(drawn[0].axes[1]) == ["final exit, calibration", "final exit, training, dominant labels"]
+def test_plot_history_names_dominant_labels() -> None:
+    figure = plot_history(history(2, exits=1, labels="dominant"))
+    assert legend(figure.axes[1]) == ["final exit, calibration", "final exit, training, dominant labels"]
 
 
-def test_epochs_are_whole_numbers(drawn: list[Figure]) -> None:
-    draw_history(history(2), Path("unused.png"))
-    for axes in drawn[0].axes:
+def test_plot_history_has_whole_epochs() -> None:
+    figure = plot_history(history(2))
+    for axes in figure.axes:
         assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
-def test_a_sweep_is_drawn_in_percent_over_gflops(drawn: list[Figure]) -> None:
-    draw_sweep(CURVE, CHOSEN, MARKS, "resnet50, val", Path("unused.png"))
-    (axes,) = drawn[0].axes
+def test_plot_sweep_is_in_percent_over_gflops() -> None:
+    figure = plot_sweep(swept(chosen=CHOSEN), "resnet50, val")
+    (axes,) = figure.axes
     assert (axes.get_title(), axes.get_ylabel()) == ("resnet50, val", "accuracy (%)")
     assert "GFLOPs" in axes.get_xlabel()
     assert axes.get_xlim()[0] == 0
@@ -160,56 +189,56 @@ def test_a_sweep_is_drawn_in_percent_over_gflops(drawn: list[Figure]) -> None:
     assert [(text.get_text(), text.xy) for text in axes.texts] == [("0.5", (0.5, 63)), ("1.25", (0.35, 52))]
 
 
-def test_each_exit_alone_and_the_plain_network_are_marked(drawn: list[Figure]) -> None:
-    draw_sweep(CURVE, None, MARKS, "", Path("unused.png"))
-    (axes,) = drawn[0].axes
-    plain = "plain network: final exit alone, no other head"
+def test_plot_sweep_marks_each_exit_alone_and_the_backbone() -> None:
+    figure = plot_sweep(swept())
+    (axes,) = figure.axes
+    plain = "backbone without exits"
     assert legend(axes) == [
         "early exit, any shared threshold",
         "exit 1 alone",
         "exit 2 alone",
         plain,
-        "fixed exits, by lot",
-        "oracle: the first right exit",
+        "random mix of fixed exits",
+        "oracle: first correct exit",
     ]
     assert points(axes, "exit 1 alone") == [(0.25, 40)]
     assert points(axes, "exit 2 alone") == [(0.36, 50)]
-    assert points(axes, plain) == [(0.33, 61)]
+    assert points(axes, plain) == [(0.34, 61)]
     assert not axes.texts
 
 
-def test_an_oracle_and_fixed_exits_by_lot_are_drawn(drawn: list[Figure]) -> None:
-    draw_sweep(CURVE, None, MARKS, "", Path("unused.png"))
-    (axes,) = drawn[0].axes
-    assert points(axes, "oracle: the first right exit") == [(0.3, 75)]
-    mix = points(axes, "fixed exits, by lot")
+def test_plot_sweep_shows_the_oracle_and_a_random_mix_of_fixed_exits() -> None:
+    figure = plot_sweep(swept())
+    (axes,) = figure.axes
+    assert points(axes, "oracle: first correct exit") == [(0.3, 75)]
+    mix = points(axes, "random mix of fixed exits")
     assert (mix[0], mix[-1]) == ((0.25, 40), (0.62, 61))
     for cost, accuracy in mix:  # exit 2 alone is dearer and worse than the final exit alone
         expected = 40 + 21 * min(1, (cost - 0.25) / 0.09)
         assert accuracy == pytest.approx(expected, abs=1e-4)
 
 
-def test_fronts_are_drawn_in_percent_and_what_was_chosen_in_their_colours(drawn: list[Figure]) -> None:
-    draw_frontiers(FRONTS, RINGS, "resnet18", Path("unused.png"))
-    (axes,) = drawn[0].axes
+def test_plot_tuning_is_in_percent_with_the_choice_in_its_colour() -> None:
+    figure = plot_tuning(TUNED, "val", "val", "resnet18")
+    (axes,) = figure.axes
     assert (axes.get_title(), axes.get_ylabel()) == ("resnet18", "accuracy (%)")
     assert "GFLOPs" in axes.get_xlabel()
     assert legend(axes) == ["per-exit, val", "shared, val", "chosen"]
     assert points(axes, "per-exit, val") == [(0.25, 40), (0.4, 60), (0.6, 62)]
     assert points(axes, "shared, val") == [(0.25, 40), (0.5, 61)]
-    per_exit, shared, first_ring, second_ring = axes.lines[:4]
-    assert [tuple(point) for point in first_ring.get_xydata()] == [(0.5, 61)]
-    assert [tuple(point) for point in second_ring.get_xydata()] == [(0.4, 60)]
-    assert first_ring.get_color() == shared.get_color() != per_exit.get_color() == second_ring.get_color()
+    per_exit, first_ring, shared, second_ring = axes.lines[:4]
+    assert [tuple(point) for point in first_ring.get_xydata()] == [(0.4, 60)]
+    assert [tuple(point) for point in second_ring.get_xydata()] == [(0.5, 61)]
+    assert first_ring.get_color() == per_exit.get_color() != shared.get_color() == second_ring.get_color()
     assert first_ring.get_fillstyle() == "none"
 
 
-def test_bands_are_drawn_in_percent_each_in_the_colour_of_its_curve(drawn: list[Figure]) -> None:
-    draw_bands([band("one"), band("other")], "val, 15 images", Path("unused.png"))
-    (axes,) = drawn[0].axes
+def test_plot_comparison_has_bands_in_the_colours_of_their_curves() -> None:
+    figure = plot_comparison(compared(2), ["one", "other"], [0.48, 0.48], "val, 15 images")
+    (axes,) = figure.axes
     assert (axes.get_title(), axes.get_ylabel()) == ("val, 15 images", "accuracy (%)")
     assert "GFLOPs" in axes.get_xlabel()
-    assert legend(axes) == ["one", "other", "plain network", "95 % of resamples: best within the cost"]
+    assert legend(axes) == ["one", "other", "backbone without exits", "95 % of resamples: best within the cost"]
     assert points(axes, "one") == [(0.25, 45), (0.375, 57.5), (0.5, 70)]
     one, first_star, other, second_star = axes.lines[:4]
     assert [tuple(point) for point in first_star.get_xydata()] == [(0.48, 66)]
@@ -222,37 +251,37 @@ def test_bands_are_drawn_in_percent_each_in_the_colour_of_its_curve(drawn: list[
 
 
 @pytest.mark.parametrize("count", [1, 6, 8])
-def test_lost_images_are_shown_with_both_answers_in_rows_of_six(drawn: list[Figure], count: int) -> None:
+def test_plot_examples_shows_both_predictions_in_rows_of_six(count: int) -> None:
     examples = [example(seed) for seed in range(count)]
-    draw_examples(examples, Path("unused.png"))
-    shown = [axes for axes in drawn[0].axes if axes.images]
+    figure = plot_examples(examples)
+    shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == count
-    assert len(drawn[0].axes) == {1: 1, 6: 6, 8: 12}[count]
+    assert len(figure.axes) == {1: 1, 6: 6, 8: 12}[count]
     for index, (axes, each) in enumerate(zip(shown, examples, strict=True)):
         np.testing.assert_array_equal(axes.images[0].get_array(), each.image.transpose(1, 2, 0))
         first, second = axes.get_title(loc="left").splitlines()
         assert first == f"exit {index + 1}: goldfish"
         assert second.startswith("final: a name of very many l")
         assert second.endswith("…")
-    assert not any(axes.axison for axes in drawn[0].axes)
+    assert not any(axes.axison for axes in figure.axes)
 
 
-def test_lost_images_become_a_png(tmp_path: Path) -> None:
-    draw_examples([example(seed) for seed in range(7)], tmp_path / "deep" / "lost.png")
+def test_plot_examples_becomes_a_png(tmp_path: Path) -> None:
+    save_figure(plot_examples([example(seed) for seed in range(7)]), tmp_path / "deep" / "lost.png")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["lost.png"]
     with Image.open(tmp_path / "deep" / "lost.png") as image:
         assert image.format == "PNG"
         assert image.width > 2 * image.height
 
 
-def test_the_last_exit_is_called_final() -> None:
+def test_exit_name_calls_the_last_exit_final() -> None:
     assert [exit_name(index, 3) for index in range(3)] == ["exit 1", "exit 2", "final exit"]
     assert exit_name(0, 1) == "final exit"
 
 
-def test_several_networks_are_shown_against_the_threshold_and_against_each_other(drawn: list[Figure]) -> None:
-    draw_models({"one": CURVE, "other": CHOSEN}, {"one": CHOSEN}, "title", "nats", Path("unused.png"))
-    by_accuracy, by_energy, both = drawn[0].axes
+def test_plot_thresholds_has_three_views_of_each_network() -> None:
+    figure = plot_thresholds({"one": CURVE, "other": CHOSEN}, {"one": CHOSEN}, "title", "nats")
+    by_accuracy, by_energy, both = figure.axes
     for axes, x, y in [
         (by_accuracy, "thresholds", "accuracy"),
         (by_energy, "thresholds", "gflops"),
@@ -264,10 +293,10 @@ def test_several_networks_are_shown_against_the_threshold_and_against_each_other
             expected = [getattr(what, name) * (100 if name == "accuracy" else 1) for name in (x, y)]
             np.testing.assert_allclose(line.get_xydata(), np.column_stack(expected))
         assert "nats" in axes.get_xlabel() or "GFLOPs" in axes.get_xlabel()
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["one", "other"]  # beside all three
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "other"]  # beside all three
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_figure_leaves_the_old_one_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")
 

@@ -29,24 +29,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-def completed(
-    data: Path, more: str = "", backbone: str = "resnet18", weights: str = "null"
-) -> tuple[DataConfig, list[str]]:
-    said: list[str] = []
+def completed(data: Path, more: str = "", backbone: str = "resnet18", weights: str = "null") -> DataConfig:
     text = CONFIG.format(data=data, more=more, backbone=backbone, weights=weights)
-    return complete_config(config_from_text(text, "a.yaml"), said.append).data, said
+    return complete_config(config_from_text(text, "a.yaml")).data
 
 
-def test_the_image_size_is_the_stored_one_where_nothing_else_is_said(folder: Path) -> None:
-    data, said = completed(folder / "48")
+def test_the_image_size_is_the_stored_one_where_nothing_else_is_said(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = completed(folder / "48")
     assert (data.image_size, data.mean, data.std) == (48, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert said == []
+    assert caplog.messages == []
 
 
-def test_another_image_size_is_taken_and_said(folder: Path) -> None:
-    data, said = completed(folder / "48", ", image_size: 32")
+def test_another_image_size_is_taken_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = completed(folder / "48", ", image_size: 32")
     assert data.image_size == 32
-    assert said == ["note: images are stored at 48 px and resized to data.image_size, 32 px"]
+    assert caplog.messages == ["note: images are stored at 48 px and resized to data.image_size, 32 px"]
 
 
 def test_images_that_are_too_small_to_train_on_are_refused(folder: Path) -> None:
@@ -62,11 +61,17 @@ def test_images_that_are_too_small_to_train_on_are_refused(folder: Path) -> None
     ],
 )
 def test_pretrained_weights_say_how_they_want_their_pixels(
-    folder: Path, backbone: str, mean: tuple[float, ...], std: tuple[float, ...]
+    folder: Path,
+    backbone: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data, said = completed(folder / "48", backbone=backbone, weights="imagenet")
+    data = completed(folder / "48", backbone=backbone, weights="imagenet")
     assert (data.mean, data.std) == (mean, std)
-    assert said == []
-    data, said = completed(folder / "48", ", mean: [0.4, 0.4, 0.4]", backbone, "imagenet")
+    assert caplog.messages == []
+    data = completed(folder / "48", ", mean: [0.4, 0.4, 0.4]", backbone, "imagenet")
     assert (data.mean, data.std) == ((0.4, 0.4, 0.4), std)
-    assert said == [f"note: data.mean is [0.4, 0.4, 0.4], the pre-trained weights were trained with {list(mean)}"]
+    assert caplog.messages == [
+        f"note: data.mean is [0.4, 0.4, 0.4], the pre-trained weights were trained with {list(mean)}"
+    ]

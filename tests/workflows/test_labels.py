@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenedge.data.label_maps import read_labels_map, read_reverse_map
+from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import DataError, UsageError
-from greenedge.workflows.labels import build_labels, check_labels, class_labels, unchecked_labels
+from greenedge.workflows.labels import build_labels, check_labels
 from tests.conftest import REPOSITORY, write_image
 
 WNIDS = [f"n{i:08d}" for i in range(200)]

@@ -13,7 +13,7 @@ from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.training.checkpoint import Checkpoint, CheckpointInfo
 from greenedge.workflows.build import build_model
-from greenedge.workflows.policies import PolicyOptions, describe_policy, resolve_policy
+from greenedge.workflows.policies import PolicyOptions, resolve_policy
 from greenedge.workflows.trained import TrainedModel
 
 DIGEST = "0123" * 16
@@ -151,4 +151,4 @@ def test_the_policy_of_another_network_is_refused(
     ],
 )
 def test_a_policy_is_described_in_words(policy: ExitPolicy, text: str) -> None:
-    assert describe_policy(policy) == text
+    assert str(policy) == text

@@ -1,25 +1,24 @@
-"""Several networks in one picture: accuracy and energy against a shared threshold (the report's Figures 1, 2)."""
+"""Accuracy and cost of several networks against a shared threshold (the paper's Figures 1 and 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from greenedge.exits.sweep import Sweep
-from greenedge.reporting.figures import COLOURS, new_figure, save_figure
+from greenedge.reporting.figures import COLOURS, new_figure
 
 
-def draw_models(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title: str, unit: str, path: Path) -> None:
+def plot_thresholds(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title: str, unit: str) -> Figure:
     """Draws accuracy against T, mean GFLOPs against T, and accuracy against mean GFLOPs.
 
     Args:
         curves: name -> many thresholds, drawn as a line.
         points: name -> the thresholds to mark; a name that is not there has none.
-        title: above the picture.
+        title: above the figure.
         unit: of the thresholds.
-        path: the PNG to write.
     """
     figure = new_figure(13, 4.5)
     by_accuracy, by_energy, both = figure.subplots(1, 3)
@@ -33,8 +32,8 @@ def draw_models(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title:
             by_energy.plot(sweep.thresholds, sweep.gflops, style, color=colour)
             both.plot(sweep.gflops, 100 * sweep.accuracy, style, color=colour, label=label)
     by_accuracy.set(xlabel=f"threshold T ({unit})", ylabel="accuracy (%)")
-    by_energy.set(xlabel=f"threshold T ({unit})", ylabel="mean GFLOPs an image")
-    both.set(xlabel="mean GFLOPs an image", ylabel="accuracy (%)")
+    by_energy.set(xlabel=f"threshold T ({unit})", ylabel="mean GFLOPs per image")
+    both.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)")
     dearest = max(float(np.max(curve.gflops)) for curve in curves.values())
     by_energy.set_ylim(0, 1.05 * dearest)
     both.set_xlim(0, 1.05 * dearest)
@@ -42,4 +41,4 @@ def draw_models(curves: Mapping[str, Sweep], points: Mapping[str, Sweep], title:
         axes.grid(alpha=0.3)
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     figure.suptitle(title)
-    save_figure(figure, path)
+    return figure

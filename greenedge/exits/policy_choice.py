@@ -1,0 +1,250 @@
+"""A policy chosen for a goal on some images, and what it does on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenedge.device.precision import RunPrecision
+from greenedge.errors import UsageError
+from greenedge.exits.bootstrap import (
+    Estimate,
+    Interval,
+    accuracy_interval,
+    bootstrap_points,
+    bootstrap_weights,
+    difference_interval,
+    interval,
+)
+from greenedge.exits.calibration import fit_temperatures
+from greenedge.exits.confidence import find_criterion
+from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
+from greenedge.exits.outputs import ExitOutputs
+from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs
+from greenedge.exits.tuning import cheapest_above, midpoint_thresholds, most_accurate_within, risk_controlled
+
+PER_EXIT, SHARED = "per-exit", "shared"
+_FRONTIERS: dict[str, Callable[[ExitScores], Frontier]] = {PER_EXIT: pareto_frontier, SHARED: shared_frontier}
+_CURVE_POINTS = 200
+_FEW_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of a policy; exactly one of the first three is given.
+
+    Attributes:
+        budget_gflops: at most this mean cost, as accurate as possible.
+        min_accuracy: at least this accuracy, in (0, 1], as cheaply as possible.
+        max_loss: at most this much accuracy, in (0, 1), below the final exit's, with `confidence`; cheaply.
+        confidence: in (0, 1).
+
+    Raises:
+        UsageError: none or several are given, or a number out of range.
+    """
+
+    budget_gflops: float | None = None
+    min_accuracy: float | None = None
+    max_loss: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        given = [each for each in (self.budget_gflops, self.min_accuracy, self.max_loss) if each is not None]
+        if len(given) != 1:
+            raise UsageError("say what to aim for with one of --budget, --min-accuracy and --max-loss")
+        if self.budget_gflops is not None and not 0 < self.budget_gflops < float("inf"):
+            raise UsageError(f"--budget must be a number of GFLOPs above 0, found {self.budget_gflops:g}")
+        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 1:
+            raise UsageError(f"--min-accuracy must lie above 0 and be at most 1 (0.7 is 70 %), found {given[0]:g}")
+        if self.max_loss is not None and not 0 < self.max_loss < 1:
+            raise UsageError(f"--max-loss must lie between 0 and 1 (0.01 is one point), found {given[0]:g}")
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"--confidence must lie between 0 and 1, found {self.confidence:g}")
+
+    def __str__(self) -> str:
+        if self.budget_gflops is not None:
+            return f"the best within {self.budget_gflops:g} GFLOPs"
+        if self.min_accuracy is not None:
+            return f"the cheapest of at least {100 * self.min_accuracy:g} %"
+        return f"the cheapest that loses at most {self.max_loss:g} with confidence {self.confidence:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Operating points, for a figure.
+
+    Attributes:
+        gflops: float (P,), mean costs.
+        accuracy: float (P,), in [0, 1].
+    """
+
+    gflops: np.ndarray
+    accuracy: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PolicyCandidate:
+    """The policy of one kind.
+
+    Attributes:
+        policy: what reaches the goal.
+        chosen_on: what it does on the images it was chosen on.
+        shown: what it does on the other images.
+        frontier: of its kind, on the images it was chosen on.
+        shown_curve: the same thresholds on the other images.
+    """
+
+    policy: ExitPolicy
+    chosen_on: OperatingPoint
+    shown: OperatingPoint
+    frontier: Curve
+    shown_curve: Curve
+
+    def __repr__(self) -> str:
+        return f"PolicyCandidate({self.policy}: {100 * self.shown.accuracy:.2f} % at {self.shown.gflops:.4f} GFLOPs)"
+
+
+@dataclass(frozen=True)
+class PolicyDifference:
+    """Per-exit minus shared thresholds on the images shown, with 95 % intervals over the same resamples.
+
+    Attributes:
+        accuracy: in [-1, 1].
+        gflops: of the mean costs.
+    """
+
+    accuracy: Estimate
+    gflops: Estimate
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TuneResult:
+    """Policies for a goal.
+
+    Attributes:
+        goal: what was asked for.
+        kind: of the policy chosen, `per-exit` or `shared`.
+        candidates: kind -> policy; the kind that was not asked for may be missing.
+        unreached: kind -> why it is missing.
+        difference: None where a kind is missing.
+    """
+
+    goal: Goal
+    kind: str
+    candidates: Mapping[str, PolicyCandidate]
+    unreached: Mapping[str, str]
+    difference: PolicyDifference | None
+
+    @property
+    def chosen(self) -> PolicyCandidate:
+        """The one asked for."""
+        return self.candidates[self.kind]
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """Of the one asked for."""
+        return self.chosen.policy
+
+    def __repr__(self) -> str:
+        return f"TuneResult({self.goal}: {self.chosen!r})"
+
+
+def tune_policy(
+    outputs: ExitOutputs,
+    shown: ExitOutputs | None,
+    goal: Goal,
+    *,
+    criterion: str = "entropy",
+    kind: str = PER_EXIT,
+    temperatures: bool = True,
+    precision: RunPrecision | None = None,
+) -> TuneResult:
+    """Chooses the policy of each kind that reaches a goal.
+
+    Args:
+        outputs: of the images to choose on.
+        shown: of other images, to see what the policies do there; None: of the same.
+        goal: what is asked for.
+        criterion: a name in `CRITERIA`.
+        kind: `per-exit`, or `shared` for one threshold for all early exits; the other kind is tuned for comparison.
+        temperatures: divide each exit's logits by a temperature fitted on the same images. Never done for a largest
+            loss, as temperatures fitted on the images that certify it would void the certificate.
+        precision: that the network ran in, kept in the policy.
+
+    Raises:
+        UsageError: no thresholds of that kind reach the goal.
+        ConfigError: there is no such criterion.
+    """
+    if outputs.num_exits == 1:
+        raise UsageError("the network has no early exit, so there is nothing to tune")
+    rule = find_criterion(criterion)
+    fitted = fit_temperatures(outputs) if temperatures and goal.max_loss is None else None
+    scores = score_outputs(outputs, rule, fitted)
+    shown_scores = scores if shown is None else score_outputs(shown, rule, fitted)
+
+    candidates, unreached = {}, {}
+    for each, find_frontier in _FRONTIERS.items():
+        frontier = find_frontier(scores)
+        try:
+            thresholds = _choose(scores, frontier, goal, shared=each == SHARED)
+        except UsageError as error:
+            if each == kind:
+                raise
+            unreached[each] = str(error)
+            continue
+        candidates[each] = PolicyCandidate(
+            policy=ExitPolicy(criterion, thresholds, fitted, precision),
+            chosen_on=scores.operating_point(thresholds),
+            shown=shown_scores.operating_point(thresholds),
+            frontier=Curve(frontier.gflops, frontier.accuracy),
+            shown_curve=_curve(shown_scores, frontier),
+        )
+    difference = None if unreached else _difference(shown_scores, candidates)
+    return TuneResult(goal, kind, candidates, unreached, difference)
+
+
+def _choose(scores: ExitScores, frontier: Frontier, goal: Goal, *, shared: bool) -> tuple[float, ...]:
+    if goal.max_loss is not None:
+        return risk_controlled(scores, goal.max_loss, goal.confidence, shared=shared)
+    if goal.budget_gflops is not None:
+        row = most_accurate_within(frontier, goal.budget_gflops)
+    else:
+        row = cheapest_above(frontier, goal.min_accuracy or 0.0)
+    thresholds = frontier.thresholds[row].tolist()
+    return tuple(thresholds) if shared else midpoint_thresholds(scores, thresholds)
+
+
+def _curve(scores: ExitScores, frontier: Frontier) -> Curve:
+    """Some of a frontier's thresholds on other images."""
+    rows = np.unique(np.linspace(0, len(frontier) - 1, _CURVE_POINTS).round().astype(np.int64))
+    points = [scores.operating_point(row) for row in frontier.thresholds[rows].tolist()]
+    return Curve(np.array([point.gflops for point in points]), np.array([point.accuracy for point in points]))
+
+
+def _difference(scores: ExitScores, candidates: Mapping[str, PolicyCandidate]) -> PolicyDifference:
+    first, second = candidates[PER_EXIT], candidates[SHARED]
+    images = scores.correct.shape[1]
+    thresholds = [first.policy.thresholds, second.policy.thresholds]
+    resampled = bootstrap_points(scores, thresholds, bootstrap_weights(images))
+    accuracy = difference_interval(resampled.accuracy[:, 0] - resampled.accuracy[:, 1], images)
+    gflops = interval(resampled.gflops[:, 0] - resampled.gflops[:, 1])
+    return PolicyDifference(
+        Estimate(first.shown.accuracy - second.shown.accuracy, accuracy),
+        Estimate(first.shown.gflops - second.shown.gflops, gflops),
+    )
+
+
+def few_images_interval(outputs: ExitOutputs, goal: Goal) -> Interval | None:
+    """95 % interval of the final exit's accuracy where images are too few to choose on; None where they are enough.
+
+    A certified loss takes account of the number of images itself.
+    """
+    images = len(outputs.labels)
+    if images >= _FEW_IMAGES or goal.max_loss is not None:
+        return None
+    accuracy = float(outputs.exit_accuracies()[-1])
+    return accuracy_interval(accuracy, images, np.full(1, accuracy))

@@ -1,0 +1,48 @@
+"""What `greenedge data` tells of data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from greenedge.data.prepared import Manifest
+
+
+def prepared_lines(out: Path, manifest: Manifest, size_bytes: int) -> list[str]:
+    """What was left out of a prepared data set, and what it holds."""
+    counts = {name: info.images for name, info in manifest.splits.items()}
+    held = ", ".join(f"{count} {name} images" for name, count in counts.items())
+    lines = [f"{out}: {held} of {len(manifest.classes)} classes, {manifest.image_size} px, {size_bytes / 1e6:.0f} MB"]
+    for name, use in (("train", "train"), ("val", "evaluate")):
+        if not counts.get(name):
+            lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
+    return [*_left_out(manifest), *lines]
+
+
+def checked_lines(folder: Path, checked: Mapping[str, int]) -> list[str]:
+    """What a check of every image found."""
+    lines = [
+        f"{folder}: all {count} {name} images are as they were prepared" for name, count in checked.items() if count
+    ]
+    without = f"{folder}: was prepared without digests, so only its shape was checked; prepare it again to have some"
+    return lines or [without]
+
+
+def _left_out(manifest: Manifest) -> list[str]:
+    """What is in the sources and not in the data set."""
+    lines = [f"left out: {problem}" for problem in manifest.skipped_images]
+    if manifest.skipped:
+        count = manifest.skipped
+        lines.append(f"note: {count} {'images' if count > 1 else 'image'} could not be used; left out")
+    if manifest.unused:
+        count = sum(manifest.unused.values())
+        kinds = ", ".join(_kind(kind, number) for kind, number in manifest.unused.items())
+        lines.append(f"note: {count} {'files were' if count > 1 else 'file was'} not used: {kinds}")
+    return lines
+
+
+def _kind(kind: str, count: int) -> str:
+    """Such as `3 .txt`, `2 hidden or system files`, `test/ (10)`."""
+    if kind.endswith("/"):
+        return f"{kind} ({count})"
+    return f"{count} {kind}" + ("s" if " " in kind and count > 1 else "")

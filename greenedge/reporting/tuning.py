@@ -1,0 +1,89 @@
+"""The result of `greenedge tune` as a table, JSON and a figure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from greenedge.exits.bootstrap import Interval
+from greenedge.exits.policy_choice import PolicyCandidate, TuneResult
+from greenedge.exits.sweep import OperatingPoint
+from greenedge.reporting.blocks import CommandResult, Table
+from greenedge.reporting.summary import RunSummary
+from greenedge.reporting.tune_plot import plot_tuning
+
+
+def present_tuning(known: RunSummary, shown: RunSummary, found: TuneResult) -> CommandResult[TuneResult]:
+    """The chosen policies, what they do on the images chosen on and on those shown, and the figure.
+
+    Args:
+        known: the network on the images that the policies were chosen on.
+        shown: on the other images; the same where there are none.
+        found: the policies.
+    """
+    difference = found.difference
+    json = {
+        "goal": dataclasses.asdict(found.goal),
+        "chosen": found.kind,
+        "choose_on": known.split,
+        "precision": known.precision,
+        "policies": {kind: _candidate_json(each) for kind, each in found.candidates.items()},
+        "per_exit_less_shared": None
+        if difference is None
+        else {
+            "accuracy": difference.accuracy.value,
+            "accuracy_interval": [difference.accuracy.interval.low, difference.accuracy.interval.high],
+            "gflops": difference.gflops.value,
+            "gflops_interval": [difference.gflops.interval.low, difference.gflops.interval.high],
+        },
+    }
+    figure = plot_tuning(found, known.split, shown.split, f"{shown.model}, epoch {shown.epoch}")
+    return CommandResult(found, tuple(_blocks(known, shown, found)), json, figure=figure)
+
+
+def _candidate_json(candidate: PolicyCandidate) -> dict[str, Any]:
+    def point(each: OperatingPoint) -> dict[str, Any]:
+        return {"accuracy": each.accuracy, "gflops": each.gflops, "exit_shares": list(each.exit_shares)}
+
+    return {
+        **dataclasses.asdict(candidate.policy),
+        "chosen_on": point(candidate.chosen_on),
+        "val": point(candidate.shown),
+    }
+
+
+def _blocks(known: RunSummary, shown: RunSummary, found: TuneResult) -> list[Table | str]:
+    rows = []
+    for kind, each in found.candidates.items():
+        points = {known.split: each.chosen_on, shown.split: each.shown}  # one column where both are the same images
+        numbers = [text for point in points.values() for text in (f"{100 * point.accuracy:.2f}", f"{point.gflops:.4f}")]
+        rows.append([kind, *numbers, *(f"{100 * rate:.1f}" for rate in each.shown.exit_shares)])
+    units = [f"{split} {unit}" for split in dict.fromkeys((known.split, shown.split)) for unit in ("(%)", "GFLOPs")]
+    rates = [f"{name} (%)" for name in known.exit_names]
+    blocks: list[Table | str] = [
+        f"{known.heading}, chosen on",
+        f"goal: {found.goal}",
+        Table(["thresholds", *units, *rates], rows),
+        *(f"{kind}: {each.policy}" for kind, each in found.candidates.items()),
+    ]
+    if found.difference is not None:
+        accuracy, gflops = found.difference.accuracy, found.difference.gflops
+        low, high = 100 * accuracy.interval.low, 100 * accuracy.interval.high
+        noise = ", within noise" if low <= 0 <= high else ""
+        blocks.append(
+            f"per-exit minus shared on {shown.split}: {100 * accuracy.value:+.2f} points (95 % interval {low:+.2f} to "
+            f"{high:+.2f}{noise}) at {gflops.value:+.4f} GFLOPs"
+        )
+    blocks += [f"{kind} thresholds, for comparison: {why}" for kind, why in found.unreached.items()]
+    if known.split == "val":
+        blocks.append("the thresholds were chosen on the validation images themselves, so their numbers flatter")
+    return blocks
+
+
+def few_images_note(summary: RunSummary, interval: Interval) -> str:
+    """How far off accuracies of few images can be."""
+    return (
+        f"note: {summary.images} {summary.split} images are few to choose on: of the final exit's accuracy they say no "
+        f"more than that it lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %; set more aside "
+        "(data.calibration_fraction) where there are more"
+    )
