@@ -21,14 +21,14 @@ def main() -> None:
 @app.command()
 def preview(
     config: Annotated[Path, typer.Option(help="The config, a YAML file.")],
-    out: Annotated[Path, typer.Option(help="The picture to write, a PNG.")],
+    out: Annotated[Path, typer.Option(help="The figure to write, a PNG.")],
     overrides: Overrides = None,
-    columns: Annotated[int, typer.Option(min=1, max=32, help="Images a row.")] = 8,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     every: Annotated[
         bool, typer.Option("--every", help="Show all augmentations there are, in place of the config's.")
     ] = False,
 ) -> None:
-    """Draw training images before and after each augmentation of a config."""
+    """Draw images before and after augmentation."""
     from greenedge.workflows.augment import preview as run_preview
 
     for line in run_preview(config, overrides or [], out, columns=columns, every=every):

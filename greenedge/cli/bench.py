@@ -21,7 +21,7 @@ from greenedge.cli.output import show_result
 
 BenchPrecision = Annotated[
     Literal["auto", "float32", "bf16"] | None,
-    typer.Option("--precision", help="Of the engine and its baseline; default: the policy's, else auto."),
+    typer.Option("--precision", help="Numeric precision: float32, bf16 or auto. Default: the policy's, else auto."),
 ]
 
 
@@ -33,12 +33,16 @@ def bench(
     policy: Policy = None,
     precision: BenchPrecision = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the engine's stages; takes minutes.")] = False,
-    batches: Annotated[str, typer.Option(help="Images a batch.")] = "1,8,64,256",
+    batches: Annotated[str, typer.Option(help="Images per batch.")] = "1,8,64,256",
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 5,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Measured latency, throughput and energy, with and without leaving early, against the backbone."""
+    """Measure latency, throughput and energy.
+
+    The engine under a policy, the engine without early exit and the backbone take turns. Writes bench.json, .csv and
+    .png.
+    """
     from greenedge.inference.benchmark import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark
 

@@ -20,7 +20,10 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
     as_json: Json = False,
 ) -> None:
-    """Several networks on the same images: intervals, differences, and one picture with bands."""
+    """Compare networks on the same images.
+
+    Accuracy, cost and areas with intervals, every pair's difference, and one figure with bands.
+    """
     from greenedge.workflows.compare import compare as run_comparison
     from greenedge.workflows.outputs import PassOptions
 

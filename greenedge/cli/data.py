@@ -21,7 +21,7 @@ def prepare(
         typer.Argument(help="Folders or zip files with train/ and val/, or pickles, which together hold one data set."),
     ],
     out: Out,
-    size: Annotated[int, typer.Option(min=1, help="Pixels a side of the stored images.")] = 64,
+    size: Annotated[int, typer.Option(min=1, help="Pixels per side of the stored images.")] = 64,
     classes: Annotated[int | None, typer.Option(min=1, help="Keep the first N classes.")] = None,
     per_class: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N training images of each class.")
@@ -31,7 +31,7 @@ def prepare(
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")] = False,
 ) -> None:
-    """Decode images once into memory-mapped arrays.
+    """Decode images once into arrays.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
     folder per class (train/CLASS/*, val/CLASS/*), and pickles train*.pkl and val*.pkl of a dict with "images" and
@@ -68,7 +68,10 @@ def download(
     url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
     md5: Annotated[str | None, typer.Option(help="The MD5 of that archive.")] = None,
 ) -> None:
-    """Fetch TinyImageNet's official archive (237 MB); a broken download is continued."""
+    """Fetch TinyImageNet's archive (237 MB).
+
+    An interrupted download is continued, and the archive is checked.
+    """
     from greenedge.data.download import OFFICIAL_MD5, OFFICIAL_URL
     from greenedge.workflows.data import download_data
 
@@ -80,11 +83,14 @@ def download(
 def synth(
     out: Out,
     classes: Annotated[int, typer.Option(help="2 to 10.")] = 10,
-    per_class: Annotated[int, typer.Option(help="Training images a class.")] = 400,
-    val_per_class: Annotated[int, typer.Option(help="Validation images a class.")] = 100,
+    per_class: Annotated[int, typer.Option(help="Training images per class.")] = 400,
+    val_per_class: Annotated[int, typer.Option(help="Validation images per class.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
 ) -> None:
-    """Generate images of graded difficulty in TinyImageNet's layout, for a first run without a download."""
+    """Generate images for a first run.
+
+    Of graded difficulty, in TinyImageNet's layout.
+    """
     from greenedge.data.synth import SynthOptions
     from greenedge.workflows.data import synthesize_data
 

@@ -15,7 +15,11 @@ def diagnose(
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Whether each exit's confidence can be believed, and which images are lost by thinking on."""
+    """Calibration and overthinking per exit.
+
+    Whether each exit's confidence can be trusted, and which images are correct at an early exit and wrong at the final
+    one.
+    """
     from greenedge.workflows.diagnose import diagnose as run_diagnosis
     from greenedge.workflows.outputs import PassOptions
 

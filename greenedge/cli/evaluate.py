@@ -36,7 +36,11 @@ def evaluate(
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and cost of each exit, and of all together under one policy."""
+    """Accuracy and cost per exit.
+
+    And of the network under one policy, with 95 % intervals. Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv
+    with one line per image.
+    """
     from greenedge.workflows.evaluate import evaluate as run_evaluation
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
     from greenedge.workflows.policies import note_policy_beside, requested_precision
@@ -55,18 +59,21 @@ def sweep(
     data: Data = None,
     split: Split = "val",
     thresholds: Annotated[
-        str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all; the config's by default.")
+        str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all. Default: the config's.")
     ] = None,
     criterion: Criterion = None,
     reference_gflops: Annotated[
         float | None,
-        typer.Option(help="Where the dominated area ends; by default the cost of running everything."),
+        typer.Option(help="Where the dominated area ends. Default: the cost of running everything."),
     ] = None,
     precision: Precision = "float32",
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Operating points of one threshold for all exits: table, JSON, CSV and picture."""
+    """Accuracy/cost curve over thresholds.
+
+    One threshold for all exits, beside what fixed exits give at the same cost. Writes sweep.json, .csv and .png.
+    """
     from greenedge.exits.sweep_result import Thresholds
     from greenedge.workflows.evaluate import sweep as run_sweep
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs

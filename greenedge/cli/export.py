@@ -21,8 +21,9 @@ def export(
     threshold: Threshold = None,
     criterion: Criterion = None,
 ) -> None:
-    """Write a trained network as graphs that run without greenedge, one a segment, with its policy.
+    """Write graphs that run without greenedge.
 
+    One graph per segment, the whole network, the policy, and for ONNX a runner that needs numpy and onnxruntime alone.
     Without --policy or --threshold, no image exits early. Graphs run in float32.
     """
     from greenedge.workflows.export import export as run_export

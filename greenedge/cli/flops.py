@@ -15,12 +15,12 @@ def flops(
     config: Annotated[Path, typer.Option(help="The config, a YAML file.")],
     overrides: Overrides = None,
     classes: Annotated[
-        int | None, typer.Option(min=1, help="Outputs; by default the data set's, or 200 without one.")
+        int | None, typer.Option(min=1, help="Outputs. Default: the data set's, or 200 without one.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for flops.json and flops.csv.")] = None,
     as_json: Json = False,
 ) -> None:
-    """GFLOPs and parameters of each exit of a config, before any training."""
+    """GFLOPs and parameters per exit of a config."""
     from greenedge.workflows.flops import count_config
 
     result = count_config(config, overrides or [], classes, out)

@@ -15,7 +15,7 @@ def import_weights(
     data: Annotated[Path, typer.Option(help="A prepared data set with the same classes, in the same order.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write, a .safetensors file.")],
 ) -> None:
-    """Turn a weight file of the report's authors into a checkpoint for eval and sweep."""
+    """Turn the paper's weights into a checkpoint."""
     from greenedge.workflows.import_weights import import_weights as run_import
 
     for line in run_import(weights, data, out):

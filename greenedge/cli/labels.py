@@ -29,7 +29,7 @@ def check(
     labels_map: Annotated[Path, typer.Argument(help="A map from labels to class indices.")],
     data: Annotated[Path, typer.Option(help="A prepared data set.")],
 ) -> None:
-    """Compare a map of labels to class indices with a data set."""
+    """Compare a label map with a data set."""
     from greenedge.workflows.labels import check_labels
 
     for line in check_labels(labels_map, data):
@@ -38,7 +38,7 @@ def check(
 
 @app.command()
 def build(
-    classes: Annotated[Path, typer.Argument(help="A text file with one label a line, or a prepared data set.")],
+    classes: Annotated[Path, typer.Argument(help="A text file with one label per line, or a prepared data set.")],
     out: Annotated[Path, typer.Option(help="Folder for labels_map.pkl and deeplake_labels_map.pkl.")],
 ) -> None:
     """Write both label maps of a class list."""

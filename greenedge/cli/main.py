@@ -59,7 +59,7 @@ def main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Train image classifiers that stop early when they are sure, and see what each unit of energy buys."""
+    """Train image classifiers that stop early when they are confident, and see what each unit of energy buys."""
     _ = version, debug  # both are looked for in `run`
 
 

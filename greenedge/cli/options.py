@@ -18,30 +18,28 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. train.epochs=3. Repeatable."),
 ]
 Weights = Annotated[Path, typer.Option("--weights", help="A checkpoint: best.safetensors of a run directory.")]
-Data = Annotated[Path | None, typer.Option("--data", help="A prepared data set; without it, the one trained on.")]
+Data = Annotated[Path | None, typer.Option("--data", help="A prepared data set. Default: the one trained on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 LabelsMap = Annotated[
     Path | None,
-    typer.Option(help="A map from class indices to the labels to answer in; the data set's own labels without it."),
+    typer.Option(help="A map from class indices to the labels to predict in. Default: the data set's own labels."),
 ]
 Criterion = Annotated[
     str | None,
     typer.Option(
-        help="What thresholds are compared with: entropy, normalised_entropy, max_probability, margin or patience; "
-        "the config's by default."
+        help="What thresholds are compared with: entropy, normalised_entropy, max_probability, margin or patience. "
+        "Default: the config's."
     ),
 ]
 Split = Annotated[Literal["val", "calibration", "train"], typer.Option(help="Which images.")]
-ResultsFolder = Annotated[
-    Path | None, typer.Option("--out", help="Folder for the results; the checkpoint's by default.")
-]
+ResultsFolder = Annotated[Path | None, typer.Option("--out", help="Folder for the results. Default: the checkpoint's.")]
 Precision = Annotated[
     Literal["auto", "float32", "bf16"],
-    typer.Option(help="What the network (in bench, the engine) runs in; auto: bf16 where that is faster here."),
+    typer.Option(help="Numeric precision: float32, bf16 or auto (bf16 where it is faster)."),
 ]
 PolicyPrecision = Annotated[
     Literal["auto", "float32", "bf16"] | None,
-    typer.Option("--precision", help="What the network runs in; default: the policy's, else float32."),
+    typer.Option("--precision", help="Numeric precision: float32, bf16 or auto. Default: the policy's, else float32."),
 ]
 Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
 Threshold = Annotated[
@@ -49,7 +47,7 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         "--thresholds",
-        help="Leave early by this threshold, or by one for each early exit: 1.2,0.9; never by default.",
+        help="Threshold for all early exits, or one for each: 1.2,0.9. Default: no early exit.",
     ),
 ]
 

@@ -30,7 +30,7 @@ def predict(
     precision: PolicyPrecision = None,
     as_json: Json = False,
 ) -> None:
-    """Classify image files, and say at which exit each was sure."""
+    """Classify image files, exiting early."""
     from greenedge.workflows.predict import PredictOptions
     from greenedge.workflows.predict import predict as run_prediction
 

@@ -22,7 +22,10 @@ def train(
         bool, typer.Option("--resume", help="Continue the run in the run directory; start it where there is none.")
     ] = False,
 ) -> None:
-    """Train all exits of a network together, as a config says."""
+    """Train all exits of a network together.
+
+    Writes weights, history and a figure into a run directory. What is interrupted can be continued with --resume.
+    """
     stop = StopSignals().stay_until_exit()  # before the imports, which take seconds
     from greenedge.workflows.train import train as run_training
 
@@ -33,4 +36,4 @@ def train(
         again = shlex.join(["greenedge", "train", "--out", str(outcome.out), "--resume"])
         say(f"stopped by {outcome.stopped_by}; continue with: {again}")
         raise typer.Exit(128 + signal.Signals[outcome.stopped_by])
-    say(f"done: weights, history and picture are in {outcome.out}")
+    say(f"done: weights, history and figure are in {outcome.out}")

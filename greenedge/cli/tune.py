@@ -14,27 +14,31 @@ from greenedge.cli.output import show_result
 def tune(
     weights: Weights,
     data: Data = None,
-    budget: Annotated[float | None, typer.Option(help="Mean GFLOPs an image that may be spent.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Mean GFLOPs per image that may be spent.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="Accuracy to reach: 0.7 is 70 %.")] = None,
     max_loss: Annotated[
         float | None, typer.Option(help="Accuracy that may be lost against running everything: 0.01 is one point.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="With which --max-loss must hold.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the --max-loss guarantee.")] = 0.95,
     criterion: Criterion = None,
     shared: Annotated[bool, typer.Option("--shared", help="One threshold for all early exits.")] = False,
     temperatures: Annotated[
         bool, typer.Option(help="Fit a temperature for each exit first; never done for --max-loss.")
     ] = True,
     choose_on: Annotated[
-        Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the report's way, and flatters.")
+        Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the paper's way, and flatters.")
     ] = "calibration",
     precision: Precision = "float32",
     out: Annotated[
-        Path | None, typer.Option(help="The policy's file; policy.json beside the weights by default.")
+        Path | None, typer.Option(help="The policy's file. Default: policy.json beside the weights.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Choose thresholds for a budget, an accuracy or a largest loss, and write them as a policy."""
+    """Choose thresholds for a goal.
+
+    The goal is a budget, an accuracy or a largest loss. Thresholds are chosen on the calibration images, written as a
+    policy that eval, predict, bench and export take, and shown on the validation images.
+    """
     from greenedge.exits.policy_choice import Goal
     from greenedge.workflows.tune import TuneOptions
     from greenedge.workflows.tune import tune as run_tuning

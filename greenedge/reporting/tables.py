@@ -22,7 +22,8 @@ def format_table(headers: Sequence[str], rows: Rows, width: int | None = None) -
         width: where the table would be wider, headers are broken into lines.
     """
     body = [[printable(str(cell)) for cell in row] for row in rows]
-    texts = [all(_is_text(row[index]) for row in body if row[index]) for index in range(len(headers))]
+    columns = [cells[1:] for cells in zip(headers, *body, strict=True)]
+    texts = [all(_is_text(cell) for cell in column if cell) for column in columns]
     heads = [[header] for header in headers]
     if width is not None and sum(_widths(heads, body)) + 2 * (len(heads) - 1) > width:
         heads = [_broken(header, [row[index] for row in body]) for index, header in enumerate(headers)]

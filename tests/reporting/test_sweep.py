@@ -27,8 +27,9 @@ def verdict(most: float, interval: Interval | None, final: float = 0.8) -> str:
 
 def test_early_exit_verdict_pays_is_said_with_its_lower_bound_and_what_it_buys() -> None:
     assert verdict(0.031, Interval(0.022, 0.04)) == (
-        "early exit pays: at least 2.20 points (95 % bound) over fixed exits, alone or randomly mixed, at the same cost; "
-        "measured 3.10, at 2.4000 GFLOPs; the backbone's accuracy was reached on these images for 60 % of its cost"
+        "early exit pays: at least 2.20 points (95 % bound) over fixed exits, alone or randomly mixed, at the same "
+        "cost; measured 3.10, at 2.4000 GFLOPs; the backbone's accuracy was reached on these images for 60 % of its "
+        "cost"
     )
     assert verdict(0.031, Interval(0.022, 0.04), final=0.9).endswith(
         "; the backbone's accuracy is not reached below its cost"
