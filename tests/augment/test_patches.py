@@ -92,5 +92,5 @@ def test_local_augment_turns_and_reorders_whole_patches(*, rotate: bool, shuffle
 
 
 def test_a_grid_finer_than_the_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"grid is 20, more patches a side than the images have pixels \(16\)"):
+    with pytest.raises(ValueError, match=r"grid is 20, more patches per side than the images have pixels \(16\)"):
         local_augment(bright(1), seeded(), grid=20, probability=1.0)

@@ -178,7 +178,7 @@ def test_exact_float32_on_a_gpu_rounds_as_float32_does_and_uses_cudnn(own_settin
 
 
 @pytest.mark.parametrize(
-    ("requested", "words"), [("cuda:1", "there is no cuda:1 here, the last is cuda:0"), ("cuda:0", None)]
+    ("requested", "words"), [("cuda:1", "cuda:1 is not available here; the last device is cuda:0"), ("cuda:0", None)]
 )
 def test_a_numbered_gpu_must_be_there(requested: str, words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
