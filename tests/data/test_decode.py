@@ -229,5 +229,5 @@ def test_no_program_is_ever_started(monkeypatch: pytest.MonkeyPatch, name: str) 
 
     content = encode(Image.fromarray(noise(8, 8)), "EPS")
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(DataError, match=rf"{name}: is a file of kind EPS, which is not read; convert it"):
+    with pytest.raises(DataError, match=rf"{name}: is of kind EPS, which is not supported; convert it"):
         decode_image(content, name, 8)

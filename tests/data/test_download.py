@@ -207,7 +207,7 @@ def test_an_address_cannot_choose_where_the_archive_goes(out: Path, path: str, n
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a.zip", "data:,archive"])
 def test_only_web_servers_are_asked(out: Path, url: str) -> None:
-    assert refusal(out, url).endswith("is not an address to download from, which begins with http:// or https://")
+    assert refusal(out, url).endswith("is not a download address; expected one that begins with http:// or https://")
     assert not out.exists()
 
 

@@ -79,5 +79,5 @@ def test_an_error_leaves_nothing_not_even_the_folders_above(tmp_path: Path, erro
 
 
 def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be made: File name too long"), new_folder(tmp_path / ("x" * 250)):
+    with pytest.raises(DataError, match="cannot be created: File name too long"), new_folder(tmp_path / ("x" * 250)):
         pass

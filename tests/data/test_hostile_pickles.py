@@ -153,9 +153,9 @@ def test_what_would_run_crash_or_never_end_is_refused_at_once(tmp_path: Path, co
 
 
 def test_a_name_pipe_or_folder_is_no_pickle(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         read_pickle(tmp_path)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         read_pickle(Path("/dev/zero"))
 
 

@@ -37,7 +37,12 @@ def test_both_maps_are_inverse_and_follow_the_sorted_labels(labels: set[int] | s
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"), [([], "without classes"), ([3, 5, 3], "3 stands twice"), ([1, "a"], "mixes numbers and texts")]
+    ("labels", "words"),
+    [
+        ([], "the class list is empty"),
+        ([3, 5, 3], "3 is in the class list twice"),
+        ([1, "a"], "mixes numbers and texts"),
+    ],
 )
 def test_class_lists_that_give_no_map_are_refused(labels: list[Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
@@ -69,16 +74,16 @@ def test_the_maps_of_the_repository_are_each_others_inverse() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([1, 2], "is no label map"),
-        ({}, "is no label map"),
+        ([1, 2], "is not a label map"),
+        ({}, "is not a label map"),
         ({5: 0, 6: 2}, "has the class index 2, outside 0..1 for its 2 labels"),
         ({5: 0, 6: -1}, "has the class index -1, outside"),
         ({5: 0, 6: 0}, "gives the class index 0 to two labels, and 1 to none"),
-        ({5: "0"}, "has '0' where a class index belongs"),
-        ({5: 0.5}, "has 0.5 where a class index belongs"),
-        ({5: True}, "has True where a class index belongs"),
-        ({(1, 2): 0}, "has (1, 2) where a label belongs"),
-        ({None: 0}, "has None where a label belongs"),
+        ({5: "0"}, "has '0' in place of a class index"),
+        ({5: 0.5}, "has 0.5 in place of a class index"),
+        ({5: True}, "has True in place of a class index"),
+        ({(1, 2): 0}, "has (1, 2) in place of a label"),
+        ({None: 0}, "has None in place of a label"),
     ],
 )
 def test_maps_to_indices_that_are_none_are_refused(tmp_path: Path, content: Any, words: str) -> None:
@@ -92,7 +97,7 @@ def test_maps_to_indices_that_are_none_are_refused(tmp_path: Path, content: Any,
     [
         ({0: 5, 2: 6}, "has the class index 2, outside 0..1"),
         ({0: 5, 1: 5}, "gives the label 5 to two classes"),
-        ({"a": 0}, "has 'a' where a class index belongs"),
+        ({"a": 0}, "has 'a' in place of a class index"),
     ],
 )
 def test_maps_from_indices_that_are_none_are_refused(tmp_path: Path, content: Any, words: str) -> None:

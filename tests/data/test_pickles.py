@@ -82,7 +82,7 @@ def test_one_array_of_images_and_one_of_labels_will_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "labels", "words"),
     [
-        (images(2), [1], "has 2 images and 1 labels; they must be as many"),
+        (images(2), [1], "has 2 images and 1 labels; the numbers must be equal"),
         ([], [], "has no images"),
         (5, [1], "its images are a int, not a list or an array"),
         (images(1), [1.5], "image 0 has the label 1.5, not one number or text"),
@@ -125,9 +125,9 @@ def test_a_validation_label_that_was_never_trained_on_is_named(train: Path, tmp_
 
 def test_sources_that_do_not_go_together_are_refused(train: Path, val: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    assert "cannot be joined with folders or zip files" in refusal(tmp_path, train, tmp_path / "folder")
-    assert "expected one pickle a split" in refusal(tmp_path, train, dump(tmp_path / "train-2.pkl", images(1), [3]))
-    assert "expected one pickle a split" in refusal(tmp_path, dump(tmp_path / "images.pkl", images(1), [3]))
+    assert "cannot be combined with folders or zip files" in refusal(tmp_path, train, tmp_path / "folder")
+    assert "expected one pickle per split" in refusal(tmp_path, train, dump(tmp_path / "train-2.pkl", images(1), [3]))
+    assert "expected one pickle per split" in refusal(tmp_path, dump(tmp_path / "images.pkl", images(1), [3]))
     options = PrepareOptions(labels_map=train)
     assert "a label map is for pickled data sets" in refusal(tmp_path, tmp_path / "folder", options=options)
 
@@ -138,4 +138,4 @@ def test_another_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     assert "greenedge reads only plain values and numpy arrays" in refusal(tmp_path, path)
     assert not marker.exists()
     path.write_bytes(pickle.dumps({"pictures": []}))
-    assert "is no pickled data set; expected a dict with 'images' and 'labels'" in refusal(tmp_path, path)
+    assert "is not a pickled data set; expected a dict with 'images' and 'labels'" in refusal(tmp_path, path)

@@ -122,7 +122,7 @@ def test_an_output_that_exists_is_refused_and_kept(official: Path, tmp_path: Pat
 
 def test_an_output_below_a_file_is_refused(official: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/out: cannot be made"):
+    with pytest.raises(DataError, match=r"file/out: cannot be created"):
         prepare([official], tmp_path / "file" / "out")
 
 

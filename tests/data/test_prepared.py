@@ -215,7 +215,7 @@ def test_a_truncated_array_is_named(damaged: Path, name: str, kept_bytes: int) -
     (damaged / name).write_bytes(content[:kept_bytes])
     with pytest.raises(DataError) as caught:
         open_prepared(damaged)
-    assert str(caught.value).startswith(f"{damaged / name}: is damaged or cut short")
+    assert str(caught.value).startswith(f"{damaged / name}: is damaged or truncated")
     assert caught.value.exit_code == 1
 
 

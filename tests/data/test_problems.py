@@ -48,11 +48,7 @@ def test_one_problem_is_the_whole_message(official: Path, tmp_path: Path) -> Non
     (bad,) = spoil(official, "val/images/val_7.JPEG")
     with pytest.raises(ProblemsError) as caught:
         prepare([official], tmp_path / "out")
-    assert (
-        str(caught.value)
-        == caught.value.short
-        == f"{bad}: is not an image, whatever its name says; replace or remove it"
-    )
+    assert str(caught.value) == caught.value.short == f"{bad}: is not an image, despite its name; replace or remove it"
     assert caught.value.lines == []
 
 

@@ -86,7 +86,7 @@ def test_classes_one_level_too_deep_are_refused(tmp_path: Path) -> None:
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train/only", "val/only")
-    assert "one class only, 'only'" in refusal(tmp_path, source)
+    assert "has only one class, 'only'" in refusal(tmp_path, source)
 
 
 @pytest.mark.parametrize(

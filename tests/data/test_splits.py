@@ -71,7 +71,7 @@ def test_a_class_that_would_keep_nothing_is_named(uneven: PreparedSplit, per_cla
     scarce = np.flatnonzero(uneven.labels == 2)[:6]
     others = np.flatnonzero(uneven.labels != 2)
     few = replace(uneven, rows=np.sort(np.concatenate([scarce, others])))
-    with pytest.raises(DataError, match=f"calibration_per_class is {per_class}, and class 'c2' has 6") as caught:
+    with pytest.raises(DataError, match=f"calibration_per_class is {per_class}, but class 'c2' has 6") as caught:
         carve_calibration(few, per_class)
     assert caught.value.exit_code == 1
 

@@ -144,7 +144,7 @@ def test_a_folder_that_exists_is_refused_and_stays(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="file/a: cannot be made: "):
+    with pytest.raises(DataError, match="file/a: cannot be created: "):
         synthesize(tmp_path / "file" / "a", SynthOptions(2, 1, 1))
 
 
