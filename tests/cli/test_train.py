@@ -144,7 +144,7 @@ def test_a_network_that_diverges_is_no_result(cli: Cli, config: Path, tmp_path: 
     options = [word for setting in settings for word in ("--set", setting)]
     result = cli("train", "--config", config, "--out", tmp_path / "run", *options)
     assert result.code == 1
-    assert "not finite any more; start another run" in result.sentence
+    assert "no longer finite; start another run" in result.sentence
     assert not (tmp_path / "run" / "best.safetensors").exists()
     assert not (tmp_path / "run" / "last.safetensors").exists()
 

@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, tiny_network(), replace(INFO, epoch=1))
     before = path.read_bytes()
-    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    sentence = r"cannot be written \(.+\); free some space and resume, the previous checkpoint is intact$"
     with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
         save_checkpoint(path, tiny_network(width=64), replace(INFO, epoch=2))
     assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ def test_each_number_that_would_be_saved_is_looked_at(prepared: Path, value: flo
     }
     with torch.no_grad():
         tensors[where].view(-1)[-1] = value
-    with pytest.raises(TrainingError, match="not finite any more; start another run"):
+    with pytest.raises(TrainingError, match="no longer finite; start another run"):
         check_finite(state)
 
 
@@ -44,5 +44,5 @@ def test_the_last_step_of_an_epoch_is_seen_too(prepared: Path, steps: int) -> No
     """The loss before a step says nothing of the weights after it."""
     rates = iter([1e-6] * (steps - 1) + [1e38] * 9)
     setting = settings(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
-    with pytest.raises(TrainingError, match="not finite any more"):
+    with pytest.raises(TrainingError, match="no longer finite"):
         train(tiny_state(), train_split(prepared), setting)

@@ -97,7 +97,7 @@ def test_a_history_of_other_exits_is_refused(tmp_path: Path) -> None:
 def test_a_line_that_is_cut_short_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(json.dumps(record(1)))
-    assert "cut short" in refusal(path)
+    assert "truncated" in refusal(path)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_history_alone(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(prepared: Path, batch_size
     with torch.no_grad():
         next(iter(state.network.parameters())).fill_(float("nan"))
     with pytest.raises(
-        TrainingError, match=r"^the loss is not finite any more; [^\n]* with a lower learning rate, [^\n]*$"
+        TrainingError, match=r"^the loss is no longer finite; [^\n]* with a lower learning rate, [^\n]*$"
     ):
         train(state, train_split(prepared), settings(batch_size=batch_size))
     assert state.epoch == 0

@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:
     save_state(path, tiny_state())
     before = path.read_bytes()
     large = tiny_state(width=64)
-    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    sentence = r"cannot be written \(.+\); free some space and resume, the previous checkpoint is intact$"
     with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
         save_state(path, large)
     assert "\n" not in str(caught.value)
