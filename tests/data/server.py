@@ -1,4 +1,4 @@
-"""A web server on this machine that serves one archive, and can misbehave as real ones do."""
+"""A local web server that serves one archive and can fail like real ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = 1 << 16
 
 @dataclass
 class Archive:
-    """What is served, how, and what was asked for.
+    """What is served, how, and what was requested.
 
     Attributes:
         content: the archive's bytes.
