@@ -20,8 +20,8 @@ class Archive:
         url: its address.
         ranges: whether a Range header is honoured.
         says_length: whether a Content-Length header is sent.
-        length: said in Content-Length instead of the truth.
-        breaks_after: bytes of an answer after which the connection closes.
+        length: sent as Content-Length instead of the true one.
+        breaks_after: bytes of a response after which the connection closes.
         status: answered instead of the archive.
         while_sending: called before every block.
         asked: the Range header of every request, None where there was none.

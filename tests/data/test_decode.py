@@ -113,8 +113,8 @@ def test_decode_image_of_extreme_shape_costs_only_the_part_that_is_kept(monkeypa
 
 def test_decode_image_decodes_a_large_jpeg_at_a_fraction_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     y, x = np.mgrid[:900, :1200] / 100
-    picture = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=-1) * 100 + 128
-    content = encode(Image.fromarray(picture.astype(np.uint8)), "JPEG")
+    pixels = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=-1) * 100 + 128
+    content = encode(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
     load, sizes = JpegImagePlugin.JpegImageFile.load, []
 
     def watched(self: JpegImagePlugin.JpegImageFile) -> object:

@@ -93,7 +93,7 @@ def test_listing_subset_refuses_more_than_the_source_holds(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "words"),
     [
         ("val_3.JPEG\t", "val_333.JPEG\t", "'val_333.JPEG'"),
         ("val_3.JPEG\tn01", "val_3.JPEG\tn77", "'n77'"),
@@ -103,12 +103,12 @@ def test_listing_subset_refuses_more_than_the_source_holds(
     ids=["unknown file", "unknown class", "too few fields", "two classes for one image"],
 )
 def test_read_listing_refuses_annotations_that_do_not_fit_with_their_line(
-    official: Path, tmp_path: Path, old: str, new: str, said: str
+    official: Path, tmp_path: Path, old: str, new: str, words: str
 ) -> None:
     path = edit_annotations(official, old, new)
     message = refusal(tmp_path, official)
     assert f"{path}:4:" in message
-    assert said in message
+    assert words in message
 
 
 def test_read_listing_names_an_image_without_an_annotation(official: Path, tmp_path: Path) -> None:

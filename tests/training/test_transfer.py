@@ -84,10 +84,10 @@ def test_trunk_lr_scales_the_first_step_of_the_backbone(factor: float) -> None:
         return {name: p.detach() - start[name] for name, p in network.named_parameters()}
 
     full, slowed = step(1.0), step(factor)
-    trunk = {name for name in full if name.startswith(("backbone.0.", "backbone.1."))}
-    assert trunk
+    backbone = {name for name in full if name.startswith(("backbone.0.", "backbone.1."))}
+    assert backbone
     for name in full:
-        expected = full[name] * (factor if name in trunk else 1)
+        expected = full[name] * (factor if name in backbone else 1)
         torch.testing.assert_close(slowed[name], expected, rtol=1e-4, atol=1e-6)
 
 
