@@ -97,12 +97,14 @@ def _fetch(url: str, partial: Path) -> None:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the file is complete
         raise
+
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         # A server without ranges sends everything again.
         have = have if resumed else 0
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isascii() and length.isdigit() else None
+
         with (
             partial.open("ab" if resumed else "wb") as file,
             tqdm(total=total, initial=have, desc="downloading", unit="B", unit_scale=True, disable=None) as bar,
@@ -111,6 +113,7 @@ def _fetch(url: str, partial: Path) -> None:
                 file.write(block)
                 bar.update(len(block))
                 have += len(block)
+
     if total is not None and have < total:
         raise ConnectionError(f"the connection closed after {have} of {total} bytes")
 

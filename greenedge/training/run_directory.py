@@ -73,6 +73,7 @@ def _lock(out: Path) -> int:
             continue  # another process has just removed the empty directory
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{out}: is a file, or lies below one; choose another --out") from None
+
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(handle).st_ino == path.stat().st_ino:
@@ -90,5 +91,6 @@ def _lock(out: Path) -> int:
                 f"{out}: cannot be locked ({error.strerror}), so two trainings could write into it at once; "
                 "choose another --out, on a file system with locks"
             ) from None
+
         # The owner has removed the file since it was opened, so try again.
         os.close(handle)

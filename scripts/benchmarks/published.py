@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--thresholds", default="0.63,2,3.26", help="entropies in nats")
     parser.add_argument("--images", type=int, default=10_000, help="number of validation images, from the first")
     options = parser.parse_args()
+
     model = load_model(options.weights)
     split = open_prepared(options.data).split("val")
     pixels = torch.from_numpy(split.read(split.rows[: options.images]))
@@ -43,6 +44,7 @@ def main() -> None:
     batches = [transform(batch) for batch in pixels.split(BATCH)]
     network = model.network
     theirs = published(network, resnext="resnext" in model.config.model.backbone)
+
     contests = []
     predictions: dict[str, Tensor] = {}
     for threshold in map(float, options.thresholds.split(",")):
@@ -59,6 +61,7 @@ def main() -> None:
         }
         memory = {n: return_freed_memory if n == published_name else disable_malloc_trim for n in contenders}
         contests.append(harness.time_interleaved(recording, options.rounds, memory))
+
         near = near_threshold(network, batches, threshold)
         for name in engines:
             compare(name, predictions[published_name], predictions[name], near)

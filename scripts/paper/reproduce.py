@@ -65,9 +65,11 @@ def main() -> int:
     except UsageError as error:
         say(f"error: {error}")
         return error.exit_code
+
     settings = [f"data.path={options.data}", *options.set]
     settings += [f"train.epochs={options.epochs}"] if options.epochs is not None else []
     settings += [f"data.train_fraction={options.fraction}"] if options.fraction is not None else []
+
     networks: dict[str, Trained] = {}
     refused: dict[str, str] = {}
     for config in dict.fromkeys(row.config for row in rows.values()):
@@ -81,6 +83,7 @@ def main() -> int:
         except GreenedgeError as error:
             say(f"error: {error}")
             refused[config] = str(error)
+
     _report(rows, networks, options.out)
     for config, sentence in refused.items():
         say(f"not run: {config}: {sentence}")
