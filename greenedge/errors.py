@@ -1,21 +1,21 @@
-"""The errors that are the user's to mend: one sentence each, saying what was found and the way out."""
+"""The errors that the user can fix: one sentence each, with what was found and the way out."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Text in one line that does nothing to a terminal: control characters and what is no text are escaped.
+    """Escapes control characters and bytes that are not text, so that a text is one line and safe for a terminal.
 
-    Names of files and classes are other people's, and may hold line breaks, colours, or bytes that are not UTF-8.
+    Names of files and classes may hold line breaks, colour codes, or bytes that are not UTF-8.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class GreenedgeError(Exception):
-    """Base of all expected errors; the command line prints the sentence and exits with `exit_code`.
+    """Base class of all expected errors; the command line prints the sentence and exits with `exit_code`.
 
     Args:
-        sentence: what was found and the way out; what other people wrote in it is made printable.
+        sentence: what was found and the way out; it is made printable, since it may quote names of files.
     """
 
     exit_code = 1
@@ -25,18 +25,18 @@ class GreenedgeError(Exception):
 
 
 class UsageError(GreenedgeError):
-    """An argument of a command that cannot be used as given."""
+    """An invalid argument of a command."""
 
     exit_code = 2
 
 
 class ConfigError(GreenedgeError):
-    """A configuration that cannot be used as written.
+    """An invalid configuration.
 
     Args:
         message: what was found, what was expected, the way out.
         key: the dotted key it is about, such as `train.epochs`.
-        where: file and line (`configs/a.yaml:12`) or the option (`--set train.epochs=0`) that said it.
+        where: file and line (`configs/a.yaml:12`) or the option (`--set train.epochs=0`) that set it.
     """
 
     exit_code = 2
@@ -48,19 +48,19 @@ class ConfigError(GreenedgeError):
 
 
 class InstallationError(GreenedgeError):
-    """Packages that do not work together as installed."""
+    """Installed packages that do not work together."""
 
 
 class DataError(GreenedgeError):
-    """A data source or a prepared data set that is missing, broken or does not fit."""
+    """A data source or a prepared data set that is missing, damaged or does not fit."""
 
 
 class CheckpointError(GreenedgeError):
-    """Weights or a run directory that are missing, broken or do not fit."""
+    """Weights or a run directory that are missing, damaged or do not fit."""
 
 
 class TrainingError(GreenedgeError):
-    """A training that cannot go on; what was saved before stays resumable."""
+    """A training that cannot continue; what was saved before can be resumed."""
 
 
 class MeasurementError(GreenedgeError):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: every result is written to a temporary name and renamed."""
+"""Writes files atomically: under a temporary name that is renamed once the file is complete."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ SEAL = "digest"  # the key under which a JSON file keeps the digest of all its o
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` on a temporary neighbour of `path`, flushes it to disk and renames it over `path`.
 
-    Whatever happens on the way (a full disk, an interrupt), `path` holds its old content or the new one.
+    If writing fails or is interrupted, `path` keeps its old content.
 
     Raises:
-        OSError: the file could not be written; it names `path`, which is as before, and no neighbour stays behind.
+        OSError: the file could not be written; the error names `path`, which is unchanged. The temporary file is
+            removed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~umask())  # mkstemp makes files private; results are ordinary files
+        # mkstemp makes private files, and results are ordinary ones.
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -47,17 +49,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _new_neighbour(path: Path) -> tuple[int, Path]:
-    """A temporary file beside `path`, locked for as long as this process keeps it open."""
+    """Opens a temporary file beside `path`, locked for as long as this process keeps it open."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".partial{path.suffix}")
         try_lock(handle)
         if os.fstat(handle).st_nlink > 0:
             return handle, Path(name)
-        os.close(handle)  # another process took it for abandoned before it was locked
+        # Another process removed the file as abandoned before it was locked.
+        os.close(handle)
 
 
 def remove_abandoned(path: Path) -> None:
-    """Removes the temporary files of processes that were killed while they wrote `path`: nobody has them locked."""
+    """Removes the temporary files that killed processes left beside `path`: those that no process has locked."""
     for neighbour in path.parent.glob(f".{glob.escape(path.name)}.*.partial{glob.escape(path.suffix)}"):
         with contextlib.suppress(OSError), neighbour.open("rb+") as file:
             if try_lock(file.fileno()):
@@ -65,9 +68,10 @@ def remove_abandoned(path: Path) -> None:
 
 
 def remove_abandoned_folders(folders: Iterable[Path]) -> None:
-    """Removes temporary folders whose processes were killed: those that nobody has locked."""
+    """Removes temporary folders that killed processes left behind: those that no process has locked."""
     for folder in folders:
-        with contextlib.suppress(OSError):  # gone, or another user's
+        # A folder that has vanished, or is another user's, is passed over.
+        with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if try_lock(handle):
@@ -79,7 +83,7 @@ def remove_abandoned_folders(folders: Iterable[Path]) -> None:
 def try_lock(handle: int) -> bool:
     """Locks an open file or folder until it is closed or the process ends.
 
-    False where someone has it locked, or the file system knows no locks.
+    Returns False where another process has it locked, or the file system has no locks.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +103,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
-    """Writes `value` as indented JSON, atomically. NaN is refused: JSON has none.
+    """Writes `value` as indented JSON, atomically. NaN is refused, since JSON has none.
 
     Args:
         path: the file.
@@ -112,12 +116,12 @@ def write_json(path: Path, value: Any, *, sealed: bool = False) -> None:
 
 
 def seal_of(value: Any) -> str:
-    """SHA-256 of a mapping, whatever the order of its keys and the layout of its file."""
+    """Returns the SHA-256 of a mapping, independent of the order of its keys and the layout of its file."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _naming(path: Path, error: OSError) -> OSError:
-    """The same error about the file that was wanted, not its temporary neighbour."""
+    """Restates an error of the temporary file as one of the file that was to be written."""
     return OSError(error.errno, f"cannot be written ({error.strerror or error})", str(path))
 
 
@@ -126,7 +130,7 @@ def _write_content(path: Path, content: bytes | memoryview) -> None:
 
 
 def umask() -> int:
-    """The bits that new files and folders do not get."""
+    """Returns the permission bits that new files and folders do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

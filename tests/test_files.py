@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever happens while they are written."""
+"""Files are complete or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greenedge.files import write_atomically, write_json, write_text
 
 
 class Interruption(BaseException):
-    """Like a KeyboardInterrupt: no Exception."""
+    """An error like KeyboardInterrupt, which is not an Exception."""
 
 
 def half_written(error: BaseException) -> Callable[[Path], None]:
@@ -32,7 +32,7 @@ def entries(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), Interruption()])
-def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+def test_write_atomically_keeps_only_the_old_file_when_the_writer_raises(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
     with pytest.raises(type(error)) as caught:
@@ -42,7 +42,7 @@ def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert entries(tmp_path) == ["result.json"]
 
 
-def test_a_system_error_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+def test_write_atomically_names_the_requested_file_in_a_system_error(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
     error = OSError(28, "No space left on device", str(tmp_path / ".result.json.partial"))
@@ -54,13 +54,13 @@ def test_a_system_error_names_the_file_that_was_wanted(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["result.json"]
 
 
-def test_a_writer_that_raises_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+def test_write_atomically_leaves_no_new_file_when_the_writer_raises(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         write_atomically(tmp_path / "result.json", half_written(OSError("disk full")))
     assert entries(tmp_path) == []
 
 
-def test_a_writer_that_removes_its_file_and_raises_leaves_the_old_one(tmp_path: Path) -> None:
+def test_write_atomically_keeps_the_old_file_when_the_writer_removes_its_own(tmp_path: Path) -> None:
     def write(path: Path) -> None:
         path.unlink()
         raise OSError("disk full")
@@ -71,7 +71,7 @@ def test_a_writer_that_removes_its_file_and_raises_leaves_the_old_one(tmp_path: 
     assert entries(tmp_path) == ["a.txt"]
 
 
-def test_the_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
+def test_write_atomically_keeps_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
     seen = []
@@ -86,7 +86,7 @@ def test_the_old_file_stays_whole_until_the_new_one_is(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["result.json"]
 
 
-def test_a_name_taken_by_a_folder_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+def test_write_atomically_refuses_the_name_of_a_folder_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "result").mkdir()
     with pytest.raises(OSError, match="result"):
         write_text(tmp_path / "result", "new")
@@ -94,20 +94,20 @@ def test_a_name_taken_by_a_folder_is_an_error_that_leaves_nothing(tmp_path: Path
     assert entries(tmp_path / "result") == []
 
 
-def test_a_folder_name_taken_by_a_file_is_an_error_that_leaves_the_file(tmp_path: Path) -> None:
+def test_write_atomically_refuses_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(OSError, match="runs"):
         write_text(tmp_path / "runs" / "a.txt", "new")
     assert (tmp_path / "runs").read_text() == "a file"
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
+def test_write_atomically_creates_missing_folders(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "c.txt", "text")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_a_result_has_an_ordinary_files_permissions(tmp_path: Path, mask: int) -> None:
+def test_write_atomically_gives_ordinary_permissions(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         write_text(tmp_path / "ours", "")
@@ -120,21 +120,21 @@ def test_a_result_has_an_ordinary_files_permissions(tmp_path: Path, mask: int) -
 
 
 @pytest.mark.parametrize("text", ["", "ä λ 樹 🌲\n", "a\nb\n"])
-def test_text_is_written_as_utf8(tmp_path: Path, text: str) -> None:
+def test_write_text_writes_utf8(tmp_path: Path, text: str) -> None:
     write_text(tmp_path / "a.txt", text)
     assert (tmp_path / "a.txt").read_bytes() == text.encode("utf-8")
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.recursive(st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), st.lists))
-def test_json_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+def test_write_json_reads_back_equal(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, {"value": value})
     assert json.loads(path.read_text(encoding="utf-8")) == {"value": value}
 
 
 @pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, {"a": object()}])
-def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path: Path, value: Any) -> None:
+def test_write_json_refuses_nan_and_keeps_the_old_file(tmp_path: Path, value: Any) -> None:
     write_json(tmp_path / "a.json", {"a": 1})
     with pytest.raises((ValueError, TypeError)):
         write_json(tmp_path / "a.json", value)
@@ -142,7 +142,7 @@ def test_what_json_cannot_say_is_refused_and_the_old_file_stays(tmp_path: Path, 
     assert entries(tmp_path) == ["a.json"]
 
 
-def test_what_a_killed_process_left_half_written_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+def test_remove_abandoned_removes_files_of_killed_processes_only(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     abandoned = tmp_path / ".result.json.abc123.partial.json"
     abandoned.write_text("half")

@@ -1,4 +1,4 @@
-"""Augmentations: functions from batch to batch, random for each image, in one literal table.
+"""The table of augmentations: functions from batch to batch that change each image at random.
 
 The signature is `(batch, generator, *, options)`. `generator` is a CPU generator, the only source of randomness;
 images may be uint8 or float in [0, 1] and lie on any device. Only mixing images turns uint8 into float.

@@ -26,14 +26,14 @@ def vertical_flip(batch: Batch, generator: Generator, *, probability: Probabilit
 
 
 def pad_and_crop(batch: Batch, generator: Generator, *, padding: Count = 4) -> Batch:
-    """Shifts each image by up to `padding` pixels each way; what comes in from outside is black.
+    """Shifts each image by up to `padding` pixels along each axis; the uncovered border is black.
 
     This is the usual "pad by 4, crop at random" of CIFAR training (He et al. 2016, section 4.2).
 
     Args:
         batch: images (B, 3, H, W).
         generator: draws the shifts.
-        padding: pixels a side.
+        padding: pixels per side.
     """
     count, _, height, width = batch.images.shape
     shifts = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
@@ -41,12 +41,12 @@ def pad_and_crop(batch: Batch, generator: Generator, *, padding: Count = 4) -> B
 
 
 def rotate(batch: Batch, generator: Generator, *, degrees: NonNegative = 15.0, probability: Probability = 1.0) -> Batch:
-    """Turns each image about its centre by up to `degrees` either way; the corners are filled with black."""
+    """Rotates each image about its centre by up to `degrees` either way; the uncovered corners are black."""
     return apply_random_magnitude(batch, generator, probability, operations.rotate, -degrees, degrees)
 
 
 def rotate_quarter(batch: Batch, generator: Generator, *, probability: Probability = 0.25) -> Batch:
-    """Turns each image by 90, 180 or 270 degrees, equally likely, with the given probability.
+    """Rotates each image by 90, 180 or 270 degrees, equally likely, with the given probability.
 
     Raises:
         ValueError: the images are not square.
@@ -62,12 +62,12 @@ def rotate_quarter(batch: Batch, generator: Generator, *, probability: Probabili
 def scale(
     batch: Batch, generator: Generator, *, low: Positive = 0.8, high: Positive = 1.2, probability: Probability = 1.0
 ) -> Batch:
-    """Zooms each image about its centre by a factor between `low` and `high`; what comes in is black."""
+    """Zooms each image about its centre by a factor between `low` and `high`; an uncovered border is black."""
     return apply_random_magnitude(batch, generator, probability, operations.zoom, low, high)
 
 
 def translate(batch: Batch, generator: Generator, *, share: Probability = 0.1, probability: Probability = 1.0) -> Batch:
-    """Shifts each image by up to `share` of its width and of its height either way; what comes in is black."""
+    """Shifts each image by up to `share` of its width and height either way; the uncovered border is black."""
     height, width = batch.images.shape[-2:]
 
     def shift(images: Tensor) -> Tensor:
@@ -79,12 +79,12 @@ def translate(batch: Batch, generator: Generator, *, share: Probability = 0.1, p
 
 
 def shear(batch: Batch, generator: Generator, *, slope: NonNegative = 0.1, probability: Probability = 1.0) -> Batch:
-    """Shears each image sideways by up to `slope` (pixels a row) either way; what comes in is black."""
+    """Shears each image sideways by up to `slope` (pixels per row) either way; the uncovered border is black."""
     return apply_random_magnitude(batch, generator, probability, operations.shear_x, -slope, slope)
 
 
 def resize_and_crop(batch: Batch, generator: Generator, *, size: Count = 72, probability: Probability = 1.0) -> Batch:
-    """Enlarges each image (bicubic) to `size` pixels a side and takes a random crop of the old size.
+    """Enlarges each image (bicubic) to `size` pixels per side and takes a random crop of the original size.
 
     Raises:
         ValueError: `size` is smaller than the images.
@@ -110,14 +110,14 @@ def random_resized_crop(
     max_ratio: AtLeastOne = 4 / 3,
     probability: Probability = 1.0,
 ) -> Batch:
-    """Takes a part of each image and enlarges it (bilinear) to the whole (Szegedy et al. 2015, Inception).
+    """Enlarges a random crop of each image (bilinear) to the image's size (Szegedy et al. 2015, Inception).
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws the parts.
-        min_area: smallest part, as a share of the image's area; the largest is all of it.
-        max_ratio: longest side over shortest, of the part relative to the image.
-        probability: of an image being changed at all.
+        generator: draws the crops.
+        min_area: smallest crop, as a fraction of the image's area; the largest is the whole image.
+        max_ratio: largest aspect ratio of the crop (longer side over shorter), relative to the image's.
+        probability: that an image is changed.
     """
     height, width = batch.images.shape[-2:]
 
@@ -126,6 +126,7 @@ def random_resized_crop(
         area = uniform(count, min_area, 1, generator)
         ratio = uniform(count, -math.log(max_ratio), math.log(max_ratio), generator).exp()
         across, down = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+
         x = (torch.rand(count, generator=generator) - 0.5) * (1 - across) * width
         y = (torch.rand(count, generator=generator) - 0.5) * (1 - down) * height
         none = torch.zeros_like(across)
@@ -138,14 +139,14 @@ def random_resized_crop(
 def _flip(batch: Batch, generator: Generator, probability: float, dim: int) -> Batch:
     count = len(batch.images)
     chosen = torch.rand(count, generator=generator) < probability
-    # Both versions of all images, then one of each: four times as fast as torch.where on uint8.
+    # Making both versions and selecting one of each is four times as fast as torch.where on uint8.
     both = torch.cat([batch.images, batch.images.flip(dim)])
     rows = torch.arange(count) + count * chosen
     return replace(batch, images=both.index_select(0, to_device(rows, both.device)))
 
 
 def turn_quarters(images: Tensor, turns: Tensor) -> Tensor:
-    """Turns each square image (N, 3, S, S) by its number of quarters (N,), counter-clockwise.
+    """Rotates each square image (N, 3, S, S) counter-clockwise by its number of quarter turns (N,).
 
     Raises:
         ValueError: the images are not square.
@@ -158,8 +159,8 @@ def turn_quarters(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def _crops(images: Tensor, tops: Tensor, lefts: Tensor, height: int, width: int) -> Tensor:
-    """One crop of height x width an image."""
-    # A view of every possible crop: (N, 3, rows, columns, height, width); only the chosen ones are copied.
+    """Takes one crop of height x width from each image."""
+    # `every` is a view of all possible crops (N, 3, rows, columns, height, width); only the chosen ones are copied.
     every = images.unfold(2, height, 1).unfold(3, width, 1)
     each = torch.arange(len(images), device=images.device)
     return every[each, :, to_device(tops, images.device), to_device(lefts, images.device)]

@@ -13,17 +13,17 @@ from greenedge.data.loader import Batch, to_device
 
 
 def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probability: Probability = 1.0) -> Batch:
-    """Blends each image, and its label, with another of the batch (Zhang et al. 2018, mixup).
+    """Blends each image, and its label, with another image of the batch (Zhang et al. 2018, mixup).
 
     x = k x_i + (1 - k) x_j, with k drawn for each image from Beta(alpha, alpha).
 
     Args:
         batch: images (B, 3, H, W); uint8 ones become float in [0, 1].
-        generator: draws partners and shares.
-        alpha: of the Beta distribution; small values keep most images nearly pure.
-        probability: of an image being mixed at all.
+        generator: draws partners and mixing weights.
+        alpha: parameter of the Beta distribution; small values leave most images nearly unmixed.
+        probability: that an image is mixed.
     """
-    keep = to_device(_shares(len(batch.images), alpha, probability, generator), batch.images.device)
+    keep = to_device(_own_weights(len(batch.images), alpha, probability, generator), batch.images.device)
     partner = to_device(torch.randperm(len(batch.images), generator=generator), batch.images.device)
     images = batch.images
     if images.dtype == torch.uint8:
@@ -35,17 +35,17 @@ def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probabil
 def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probability: Probability = 1.0) -> Batch:
     """Pastes a rectangle of another image of the batch into each image (Yun et al. 2019, CutMix).
 
-    The rectangle covers 1 - k of the image before it is cut off at the border, k drawn for each image from
-    Beta(alpha, alpha); the label is shared by the areas that are really visible.
+    Before it is clipped at the border, the rectangle covers 1 - k of the image, with k drawn for each image from
+    Beta(alpha, alpha). The labels are weighted by the areas that are visible.
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws partners, rectangles and shares.
-        alpha: of the Beta distribution; 1 is uniform.
-        probability: of an image being mixed at all.
+        generator: draws partners, rectangles and mixing weights.
+        alpha: parameter of the Beta distribution; 1 is uniform.
+        probability: that an image is mixed.
     """
     count, _, height, width = batch.images.shape
-    cut = (1 - _shares(count, alpha, probability, generator)).sqrt()
+    cut = (1 - _own_weights(count, alpha, probability, generator)).sqrt()
     partner = to_device(torch.randperm(count, generator=generator), batch.images.device)
     rows = random_spans(cut * height, height, generator)
     columns = random_spans(cut * width, width, generator)
@@ -55,13 +55,14 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
     return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)
 
 
-def _shares(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:
-    """float32 (count,): what each image keeps of itself; 1 where it is not mixed."""
-    seed = int(torch.randint(2**62, (), generator=generator))  # torch's Beta takes no generator
+def _own_weights(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:
+    """Draws the weight of each image in its mixture, float32 (count,); 1 where it is not mixed."""
+    # torch's Beta takes no generator, so numpy draws.
+    seed = int(torch.randint(2**62, (), generator=generator))
     random = np.random.default_rng(seed)
-    shares = random.beta(alpha, alpha, size=count)
-    shares[random.random(count) >= probability] = 1.0
-    return torch.from_numpy(shares).float()
+    weights = random.beta(alpha, alpha, size=count)
+    weights[random.random(count) >= probability] = 1.0
+    return torch.from_numpy(weights).float()
 
 
 def _mix_targets(batch: Batch, partner: Tensor, keep: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Operations on images with one parameter an image; torchvision's own take one parameter for a whole batch.
+"""Image operations with one parameter per image; torchvision's take one parameter for a whole batch.
 
-All take float images (N, 3, H, W) in [0, 1] and amounts (N,) on the CPU, and give new images of the same shape, which
-may leave [0, 1]. Where torchvision has the operation, the results are those of `torchvision.transforms.v2.functional`.
+All take float images (N, 3, H, W) in [0, 1] and amounts (N,) on the CPU, and return new images of the same shape, whose
+values may lie outside [0, 1]. Where torchvision has the operation, the results equal those of
+`torchvision.transforms.v2.functional`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from greenedge.data.loader import to_device
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Counter-clockwise about the centre; what comes in from outside is black."""
+    """Rotates counter-clockwise about the centre; the uncovered corners are black."""
     angle = degrees * (math.pi / 180)
     return warp(images, _matrices(angle.cos(), -angle.sin(), angle.sin(), angle.cos()))
 
 
 def zoom(images: Tensor, factor: Tensor) -> Tensor:
-    """About the centre; a factor above 1 enlarges."""
+    """Scales about the centre; a factor above 1 enlarges."""
     return warp(images, _matrices(1 / factor, 0 * factor, 0 * factor, 1 / factor))
 
 
@@ -40,30 +41,30 @@ def shear_y(images: Tensor, slope: Tensor) -> Tensor:
 
 
 def translate_x(images: Tensor, pixels: Tensor) -> Tensor:
-    """To the right."""
+    """Shifts to the right."""
     return translate(images, pixels, 0 * pixels)
 
 
 def translate_y(images: Tensor, pixels: Tensor) -> Tensor:
-    """Downwards."""
+    """Shifts downwards."""
     return translate(images, 0 * pixels, pixels)
 
 
 def translate(images: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """By pixels to the right and down."""
+    """Shifts by pixels to the right and down."""
     one, none = torch.ones_like(right), torch.zeros_like(right)
     return warp(images, _matrices(one, none, none, one, -right, -down))
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Bilinear sampling along one affine map an image; black outside.
+    """Samples each image bilinearly by its own affine map; positions outside the image are black.
 
     Args:
         images: (N, 3, H, W).
-        matrices: (N, 2, 3), from places in the result to places in the image, in pixels from the centre (x, y).
+        matrices: (N, 2, 3), from positions in the result to positions in the image, in pixels from the centre (x, y).
     """
     height, width = images.shape[-2:]
-    # affine_grid's places run from -1 to 1 along each side.
+    # affine_grid's coordinates run from -1 to 1 along each side.
     scale = torch.tensor([[1.0, height / width, 2 / width], [width / height, 1.0, 2 / height]])
     grid = F.affine_grid(
         to_device((matrices * scale).to(images.dtype), images.device), list(images.shape), align_corners=False
@@ -72,25 +73,26 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Towards black (0) or away from it (above 1)."""
+    """Blends towards black (factor 0) or away from it (above 1)."""
     return _blend(images, torch.zeros_like(images[:, :1, :1, :1]), factor)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Towards the mean grey of the image (0) or away from it (above 1)."""
+    """Blends towards the mean grey of the image (factor 0) or away from it (above 1)."""
     return _blend(images, tv.rgb_to_grayscale(images).mean(dim=(-3, -2, -1), keepdim=True), factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Towards the grey image (0) or away from it (above 1)."""
+    """Blends towards the grey image (factor 0) or away from it (above 1)."""
     return _blend(images, tv.rgb_to_grayscale(images), factor)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Towards a smoothed image (0) or away from it (above 1); the border stays."""
+    """Blends towards a smoothed image (factor 0) or away from it (above 1); border pixels are unchanged."""
+    # Smoothing is a 3 x 3 mean with weight 5 in the middle and 1 around it.
     smooth = images.clone()
     inner = smooth[..., 1:-1, 1:-1]
-    inner.mul_(4 / 13).add_(F.avg_pool2d(images, 3, stride=1), alpha=9 / 13)  # weights 1, and 5 in the middle
+    inner.mul_(4 / 13).add_(F.avg_pool2d(images, 3, stride=1), alpha=9 / 13)
     return _blend(images, smooth, factor)
 
 
@@ -120,7 +122,7 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
 
 
 def identity(images: Tensor, _: Tensor) -> Tensor:
-    """Nothing."""
+    """Returns the images unchanged."""
     return images
 
 

@@ -1,4 +1,4 @@
-"""Augmentations that treat parts of an image."""
+"""Augmentations that change parts of an image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from greenedge.data.loader import Batch, to_device
 
 
 def cutout(batch: Batch, generator: Generator, *, size: Count = 16, probability: Probability = 1.0) -> Batch:
-    """Blackens a square around a random place of each image (DeVries and Taylor 2017).
+    """Blackens a square around a random point of each image (DeVries and Taylor 2017).
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws the places, anywhere in the image; what lies outside is cut off.
-        size: pixels a side of the square.
-        probability: of an image being changed at all.
+        generator: draws the points, anywhere in the image; the square is clipped at the border.
+        size: side of the square in pixels.
+        probability: that an image is changed.
     """
 
     def erase(images: Tensor) -> Tensor:
@@ -37,20 +37,21 @@ def random_erasing(
     max_area: FractionAboveZero = 0.33,
     probability: Probability = 0.5,
 ) -> Batch:
-    """Blackens a rectangle around a random place of each image (Zhong et al. 2017).
+    """Blackens a rectangle around a random point of each image (Zhong et al. 2017).
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws places and sizes; what lies outside is cut off.
-        min_area: of the rectangle, as a share of the image.
-        max_area: likewise.
-        probability: of an image being changed at all.
+        generator: draws points and sizes; the rectangle is clipped at the border.
+        min_area: smallest area of the rectangle, as a fraction of the image's.
+        max_area: largest area, likewise.
+        probability: that an image is changed.
     """
 
     def erase(images: Tensor) -> Tensor:
         count, _, height, width = images.shape
         area = uniform(count, min_area, max_area, generator)
-        ratio = uniform(count, -1.2, 1.2, generator).exp()  # of the sides: from 0.3 to 3.3, as in the paper
+        # The ratio of the sides lies between 0.3 and 3.3, as in Zhong et al.
+        ratio = uniform(count, -1.2, 1.2, generator).exp()
         rows = random_spans((area * ratio).sqrt().clamp(max=1) * height, height, generator)
         columns = random_spans((area / ratio).sqrt().clamp(max=1) * width, width, generator)
         return _blacken(images, rows, columns)
@@ -67,18 +68,18 @@ def local_augment(
     shuffle: bool = True,
     probability: Probability = 0.5,
 ) -> Batch:
-    """Cuts each image into patches, turns each by a random number of quarters and puts them into a random order.
+    """Cuts each image into patches, rotates each by random quarter turns and puts them into a random order.
 
-    After Local Augment (Kim et al. 2021), in the form that the report describes. Pixels that do not fill a patch, at
-    the right and lower border, stay.
+    Follows Local Augment (Kim et al. 2021) in the form that the paper describes. Pixels at the right and lower border
+    that do not fill a patch are unchanged.
 
     Args:
         batch: images (B, 3, S, S).
         generator: draws turns and orders.
-        grid: patches a side.
-        rotate: turn the patches.
+        grid: patches per side.
+        rotate: rotate the patches.
         shuffle: reorder the patches.
-        probability: of an image being changed at all.
+        probability: that an image is changed.
 
     Raises:
         ValueError: the images are not square, or smaller than the grid.
@@ -88,16 +89,21 @@ def local_augment(
         count, channels, height, width = images.shape
         side = min(height, width) // grid
         if side == 0:
-            raise ValueError(f"grid is {grid}, more patches a side than the images have pixels ({min(height, width)})")
+            raise ValueError(
+                f"grid is {grid}, more patches per side than the images have pixels ({min(height, width)})"
+            )
+
         inner = images[..., : grid * side, : grid * side]
         patches = inner.reshape(count, channels, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(count * grid * grid, channels, side, side)
+
         if rotate:
             patches = turn_quarters(patches, torch.randint(0, 4, (len(patches),), generator=generator))
         if shuffle:
             order = torch.rand(count, grid * grid, generator=generator).argsort(dim=1)
             rows = grid * grid * torch.arange(count).view(-1, 1) + order
             patches = patches.index_select(0, to_device(rows.flatten(), images.device))
+
         patches = patches.view(count, grid, grid, channels, side, side).permute(0, 3, 1, 4, 2, 5)
         changed = images.clone()
         changed[..., : grid * side, : grid * side] = patches.reshape(inner.shape)

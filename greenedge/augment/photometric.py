@@ -1,4 +1,4 @@
-"""Augmentations that change colours and not places."""
+"""Augmentations that change colours and move no pixels."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def contrast(
 def gaussian_noise(
     batch: Batch, generator: Generator, *, std: NonNegative = 0.05, probability: Probability = 1.0
 ) -> Batch:
-    """Adds independent normal noise to every number of each image.
+    """Adds independent normal noise to every channel of every pixel.
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws the noise; on a GPU it draws the seed of the GPU's own generator, which makes it there.
-        std: standard deviation, where pixels run from 0 to 1.
-        probability: of an image being changed at all.
+        generator: draws the noise; for images on a GPU, the seed of a generator there.
+        std: standard deviation, for pixels in [0, 1].
+        probability: that an image is changed.
     """
 
     def add(images: Tensor) -> Tensor:
@@ -58,14 +58,14 @@ def blur(
     max_sigma: Positive = 1.0,
     probability: Probability = 1.0,
 ) -> Batch:
-    """Blurs each image with a Gaussian of its own width.
+    """Blurs each image with a Gaussian of random width.
 
     Args:
         batch: images (B, 3, H, W).
         generator: draws the widths.
         min_sigma: smallest standard deviation, in pixels.
-        max_sigma: largest, in pixels; the kernel reaches three times as far.
-        probability: of an image being changed at all.
+        max_sigma: largest standard deviation, in pixels; the kernel reaches three times as far.
+        probability: that an image is changed.
 
     Raises:
         ValueError: the kernel reaches beyond the image.
@@ -76,8 +76,8 @@ def blur(
 
     def smooth(images: Tensor) -> Tensor:
         sigma = uniform(len(images), min_sigma, max_sigma, generator).view(-1, 1)
-        place = torch.arange(-reach, reach + 1)
-        weights = to_device(torch.softmax(-(place**2) / (2 * sigma**2), dim=1).to(images.dtype), images.device)
+        offset = torch.arange(-reach, reach + 1)
+        weights = to_device(torch.softmax(-(offset**2) / (2 * sigma**2), dim=1).to(images.dtype), images.device)
         for dim in (-2, -1):
             images = _weighted_neighbours(images, weights, dim)
         return images
@@ -97,11 +97,11 @@ def channel_shuffle(batch: Batch, generator: Generator, *, probability: Probabil
 
 
 def _weighted_neighbours(images: Tensor, weights: Tensor, dim: int) -> Tensor:
-    """Sums neighbours along one side with weights (N, K) of each image's own; the border is mirrored."""
+    """Convolves each image along one dimension with its own weights (N, K); the border is mirrored."""
     reach = weights.shape[1] // 2
     padded = F.pad(images, [0, 0, reach, reach] if dim == -2 else [reach, reach, 0, 0], mode="reflect")
     size = images.shape[dim]
     total = torch.zeros_like(images)
-    for place in range(weights.shape[1]):
-        total.addcmul_(padded.narrow(dim, place, size), weights[:, place].view(-1, 1, 1, 1))
+    for offset in range(weights.shape[1]):
+        total.addcmul_(padded.narrow(dim, offset, size), weights[:, offset].view(-1, 1, 1, 1))
     return total

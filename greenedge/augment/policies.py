@@ -14,20 +14,21 @@ from greenedge.augment.selection import apply_to_random_subset, as_float, signs
 from greenedge.config.convert import Count, Probability, Range
 from greenedge.data.loader import Batch, to_device
 
-_LEVELS = 31  # strengths are whole numbers from 0 to 30, as in both papers
+# Strengths are whole numbers from 0 to 30, as in TrivialAugment and RandAugment.
+_LEVELS = 31
 Magnitude = Annotated[int, Range(minimum=0, maximum=_LEVELS - 1)]
 
 
 @dataclass(frozen=True)
 class PolicyOp:
-    """An operation of a policy, and what its strengths mean.
+    """One operation of a policy and the range of its amounts.
 
     Attributes:
         operation: (images, amounts) -> images.
         base: the amount that changes nothing.
-        max_delta: what the greatest strength adds to it; for translations, a share of the image's side.
-        signed: whether it is added or taken away, equally likely.
-        of_side: whether `max_delta` counts in sides of the image.
+        max_delta: change of the amount at the greatest strength.
+        signed: whether the change is added or subtracted at random.
+        of_side: whether `max_delta` is a fraction of the image's side, as for translations.
     """
 
     operation: Callable[[Tensor, Tensor], Tensor]
@@ -37,7 +38,7 @@ class PolicyOp:
     of_side: bool = False
 
     def amounts(self, strength: Tensor, side: int, generator: Generator) -> Tensor:
-        """(n,): amounts for strengths (n,) from 0 to 30."""
+        """Returns amounts (n,) for strengths (n,) from 0 to 30."""
         change = strength / (_LEVELS - 1) * self.max_delta * (side if self.of_side else 1)
         return self.base + (change * signs(len(strength), generator) if self.signed else change)
 
@@ -46,7 +47,7 @@ def _posterize(images: Tensor, bits: Tensor) -> Tensor:
     return operations.posterize(images, bits.round())
 
 
-# The wide list of TrivialAugment and the list of RandAugment, as torchvision has them.
+# The wide list of TrivialAugment and the list of RandAugment, as in torchvision.
 TRIVIAL_AUGMENT = (
     PolicyOp(operations.identity),
     PolicyOp(operations.shear_x, max_delta=0.99, signed=True),
@@ -82,9 +83,10 @@ RAND_AUGMENT = (
 
 
 def trivial_augment(batch: Batch, generator: Generator, *, probability: Probability = 1.0) -> Batch:
-    """One operation of random strength on each image (Müller and Hutter 2021, TrivialAugment, wide list).
+    """Applies one operation of random strength to each image (Müller and Hutter 2021, TrivialAugment, wide list).
 
-    Translations reach half the image's side (torchvision's 32 pixels at 64); shears keep the centre in place.
+    Translations reach half the image's side, like torchvision's 32 pixels for images of 64. Shears keep the centre in
+    place.
     """
 
     def change(images: Tensor) -> Tensor:
@@ -102,14 +104,14 @@ def rand_augment(
     magnitude: Magnitude = 9,
     probability: Probability = 1.0,
 ) -> Batch:
-    """Some operations of one strength, one after the other, on each image (Cubuk et al. 2019, RandAugment).
+    """Applies `count` random operations of one strength to each image (Cubuk et al. 2019, RandAugment).
 
     Args:
         batch: images (B, 3, H, W).
         generator: draws the operations and their signs.
-        count: operations an image.
+        count: operations per image.
         magnitude: their strength, from 0 to 30.
-        probability: of an image being changed at all.
+        probability: that an image is changed.
     """
 
     def change(images: Tensor) -> Tensor:
@@ -121,14 +123,14 @@ def rand_augment(
     return apply_to_random_subset(batch, generator, probability, as_float(change))
 
 
-def _apply(images: Tensor, choices: Sequence[PolicyOp], strength: Tensor, generator: Generator) -> Tensor:
-    """One operation, drawn from `choices`, on each image; those that drew the same go together."""
-    drawn = torch.randint(0, len(choices), (len(images),), generator=generator)
+def _apply(images: Tensor, operators: Sequence[PolicyOp], strength: Tensor, generator: Generator) -> Tensor:
+    """Applies one random operation to each image; images that drew the same one are processed together."""
+    drawn = torch.randint(0, len(operators), (len(images),), generator=generator)
     changed = images.clone()
-    for index, choice in enumerate(choices):
+    for index, operator in enumerate(operators):
         rows = (drawn == index).nonzero().flatten()
         if len(rows) > 0:
-            amounts = choice.amounts(strength[rows], images.shape[-1], generator)
-            there = to_device(rows, images.device)
-            changed[there] = choice.operation(images[there], amounts).clamp(0, 1)
+            amounts = operator.amounts(strength[rows], images.shape[-1], generator)
+            selected = to_device(rows, images.device)
+            changed[selected] = operator.operation(images[selected], amounts).clamp(0, 1)
     return changed

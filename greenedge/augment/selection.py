@@ -1,4 +1,4 @@
-"""What the augmentations share: random numbers, and a change to some of a batch's images."""
+"""Helpers of the augmentations: random numbers, and changing some of a batch's images."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from greenedge.data.loader import Batch, to_device
 
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
-    """float32 (count,): drawn evenly from [low, high).
+    """Draws float32 (count,) uniformly from [low, high).
 
     Raises:
         ValueError: `low` is above `high`.
     """
     if low > high:
-        raise ValueError(f"there is nothing between {low:g} and {high:g}; the first must not be above the second")
+        raise ValueError(f"the range from {low:g} to {high:g} is empty; the first number must not be above the second")
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
 def random_spans(length: Tensor, size: int, generator: Generator) -> Tensor:
-    """Bool (N, size): for each length in pixels (N,), that many around a uniform centre, cut off at the border."""
+    """Marks a random span for each length in pixels (N,), as bool (N, size).
+
+    The centres are uniform, and spans are clipped at the border.
+    """
     centre = torch.rand(len(length), 1, generator=generator) * size
     return (torch.arange(size) + 0.5 - centre).abs() < length.view(-1, 1) / 2
 
 
 def signs(count: int, generator: Generator) -> Tensor:
-    """float32 (count,): -1 or 1, equally likely."""
+    """Draws float32 (count,) of -1 or 1, equally likely."""
     return torch.randint(0, 2, (count,), generator=generator) * 2.0 - 1
 
 
 def apply_to_random_subset(
     batch: Batch, generator: Generator, probability: float, change: Callable[[Tensor], Tensor]
 ) -> Batch:
-    """Each image is changed with the given probability.
+    """Changes each image with the given probability.
 
     Args:
         batch: images (B, 3, H, W).
-        generator: draws which.
-        probability: of an image being changed.
-        change: from the chosen images (n, 3, H, W) to as many others, of the same type.
+        generator: chooses the images.
+        probability: that an image is changed.
+        change: from the chosen images (n, 3, H, W) to as many images of the same type.
     """
     images = batch.images
     if probability >= 1:
@@ -55,7 +58,7 @@ def apply_to_random_subset(
 
 
 def as_float(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same change for uint8 images too: they are scaled to [0, 1] before it and rounded back after it."""
+    """Extends a change of float images to uint8 ones, by scaling to [0, 1] before it and rounding after it."""
 
     def changed(images: Tensor) -> Tensor:
         if images.dtype != torch.uint8:
@@ -73,7 +76,7 @@ def apply_random_magnitude(
     low: float,
     high: float,
 ) -> Batch:
-    """The operation with an amount of its own, drawn evenly from [low, high), for each image."""
+    """Applies the operation to each image with its own amount, drawn uniformly from [low, high)."""
 
     def change(images: Tensor) -> Tensor:
         return operation(images, uniform(len(images), low, high, generator))

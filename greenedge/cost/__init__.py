@@ -1,1 +1,1 @@
-"""What an answer costs."""
+"""Costs of a prediction: FLOPs, seconds and joules."""

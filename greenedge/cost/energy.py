@@ -1,4 +1,4 @@
-"""Joules, where zeus can read a meter: of GPUs (NVML, AMD), CPU packages (RAPL), Jetson and Apple boards."""
+"""Energy in joules, from meters that zeus reads: GPUs (NVML, AMD), CPUs (RAPL), Jetson and Apple boards."""
 
 from __future__ import annotations
 
@@ -8,52 +8,54 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Zeus' fields of a whole board, in mJ; a Jetson has its total, an Apple chip the parts that make one up.
+# Fields of zeus for a whole board, in mJ: a Jetson has a total, an Apple chip the parts of one.
 _BOARD_TOTAL = "total_energy_mj"
 _BOARD_PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "dram_mj", "ane_mj")
 
 
 @dataclass(frozen=True)
 class EnergyMeter:
-    """Something that tells the energy of what runs.
+    """Measures the energy of what runs.
 
     Attributes:
-        monitor: with zeus' `begin_window(name)` and `end_window(name)`.
+        monitor: a zeus monitor, with `begin_window(name)` and `end_window(name)`.
     """
 
     monitor: Any
 
     def joules(self, run: Callable[[], object]) -> float | None:
-        """Runs `run` and gives the energy of the machine's metered parts meanwhile; None where none could be read."""
+        """Calls `run` and returns the energy of the machine's metered parts meanwhile; None where it cannot be read."""
         self.monitor.begin_window("greenedge")
         try:
             run()
         finally:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of windows too short to see; they are told by None below
+                # zeus warns of windows that are too short to measure, for which the result is None.
+                warnings.simplefilter("ignore")
                 reading = self.monitor.end_window("greenedge")
         return total_joules(reading)
 
 
 def find_energy_meter() -> tuple[EnergyMeter | None, str]:
-    """The meter of this machine, or None, and a sentence that says which or why not."""
+    """Returns this machine's meter, or None, and a sentence on what it measures or why there is none."""
     try:
         from zeus.monitor import ZeusMonitor
     except ImportError:
         return None, "no energy was measured: it needs zeus (pip install 'greenedge[energy]')"
-    logging.getLogger("zeus").setLevel(logging.ERROR)  # it tells of every device that is not there
+    # Below ERROR, zeus logs every kind of device that is missing.
+    logging.getLogger("zeus").setLevel(logging.ERROR)
     try:
         monitor = ZeusMonitor()
-    except Exception as error:  # noqa: BLE001  # a driver may fail in ways of its own, and a benchmark goes on
+    except Exception as error:  # noqa: BLE001  # drivers raise errors of their own; the benchmark continues
         return None, f"no energy was measured: zeus cannot read this machine's meters ({error})"
     meter = EnergyMeter(monitor)
     if meter.joules(lambda: None) is None:
         return None, "no energy was measured: this machine has no meter that zeus can read"
-    return meter, "joules are those of all metered parts of the machine, whatever else runs on them"
+    return meter, "joules are those of all metered parts of the machine, including other programs"
 
 
 def total_joules(reading: Any) -> float | None:
-    """The sum of a zeus measurement's parts, None where it has none.
+    """Sums the parts of a zeus measurement; None where it has none.
 
     Args:
         reading: with `gpu_energy`, `cpu_energy`, `dram_energy` (maps to J, or None) and `soc_energy` (in mJ, or None).

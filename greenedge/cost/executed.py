@@ -1,4 +1,4 @@
-"""GFLOPs that really ran, counted operator by operator as they are dispatched."""
+"""Counts the GFLOPs that are executed, operator by operator as they are dispatched."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-# What the static table has to be restricted to for a comparison: the dispatch counter knows no other operators.
+# The dispatch counter knows only these operators; a static count must be restricted to them to be compared.
 COUNTED_OPERATORS = ("conv", "linear", "matmul", "addmm", "bmm")
 
 
 def executed_gflops(run: Callable[[], object]) -> float:
-    """GFLOPs of all convolutions and matrix products while `run` runs; one multiply-add is 1, as in fvcore's counts.
+    """Counts GFLOPs of all convolutions and matrix products in `run`; one multiply-add is 1, as in fvcore.
 
     Args:
-        run: anything; compiled code is not seen.
+        run: what to count; compiled code is not seen.
     """
     with FlopCounterMode(display=False, custom_mapping=_packed_convolutions()) as counter:
         run()
-    return float(counter.get_total_flops()) / 2e9  # it counts multiplications and additions apart
+    # The counter takes a multiply-add for two.
+    return float(counter.get_total_flops()) / 2e9
 
 
 def _packed_convolutions() -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""GFLOPs and parameters of every exit, counted with fvcore (one multiply-add is 1)."""
+"""Counts GFLOPs and parameters of every exit with fvcore (one multiply-add is 1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # fvcore scripts functions on import, which torch has deprecated
+    # fvcore scripts functions on import, which torch has deprecated.
+    warnings.simplefilter("ignore")
     from fvcore.nn import FlopCountAnalysis
 
 
@@ -24,8 +25,8 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
     """Counts every segment and head of a network on one blank image.
 
     Args:
-        network: left in the mode it is in.
-        operators: count only these, by fvcore's names (`conv`, `linear`, `batch_norm`, ...); None: all it knows.
+        network: its training or evaluation mode is restored.
+        operators: count only these, by fvcore's names (`conv`, `linear`, `batch_norm`, ...); None: all that it knows.
 
     Raises:
         MeasurementError: fvcore cannot trace the network.
@@ -33,31 +34,32 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
     side = network.image_size
     image = torch.zeros(1, 3, side, side, device=next(network.parameters()).device)
     uncounted: Counter[str] = Counter()
-    trunks, heads = [], []
+    blocks, heads = [], []
     with evaluation_mode(network), torch.no_grad():
         features = image
         for index, segment in enumerate(network.segments):
-            trunks.append(_count(nn.Sequential(*segment.blocks), features, operators, uncounted))
+            blocks.append(_count(nn.Sequential(*segment.blocks), features, operators, uncounted))
             features = network.advance(index, features)
             heads.append(_count(_Head(network, index), features, operators, uncounted))
 
     backbone_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
     classifier_parameters = _parameters(network.backbone) - sum(backbone_parameters)
     head_parameters = [*map(_parameters, network.heads), classifier_parameters]
-    alone = (trunk + head for trunk, head in zip(accumulate(trunks), heads, strict=True))
-    gflops = accumulate(trunk + head for trunk, head in zip(trunks, heads, strict=True))
-    parameters = accumulate(trunk + head for trunk, head in zip(backbone_parameters, head_parameters, strict=True))
+    parameters = accumulate(map(sum, zip(backbone_parameters, head_parameters, strict=True)))
+
+    standalone = map(sum, zip(accumulate(blocks), heads, strict=True))
+    gflops = accumulate(map(sum, zip(blocks, heads, strict=True)))
     names = [segment.after for segment in network.segments]
     return NetworkCost(
-        exits=tuple(map(ExitCost, names, trunks, heads, alone, gflops, parameters)),
-        plain_gflops=sum(trunks) + heads[-1],
+        exits=tuple(map(ExitCost, names, blocks, heads, standalone, gflops, parameters)),
+        plain_gflops=sum(blocks) + heads[-1],
         plain_parameters=_parameters(network.backbone),
         uncounted=dict(sorted(uncounted.items())),
     )
 
 
 class _Head(nn.Module):
-    """One exit's classifier as a module, which is what fvcore counts."""
+    """One exit's classifier as a module, since fvcore counts modules."""
 
     def __init__(self, network: MultiExitNetwork, exit_index: int) -> None:
         super().__init__()
@@ -68,9 +70,10 @@ class _Head(nn.Module):
 
 
 def _count(module: nn.Module, features: Tensor, operators: Collection[str] | None, uncounted: Counter[str]) -> float:
-    """GFLOPs of a module on one input; adds the operators that fvcore passes over to `uncounted`."""
+    """Counts the GFLOPs of a module on one input; adds the operators that fvcore cannot count to `uncounted`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's, which say nothing of use to whoever counts
+        # The tracer's warnings do not concern the counts.
+        warnings.simplefilter("ignore")
         analysis = FlopCountAnalysis(module, features)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         try:

@@ -1,4 +1,4 @@
-"""Seconds, measured so that contenders can be compared: they take turns in one process."""
+"""Times contenders so that they can be compared: they take turns in one process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 @dataclass(frozen=True)
 class Latency:
-    """How long single answers take.
+    """Percentiles of the time of one prediction.
 
     Attributes:
-        p50_seconds: half are faster.
-        p95_seconds: 95 % are faster.
-        p99_seconds: 99 % are faster.
+        p50_seconds: half of the predictions are faster.
+        p95_seconds: 95 % of them are faster.
+        p99_seconds: 99 % of them are faster.
     """
 
     p50_seconds: float
@@ -30,15 +30,15 @@ def time_interleaved(
     rounds: int,
     before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of each contender in each round; all take turns, and a first round is not counted.
+    """Times each contender in each round, in seconds; they take turns, and a first round is not counted.
 
-    Every other round goes backwards, so that none always follows the same other, whose traces it would feel. A GPU is
-    waited for before and after each turn.
+    Every other round runs backwards, so that no contender always follows the same other one, which may leave caches in
+    a state that helps or hinders it. A GPU is synchronized before and after each turn.
 
     Args:
-        contenders: name -> what is timed.
-        rounds: that are counted.
-        before: name -> what is done, untimed, before each turn of that contender.
+        contenders: name -> function to time.
+        rounds: how many are counted.
+        before: name -> function that is called, untimed, before each turn of that contender.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
@@ -46,21 +46,21 @@ def time_interleaved(
         for name, run in turns if number % 2 else reversed(turns):
             if before is not None:
                 before[name]()
-            _wait()
+            _synchronize()
             started = time.perf_counter()
             run()
-            _wait()
+            _synchronize()
             if number > 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
 def latency(seconds: list[float]) -> Latency:
-    """The percentiles of single timings."""
+    """Returns the percentiles of single timings."""
     p50, p95, p99 = np.percentile(seconds, [50, 95, 99]).tolist()
     return Latency(p50, p95, p99)
 
 
-def _wait() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

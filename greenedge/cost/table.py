@@ -1,4 +1,4 @@
-"""What a network costs, as numbers alone: kept with its weights, so that they need not be counted again."""
+"""The cost of a network as plain numbers, stored with its weights so that they need not be counted again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class ExitCost:
 
     Attributes:
         after: the last block before the exit.
-        trunk_gflops: of the blocks since the exit before.
+        trunk_gflops: of the backbone's blocks since the previous exit.
         head_gflops: of this exit's head.
-        alone_gflops: if it were the only exit: all blocks so far and this head.
-        gflops: cumulative: all blocks and all heads up to and including this exit's.
+        alone_gflops: as if it were the only exit, of all blocks so far and this head.
+        gflops: cumulative, of all blocks and all heads up to and including this exit's.
         parameters: cumulative, likewise.
     """
 

@@ -1,4 +1,4 @@
-"""NumPy's .npy format, read with what is expected known beforehand: a header decides nothing, it is compared."""
+"""Reads NumPy's .npy files of a known type and shape; the header is only compared with them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _HEADER_ERRORS = (ValueError, TypeError, LookupError, EOFError, SyntaxError, Tok
 
 
 class ArrayError(ValueError):
-    """A file that is not the array it should be: a fragment such as `is cut short`."""
+    """A file that is not the expected array; the message is a fragment such as `is damaged or truncated`."""
 
 
 class OtherArrayError(ArrayError):
-    """A sound array of another type or shape."""
+    """A valid array of another type or shape."""
 
 
 def read_array(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads an array of that very type and shape; nothing is allocated for any other.
+    """Reads an array of exactly this type and shape; no memory is allocated for any other.
 
     Raises:
-        OtherArrayError: another array.
-        ArrayError: a damaged one, or one that is cut short.
+        OtherArrayError: an array of another type or shape.
+        ArrayError: a damaged or truncated file.
         OSError: the file cannot be read.
     """
     _check_header(file, dtype, shape)
@@ -38,26 +38,26 @@ def read_array(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> np.ndar
     while filled < wanted:
         piece = file.read(min(wanted - filled, 1 << 24))
         if not piece:
-            raise ArrayError("is damaged or cut short")
+            raise ArrayError("is damaged or truncated")
         view[filled : filled + len(piece)] = piece
         filled += len(piece)
     if file.read(1):
-        raise ArrayError("is damaged: it holds more than its header says")
+        raise ArrayError("is damaged: it is longer than its header states")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
 def map_array(path: Path, dtype: DType, shape: tuple[int, ...]) -> np.memmap:
-    """A read-only memory map of an array of that type and shape, of any size: nothing is read, nothing reserved.
+    """Maps an array of this type and shape, of any size, read-only; no memory is read or reserved.
 
     Raises:
-        ArrayError: another array, or one that is cut short.
+        ArrayError: another array, or a truncated file.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         _check_header(file, dtype, shape)
         offset = file.tell()
     if path.stat().st_size != offset + math.prod(shape) * np.dtype(dtype).itemsize:
-        raise ArrayError("is damaged or cut short")
+        raise ArrayError("is damaged or truncated")
     return np.memmap(path, dtype, "r", offset, shape)
 
 
@@ -68,6 +68,6 @@ def _check_header(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> None
         reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         found_shape, fortran_order, found_dtype = reads[version](file)
     except _HEADER_ERRORS:
-        raise ArrayError("is damaged or cut short") from None
+        raise ArrayError("is damaged or truncated") from None
     if found_dtype != np.dtype(dtype) or found_shape != shape or (fortran_order and len(shape) > 1):
         raise OtherArrayError(f"holds {found_dtype} {found_shape}, not {np.dtype(dtype)} {shape}")

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a uint8 array of a given size, as people see the image."""
+"""Decodes image files into uint8 arrays of a given size, upright and without transparency."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from PIL import Image, UnidentifiedImageError
 from greenedge.data.modes import to_rgb
 from greenedge.errors import DataError, printable
 
-# Of Pillow's names. No other decoder is ever tried: some start programs (EPS starts Ghostscript).
+# The formats that are read, by Pillow's names. Other decoders are never tried: some start programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 
-# What files are called that are meant to be images. What is in them decides how they are read.
+# Files with these endings count as images. Their content, not the ending, decides how they are decoded.
 _ENDINGS = ".jpg .jpeg .jpe .jfif .mpo .png .bmp .webp .ppm .pgm .pbm .pnm .tif .tiff .gif"
 IMAGE_ENDINGS = frozenset(_ENDINGS.split())
 
-MAX_PIXELS = 89_478_485  # of one image; Pillow's own bound, from which on it warns: 1/4 GB of RGB
+# The largest image in pixels. Pillow warns from here on; it is 1/4 GB of RGB.
+MAX_PIXELS = 89_478_485
 
-# The start of files that people take for images: offset, bytes, name.
+# Signatures of other formats that files may have: offset, bytes, name.
 _OTHER_KINDS = (
     (4, b"ftypavif", "AVIF"),
     (4, b"ftyp", "HEIC"),
@@ -32,7 +33,7 @@ _OTHER_KINDS = (
     (0, b"DDS ", "DDS"),
 )
 
-# Orientation in EXIF -> what makes the image upright.
+# EXIF orientation -> the transposition that makes the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,21 +45,21 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112
 
-# Large images are decoded one at a time, whatever the number of threads: each takes several times its pixels.
+# Threads decode large images one at a time, since each takes several times the memory of its pixels.
 _LARGE_PIXELS = 1 << 24
 _LARGE = threading.Lock()
 
 
 def is_image_name(path: str) -> bool:
-    """Whether a file is meant to be an image, by the end of its name."""
+    """Tells by the ending of its name whether a file counts as an image."""
     return "." + path.rpartition(".")[2].lower() in IMAGE_ENDINGS
 
 
 def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
-    """Decodes an image to RGB as people see it: turned upright as its EXIF says, transparency laid over white.
+    """Decodes an image to RGB, turned upright by its EXIF orientation, with transparency laid over white.
 
-    An image of another size is scaled so that its shorter side fits (bicubic) and cropped at the centre. Of files
-    with several frames the first counts. The content decides the format, not the name.
+    An image of another size is scaled so that its shorter side fits (bicubic) and cropped at the centre. Of
+    several frames, the first is taken. The content decides the format, not the name.
 
     Args:
         content: the file's bytes.
@@ -69,7 +70,7 @@ def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
         uint8 (3, size, size).
 
     Raises:
-        DataError: empty, truncated, too large, not an image, or of a kind whose brightest value is not known.
+        DataError: the file is empty, truncated, too large, not an image, or of a mode whose range is not known.
     """
     if not content:
         raise DataError(f"{name}: is empty")
@@ -80,16 +81,16 @@ def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
     except UnidentifiedImageError:
         kind = next((kind for at, start, kind in _OTHER_KINDS if content.startswith(start, at)), None)
         if kind is not None:
-            raise DataError(f"{name}: is a file of kind {kind}, which is not read; convert it to JPEG or PNG") from None
-        raise DataError(f"{name}: is not an image, whatever its name says; replace or remove it") from None
+            raise DataError(f"{name}: is of kind {kind}, which is not supported; convert it to JPEG or PNG") from None
+        raise DataError(f"{name}: is not an image, despite its name; replace or remove it") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise _too_large(name) from None
-    except Exception as error:  # noqa: BLE001  # whatever a codec raises on a damaged file: there are many kinds
+    except Exception as error:  # noqa: BLE001  # codecs raise many kinds of errors on damaged files
         raise DataError(f"{name}: cannot be decoded ({_reason(error)}); replace or remove it") from None
 
 
 def convert_pixels(pixels: np.ndarray, name: str, size: int) -> np.ndarray:
-    """As `decode_image`, for an image that is an array already.
+    """Converts an image that is already an array, as `decode_image` does.
 
     Args:
         pixels: uint8 (H, W), (H, W, 1) or (H, W, 3).
@@ -104,10 +105,12 @@ def convert_pixels(pixels: np.ndarray, name: str, size: int) -> np.ndarray:
     """
     grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
     if pixels.dtype != np.uint8 or pixels.size == 0 or not (grey or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise DataError(f"{name}: is {pixels.dtype} {pixels.shape}, not an image: uint8 (H, W, 3), or (H, W) for grey")
+        raise DataError(
+            f"{name}: is {pixels.dtype} {pixels.shape}, not an image; use uint8 (H, W, 3), or (H, W) for grey"
+        )
     if grey:
         pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return _stored(Image.fromarray(pixels), size)
+    return _to_array(Image.fromarray(pixels), size)
 
 
 def to_stored(image: Image.Image | np.ndarray, name: str, size: int) -> np.ndarray:
@@ -139,17 +142,18 @@ def _decode(content: bytes, name: str, size: int) -> np.ndarray:
     if image.format in ("JPEG", "MPO") and min(image.size) >= 4 * size:
         image.draft(None, (2 * size, 2 * size))
 
-    packing = str(image.tile[0].args) if image.tile else ""  # Pillow forgets it when it loads the pixels
+    # Pillow forgets the packing when it loads the pixels.
+    packing = str(image.tile[0].args) if image.tile else ""
     large = image.width * image.height > _LARGE_PIXELS
     with _LARGE if large else contextlib.nullcontext():
         image.load()
         rgb = to_rgb(image, name, packing)
         turn = _turn(image)
-        return _stored(rgb if turn is None else rgb.transpose(turn), size)
+        return _to_array(rgb if turn is None else rgb.transpose(turn), size)
 
 
 def _reason(error: Exception) -> str:
-    """What a codec says, as a part of a sentence."""
+    """Formats a codec's message as part of a sentence."""
     words = " ".join(str(error).split()).rstrip(". ").replace(". ", ", ")
     return printable(words) or type(error).__name__
 
@@ -159,20 +163,20 @@ def _too_large(name: str) -> DataError:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the image upright; None where it is, or where its EXIF is damaged, which viewers pass over."""
+    """Returns the transposition that makes the image upright; None if it is, or if its EXIF is damaged."""
     with contextlib.suppress(Exception):
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     return None
 
 
-def _stored(image: Image.Image, size: int) -> np.ndarray:
+def _to_array(image: Image.Image, size: int) -> np.ndarray:
     if image.size != (size, size):
         image = _fit(image, size)
     return np.asarray(image).transpose(2, 0, 1)
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
-    """What scaling the whole image and cropping it at the centre gives; only the part that is kept is computed."""
+    """Scales the image and crops it at the centre, computing only the part that is kept."""
     width, height = image.size
     scale = size / min(width, height)
     scaled = max(size, round(width * scale)), max(size, round(height * scale))

@@ -16,11 +16,11 @@ from greenedge.data.prepared import DIGEST_BYTES, ImageDigests, image_digest
 from greenedge.data.sources import Source
 from greenedge.errors import DataError
 
-# Small steps: every thread has work until the end, the bar moves, and little memory waits to be written.
+# Small chunks keep all threads busy until the end, the progress bar moving and few images in memory.
 _CHUNK_IMAGES, _CHUNK_BYTES = 32, 4_000_000
 
-# More decode no faster. Each takes about ten times the bytes of an image that is stored.
-_MOST_THREADS, _MEMORY_BYTES = 8, 2_000_000_000
+# More threads decode no faster. Each needs about ten times the bytes of a stored image.
+_MAX_THREADS, _MEMORY_BYTES = 8, 2_000_000_000
 
 Problems = dict[int, str]  # row -> why its image cannot be used
 
@@ -28,10 +28,10 @@ Problems = dict[int, str]  # row -> why its image cannot be used
 def write_images(
     source: Source, path: Path, split: str, records: Sequence[Record], size: int
 ) -> tuple[ImageDigests, Problems]:
-    """Decodes and writes images, uint8 (N, 3, size, size), each in the row of its record.
+    """Decodes and writes images, uint8 (N, 3, size, size), each into the row of its record.
 
     Returns:
-        The digests, and the problems; rows of images that cannot be used hold nothing of meaning.
+        The digests, and the problems. The rows of images that cannot be used hold zeros.
 
     Raises:
         OSError: the file cannot be written.
@@ -40,6 +40,7 @@ def write_images(
     problems: Problems = {}
     image_bytes = 3 * size * size
     per_chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // image_bytes))
+
     with path.open("wb") as file:
         start = _write_header(file, (len(records), 3, size, size))
         file.flush()
@@ -54,10 +55,12 @@ def write_images(
                     problems[row] = str(error)
                     content += bytes(image_bytes)
                     continue
+
                 pixels = np.ascontiguousarray(image.pixels)
                 digests.pixels[row] = np.frombuffer(image_digest(pixels), np.uint8)
                 digests.sources[row] = np.frombuffer(image.digest[:DIGEST_BYTES], np.uint8)
                 content += pixels.data
+
             # Plain writes, not a writable memory map: on a full disk a map kills the process (SIGBUS).
             _write_all(file.fileno(), content, start + first * image_bytes)
             return len(chunk)
@@ -83,7 +86,8 @@ def keep_rows(path: Path, rows: np.ndarray, shape: tuple[int, ...]) -> None:
     """
     image_bytes = int(np.prod(shape[1:]))
     with path.open("r+b") as file:
-        start = _write_header(file, (len(rows), *shape[1:]))  # as long as before: numpy leaves room for any length
+        # numpy pads headers for any length, so this one is as long as the one it replaces.
+        start = _write_header(file, (len(rows), *shape[1:]))
         file.flush()
         for target, row in enumerate(rows.tolist()):
             if row != target:
@@ -93,11 +97,11 @@ def keep_rows(path: Path, rows: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def _threads(image_bytes: int) -> int:
-    return max(1, min(os.cpu_count() or 1, _MOST_THREADS, _MEMORY_BYTES // (10 * image_bytes)))
+    return max(1, min(os.cpu_count() or 1, _MAX_THREADS, _MEMORY_BYTES // (10 * image_bytes)))
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """Writes what stands before the pixels of a `.npy` file; returns its length."""
+    """Writes the header of a `.npy` file and returns its length."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.tell()
 

@@ -1,4 +1,4 @@
-"""A folder that is whole or absent."""
+"""Creates folders that are complete or absent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from greenedge.files import remove_abandoned_folders, try_lock
 
 
 class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as partial`
-    """A folder that is filled under a temporary name and renamed to `out` when the block ends well.
+    """Fills a folder under a temporary name and renames it to `out` when the block ends without an error.
 
-    What a killed process left behind under such a name is removed: the folder of a live one is locked.
+    Folders that killed processes left behind under such a name are removed; those of live ones are locked.
 
     Raises:
-        DataError: the folder cannot be made or written; nothing stays behind.
+        DataError: the folder cannot be created or written; nothing is left behind.
     """
 
     def __init__(self, out: Path) -> None:
@@ -36,7 +36,7 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
             self.partial, self._lock = self._make()
             self.partial.chmod(0o755)
         except OSError as error:
-            raise DataError(f"{self.out}: cannot be made: {error.strerror or error}") from None
+            raise DataError(f"{self.out}: cannot be created: {error.strerror or error}") from None
         return self.partial
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -48,7 +48,8 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
         if error is not None:
             shutil.rmtree(self.partial, ignore_errors=True)
             for parent in self.made:
-                with contextlib.suppress(OSError):  # somebody else may have put something there
+                # Another process may have put something there.
+                with contextlib.suppress(OSError):
                     parent.rmdir()
         os.close(self._lock)
         if isinstance(error, OSError):
@@ -59,6 +60,7 @@ class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as
             partial = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self.out.parent))
             lock = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
             try_lock(lock)
-            if partial.exists():  # else another process found it before it was locked
+            # Another process may have removed it as abandoned before it was locked.
+            if partial.exists():
                 return partial, lock
             os.close(lock)

@@ -1,4 +1,4 @@
-"""What a tree of files means: its classes and, for each split, which image has which label."""
+"""Reads the classes of a source, and the label of each image, from the layout of its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANNOTATIONS = f"val/{ANNOTATIONS}"
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its identifier in the source (a wnid, a folder's name) and a name for people."""
+    """One class: its identifier in the source (a wnid or a folder's name) and its readable name."""
 
     id: str
     name: str
@@ -27,7 +27,7 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """One image: its path in the tree and its class index."""
+    """One image: its path in the source tree and its class index."""
 
     path: str
     label: int
@@ -40,7 +40,7 @@ class Listing:
     Attributes:
         classes: in index order (sorted by identifier).
         splits: the images of each split, sorted by path.
-        unused: kind of file -> how many in the source are neither images of the data set nor read for it.
+        unused: kind of file -> how many files of the source are neither images of the data set nor read for it.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -48,7 +48,7 @@ class Listing:
     unused: dict[str, int] = field(default_factory=dict)
 
     def subset(self, classes: int | None, per_class: int | None) -> Listing:
-        """The first `classes` classes, and of each the first `per_class` training images.
+        """Keeps the first `classes` classes, and the first `per_class` training images of each.
 
         Raises:
             DataError: fewer classes exist, or a class has fewer training images.
@@ -56,7 +56,8 @@ class Listing:
         if any(number is not None and number < 1 for number in (classes, per_class)):
             raise DataError("a subset needs at least one class and one training image of each")
         if classes is not None and classes > len(self.classes):
-            raise DataError(f"{classes} classes were asked for, and the source has {len(self.classes)}")
+            raise DataError(f"{classes} classes were asked for, but the source has {len(self.classes)}")
+
         kept = self.classes[:classes]
         splits = {
             name: tuple(record for record in records if record.label < len(kept))
@@ -70,14 +71,15 @@ class Listing:
 def read_listing(tree: SourceTree) -> Listing:
     """Reads TinyImageNet's official layout, or a class-per-folder one (`train/<class>/*`, `val/<class>/*`).
 
-    What is where decides, not which text files there are: validation images that lie in one folder get their classes
-    from `val_annotations.txt`, all others from their folders.
+    The places of the images decide, not the text files: validation images in one folder get their classes from
+    `val_annotations.txt`, all others from their folders.
 
     Raises:
-        DataError: no images, one class only, a class with none, images outside class folders, or annotations that do
-            not fit.
+        DataError: no images, only one class, a class without images, images outside class folders, or annotations
+            that do not fit.
     """
     images = {split: [p for p in tree.paths if p.startswith(f"{split}/") and is_image_name(p)] for split in SPLITS}
+
     flat = _flat_images(tree, images)
     _refuse_loose(tree, images, flat)
     labels = {
@@ -86,9 +88,9 @@ def read_listing(tree: SourceTree) -> Listing:
     for split in SPLITS:
         _refuse_folders_of_folders(tree, split, labels[split])
     if flat:
-        labels["val"] = _annotated(tree, flat, labels["val"])
+        labels["val"] = _tiny_imagenet_labels(tree, flat, labels["val"])
     if not any(labels.values()):
-        raise DataError(f"{_names(tree)}: no images below train/ or val/")
+        raise DataError(f"{_names(tree)}: has no images below train/ or val/")
 
     names = _words(tree)
     classes = [ClassInfo(_text(i), names.get(i, _text(i))) for i in _class_ids(tree, labels)]
@@ -98,9 +100,9 @@ def read_listing(tree: SourceTree) -> Listing:
 
 
 def _flat_images(tree: SourceTree, images: dict[str, list[str]]) -> frozenset[str]:
-    """Validation images of all classes in one folder: val/images/*, or val/* beside their annotations."""
+    """Finds validation images of all classes in one folder: val/images/*, or val/* beside their annotations."""
     if any(path.startswith("train/images/") for path in images["train"]):
-        return frozenset()  # a class of that name
+        return frozenset()  # `images` is a class
     annotated = _ANNOTATIONS in tree
     return frozenset(
         path
@@ -110,6 +112,7 @@ def _flat_images(tree: SourceTree, images: dict[str, list[str]]) -> frozenset[st
 
 
 def _refuse_loose(tree: SourceTree, images: dict[str, list[str]], flat: frozenset[str]) -> None:
+    """Refuses images outside class folders."""
     problems = [
         f"{tree.locate(path)}: lies outside a class folder ({split}/<class>/)"
         for split, paths in images.items()
@@ -121,7 +124,7 @@ def _refuse_loose(tree: SourceTree, images: dict[str, list[str]], flat: frozense
 
 
 def _refuse_folders_of_folders(tree: SourceTree, split: str, labels: dict[str, str]) -> None:
-    """A class is a folder of images, which may lie in a folder `images` of it, as in TinyImageNet."""
+    """Refuses classes that hold only folders; a folder `images` within a class is allowed, as in TinyImageNet."""
     with_images = set()
     deeper: dict[str, set[str]] = {}
     for path, identifier in labels.items():
@@ -139,16 +142,17 @@ def _refuse_folders_of_folders(tree: SourceTree, split: str, labels: dict[str, s
         )
 
 
-def _annotated(tree: SourceTree, flat: frozenset[str], in_folders: dict[str, str]) -> dict[str, str]:
-    """Path of each validation image -> class identifier, from `val/val_annotations.txt`."""
+def _tiny_imagenet_labels(tree: SourceTree, flat: frozenset[str], in_folders: dict[str, str]) -> dict[str, str]:
+    """Reads the class identifiers of TinyImageNet's validation images, by path, from their annotations."""
     if _ANNOTATIONS not in tree:
-        raise DataError(f"{_names(tree)}: val/images has no {_ANNOTATIONS} to say the classes")
+        raise DataError(f"{_names(tree)}: has no {_ANNOTATIONS}, which names the classes of the images in val/images")
     if in_folders:
         other = next(iter(in_folders))
         raise DataError(
             f"{_names(tree)}: validation images lie both in one folder ({min(flat)}) and in class folders ({other}); "
             "keep one of the two"
         )
+
     problems = []
     wnids = set(_wnids(tree) or ())
     labels: dict[str, str] = {}
@@ -168,10 +172,12 @@ def _annotated(tree: SourceTree, flat: frozenset[str], in_folders: dict[str, str
             problems.append(f"{where}: names the class {identifier!r}, which is not in wnids.txt")
         elif labels.setdefault(path, identifier) != identifier:
             problems.append(f"{where}: gives {name!r} a second class, {identifier!r}")
-    if not problems:  # else the same images would be told twice
+
+    # After other problems this would name the same images twice.
+    if not problems:
         problems = [f"{tree.locate(path)}: has no line in {_ANNOTATIONS}" for path in sorted(flat - set(labels))]
     if problems:
-        raise ProblemsError(problems, f"{len(problems)} validation images have no clear class", "correct the file")
+        raise ProblemsError(problems, f"{len(problems)} validation images have no valid class", "correct the file")
     return labels
 
 
@@ -187,7 +193,7 @@ def _class_ids(tree: SourceTree, labels: dict[str, dict[str, str]]) -> list[str]
 
 
 def _wnids(tree: SourceTree) -> list[str] | None:
-    """The classes that `wnids.txt` lists, sorted; None where there is no such file."""
+    """Returns the classes that `wnids.txt` lists, sorted; None without such a file."""
     if "wnids.txt" not in tree:
         return None
     return sorted({normalize("NFC", line.strip()) for line in tree.read_lines("wnids.txt")} - {""})
@@ -208,7 +214,7 @@ def _check_classes(tree: SourceTree, listing: Listing) -> None:
     if len(listing.classes) < 2:
         only = listing.classes[0].id
         raise DataError(
-            f"{_names(tree)}: has one class only, {only!r}; a folder of images per class is expected below train/, so "
+            f"{_names(tree)}: has only one class, {only!r}; expected a folder of images per class below train/, so "
             "name the folder above train/"
         )
     counts = Counter(record.label for record in listing.splits["train"])
@@ -216,13 +222,13 @@ def _check_classes(tree: SourceTree, listing: Listing) -> None:
     if listing.splits["train"] and empty:
         raise DataError(
             f"{_names(tree)}: class {empty[0]!r} has no training images"
-            + (f", nor have {len(empty) - 1} others" if len(empty) > 1 else "")
+            + (f", and neither have {len(empty) - 1} others" if len(empty) > 1 else "")
             + "; add some, or remove the class"
         )
 
 
 def _unused(tree: SourceTree, labels: dict[str, dict[str, str]], annotated: bool) -> dict[str, int]:
-    """Kind -> how many files are neither images of the data set nor texts that were read."""
+    """Counts by kind the files that are neither images of the data set nor texts that were read."""
     texts = {"wnids.txt", "words.txt"} | ({_ANNOTATIONS} if annotated else set())
     kinds = Counter(tree.ignored)
     for path in tree.paths:
@@ -232,13 +238,13 @@ def _unused(tree: SourceTree, labels: dict[str, dict[str, str]], annotated: bool
 
 
 def _is_boxes(path: str) -> bool:
-    """TinyImageNet's train/<wnid>/<wnid>_boxes.txt: where in the images the objects are."""
+    """Tells whether a file is TinyImageNet's train/<wnid>/<wnid>_boxes.txt, the bounding boxes of the objects."""
     parts = path.split("/")
     return len(parts) == 3 and parts[0] == "train" and parts[2] == f"{parts[1]}_boxes.txt"
 
 
 def _words(tree: SourceTree) -> dict[str, str]:
-    """Wnid -> name, from `words.txt` where there is one."""
+    """Reads the names of the wnids from `words.txt`; empty without such a file."""
     if "words.txt" not in tree:
         return {}
     pairs = (line.split("\t", 1) for line in tree.read_lines("words.txt") if "\t" in line)
@@ -246,7 +252,7 @@ def _words(tree: SourceTree) -> dict[str, str]:
 
 
 def _text(name: str) -> str:
-    """A class's name as text: what a folder's name has of bytes that are not UTF-8 is escaped."""
+    """Returns a class's name as text, with bytes of a folder's name that are not UTF-8 escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -259,7 +265,7 @@ def _first_of_each(records: tuple[Record, ...], classes: tuple[ClassInfo, ...], 
             kept.append(record)
     for label, info in enumerate(classes):
         if records and seen[label] < n:
-            raise DataError(f"{n} training images a class were asked for, and {info.id!r} has {seen[label]}")
+            raise DataError(f"{n} training images per class were asked for, but {info.id!r} has {seen[label]}")
     return tuple(kept)
 
 

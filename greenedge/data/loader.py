@@ -1,4 +1,4 @@
-"""Batches straight from the memory map, and their presentation to a network."""
+"""Reads batches from the memory map and transforms them into a network's input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from greenedge.data.prepared import PreparedSplit
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and what they show.
+    """Images and their labels.
 
     Attributes:
         images: (B, 3, H, W), uint8, or float in [0, 1].
@@ -30,11 +30,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class InputTransform:
-    """Turns stored images into what the network sees: resized, scaled to [0, 1], normalised.
+    """Turns stored images into the network's input: resized, scaled to [0, 1] and normalised.
 
     Attributes:
-        image_size: pixels a side; other sizes are reached by antialiased bicubic resizing.
-        mean: of each channel, pixels in [0, 1].
+        image_size: pixels per side; images of other sizes are resized (antialiased bicubic).
+        mean: of each channel, for pixels in [0, 1].
         std: of each channel, likewise.
         channels_last: memory layout of the result.
     """
@@ -45,15 +45,16 @@ class InputTransform:
     channels_last: bool = False
 
     def __call__(self, images: Tensor) -> Tensor:
-        """From (B, 3, H, W) uint8 or float in [0, 1] to float32 (B, 3, image_size, image_size)."""
+        """Turns (B, 3, H, W), uint8 or float in [0, 1], into float32 (B, 3, image_size, image_size)."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
         std, mean = _per_channel(self.std, images.device), _per_channel(self.mean, images.device)
-        pixels = images.to(torch.float32, copy=True)  # never the caller's own
+        # A copy, since the operations below work in place.
+        pixels = images.to(torch.float32, copy=True)
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp_(0, scale)
         pixels = pixels.mul_(1 / (std * scale)).sub_(mean / std)
-        # Last, because arithmetic with one number a channel is several times slower in this layout.
+        # Last, because arithmetic with one number per channel is several times slower in this layout.
         return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
 
 
@@ -69,13 +70,13 @@ def iterate_batches(
 
     Args:
         split: the images.
-        batch_size: images a batch; the last batch may hold fewer.
-        order: int64 (n,): positions within the split, in the order wanted; None: as stored.
+        batch_size: images per batch; the last batch may hold fewer.
+        order: int64 (n,): positions within the split, in the wanted order; None: as stored.
         device: where the batches go.
-        check: compare each image with the digest that was made of it when it was prepared.
+        check: compare each image with the digest from its preparation.
 
     Raises:
-        DataError: an image was changed since.
+        DataError: an image has changed since.
     """
     rows = split.rows if order is None else split.rows[order.numpy()]
     for start in range(0, len(rows), batch_size):
@@ -85,7 +86,7 @@ def iterate_batches(
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """On a device; a GPU is not waited for, which needs memory that the system does not move."""
+    """Moves a tensor to a device; to a GPU it is copied from pinned memory without waiting."""
     if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -93,6 +94,7 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _per_channel(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """float32 (1, 3, 1, 1), made once for each device: another copy would be waited for in every step."""
-    with torch.inference_mode(mode=False):  # it may be made while evaluating and used while training
+    """Returns float32 (1, 3, 1, 1), cached per device, since a step would wait for each new copy."""
+    # The cached tensor may be made while evaluating and used while training.
+    with torch.inference_mode(mode=False):
         return torch.tensor(values, device=device).view(1, 3, 1, 1)

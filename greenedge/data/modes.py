@@ -1,4 +1,4 @@
-"""Every kind of pixel that Pillow knows brought to 8-bit RGB, or refused where its range is not known."""
+"""Converts all of Pillow's pixel modes to 8-bit RGB, except those whose range is not known."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ _OPAQUE = frozenset(("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"
 _WITH_ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 _SIXTEEN_BITS = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
 
-# 16 bits of grey that arrive in 32: what Pillow makes of these formats, in some of its versions.
+# Some versions of Pillow return 16 bits of grey in 32 for these formats.
 _SIXTEEN_IN_32 = frozenset((("PNG", "I"), ("PPM", "I")))
 
 _UNKNOWN_RANGES = {"I": "whole numbers of 32 bits", "F": "floating-point numbers"}
 
-# A transparent grey value is given in the bits of the file, and Pillow spreads 2 and 4 bits over 8.
+# A transparent grey value is stored in the bits of the file, while Pillow spreads 2 and 4 bits over 8.
 _SPREAD = {"L;2": 85, "L;4": 17}
 _WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
 _PHOTOMETRIC = 262
 
 
 def to_rgb(image: Image.Image, name: str, packing: str = "") -> Image.Image:
-    """A loaded image in mode RGB; what is transparent shows white.
+    """Converts a loaded image to mode RGB; transparent parts become white.
 
     Args:
         image: of any mode.
         name: for messages.
-        packing: how the file packs its pixels, in Pillow's words, such as `L;2`.
+        packing: how the file packs its pixels, by Pillow's names, such as `L;2`.
 
     Raises:
-        DataError: numbers whose range is not known (32 bits, floating point, 12 bits in 16).
+        DataError: the range of the pixels is not known (32 bits, floating point, 12 bits in 16).
     """
     if image.mode in _WITH_ALPHA:
         return _over_white(image)
@@ -56,7 +56,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Keeps the upper 8 of 16 bits of grey, as Pillow does with colours of 16 bits."""
+    """Keeps the upper 8 of 16 bits of grey, as Pillow does with 16-bit colours."""
     values = np.asarray(image).astype(np.int32)
     highest = int(values.max())
     if 0 < highest < 1 << 12:
@@ -75,7 +75,7 @@ def _sixteen_to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _key_to_white(image: Image.Image, rgb: Image.Image, packing: str) -> Image.Image:
-    """Paints white what has the one colour that a PNG or GIF calls transparent."""
+    """Paints white the one colour that a PNG or GIF marks as transparent."""
     key = image.info["transparency"]
     if isinstance(key, bytes):
         return rgb

@@ -1,7 +1,7 @@
-"""Arrays and numbers of numpy in pickles, made by functions of greenedge's own that check before they make.
+"""Builds numpy's arrays and numbers from pickles, with functions that check their arguments first.
 
-Nothing of numpy's that rebuilds an object from a pickle is called: those functions take any type, pointers included,
-and any shape. An array is a read-only view of the bytes in the pickle, so that it is never larger than its file.
+numpy's own functions that rebuild pickled objects are never called, since they accept any type, pointers included, and
+any shape. An array is a read-only view of the bytes in the pickle, so that it is never larger than its file.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import numpy as np
 
 from greenedge.data.pickle_machine import Budget, Named, Pending, PickleError
 
-_KINDS = re.compile(r"[<>|=]?([biufcUSO])([0-9]{0,10})$")  # bool, int, uint, float, complex, texts, objects
+# bool, int, uint, float, complex, texts, objects
+_KINDS = re.compile(r"[<>|=]?([biufcUSO])([0-9]{0,10})$")
 _LAST_CHARACTER = 0x10FFFF
 _MODULES = ("numpy.core", "numpy._core")
 
 
 def array_names(size: int) -> dict[tuple[str, str], Named]:
-    """What stands for the names in pickles of arrays, of any protocol and version of numpy.
+    """Returns the table of names in pickles of arrays, of any protocol and version of numpy.
 
     Args:
-        size: of the pickle, in bytes.
+        size: of the pickle in bytes.
     """
     budget = Budget(size)
-    array = Named("numpy.ndarray")  # given as an argument, and never called
+    # The class is only passed as an argument and never called.
+    array = Named("numpy.ndarray")
 
     def begin_array(arguments: tuple[Any, ...]) -> Pending:
         if len(arguments) != 3 or arguments[0] is not array:
@@ -34,7 +36,7 @@ def array_names(size: int) -> dict[tuple[str, str], Named]:
         return _Array(budget)
 
     def text_bytes(arguments: tuple[Any, ...]) -> bytes:
-        """How pickles of old protocols write bytes."""
+        """Decodes bytes as old protocols write them."""
         if len(arguments) != 2 or not isinstance(arguments[0], str) or arguments[1] != "latin1":
             raise _damaged("bytes in another encoding")
         budget.spend(len(arguments[0]))
@@ -61,7 +63,7 @@ class _Array(Pending):
         self._budget = budget
 
     def build(self, state: Any) -> np.ndarray:
-        """The array of numpy's state: (version), shape, dtype, whether Fortran's order, bytes or list of objects."""
+        """Builds an array from numpy's state: (version), shape, dtype, whether in Fortran order, bytes or objects."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise _damaged("an array without a shape")
         shape, dtype, fortran, content = state[-4:]
@@ -71,12 +73,13 @@ class _Array(Pending):
 
     def _objects(self, shape: tuple[int, ...], content: Any) -> np.ndarray:
         if type(content) is not list or len(content) != math.prod(shape):
-            raise _damaged("an array of objects that are not listed")
+            raise _damaged("an array of objects without their list")
         self._budget.spend(len(content))
         flat = np.empty(len(content), dtype=object)
-        for place, each in enumerate(content):
-            flat[place] = each
-        return flat.reshape(shape)  # numpy lists objects in C's order, whatever the array's own
+        for index, each in enumerate(content):
+            flat[index] = each
+        # numpy lists objects in C order, whatever the array's own order.
+        return flat.reshape(shape)
 
 
 class _Dtype(Pending):
@@ -84,9 +87,9 @@ class _Dtype(Pending):
         self._letters = letters
 
     def build(self, state: Any) -> np.dtype[Any]:
-        """The type of numpy's state: version, order of bytes, and what only structured types have."""
+        """Builds a type from numpy's state: version, byte order, and fields that only structured types have."""
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            raise _damaged("a type of numbers without an order of bytes")
+            raise _damaged("a number type without a byte order")
         if any(each is not None for each in state[2:5]):
             raise PickleError("names numpy.dtype with fields")
         dtype: np.dtype[Any] = np.dtype(state[1] + self._letters.lstrip("<>|="))
@@ -98,13 +101,14 @@ def _begin_dtype(arguments: tuple[Any, ...]) -> Pending:
     found = _KINDS.match(letters) if isinstance(letters, str) else None
     if found is None:
         raise PickleError(f"names numpy.dtype {str(letters)[:40]!r}")
-    if len(found[2]) > 9 or int(found[2] or 0) > 2**28:  # numpy's own limit is 2 GiB an item
-        raise _damaged("items without end")
+    # numpy's own limit is 2 GiB per item.
+    if len(found[2]) > 9 or int(found[2] or 0) > 2**28:
+        raise _damaged("items of too many bytes")
     return _Dtype(found[0])
 
 
 def _from_buffer(arguments: tuple[Any, ...]) -> np.ndarray:
-    """An array of protocol 5: bytes, dtype, shape, order, and for the order `K` that of the axes."""
+    """Builds an array of protocol 5: bytes, dtype, shape, order, and the order of the axes for `K`."""
     content, dtype, shape, order, *axes = arguments
     if order == "K" and axes and axes[0] is not None:
         return _view(shape, dtype, content, "C").transpose(_shape(axes[0]))
@@ -113,8 +117,9 @@ def _from_buffer(arguments: tuple[Any, ...]) -> np.ndarray:
 
 def _view(shape: Any, dtype: Any, content: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, np.dtype) or dtype.kind == "O":
-        raise _damaged("an array of objects that are not listed")
-    if isinstance(content, str):  # of Python 2
+        raise _damaged("an array of objects without their list")
+    # Python 2 pickles bytes as text.
+    if isinstance(content, str):
         content = content.encode("latin-1")
     if not isinstance(content, bytes):
         raise _damaged("an array that is not made of bytes")
@@ -126,7 +131,7 @@ def _view(shape: Any, dtype: Any, content: Any, order: Any) -> np.ndarray:
     if dtype.kind == "U" and len(content):
         letters = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if letters.max() > _LAST_CHARACTER:
-            raise _damaged("texts that are none")
+            raise _damaged("text with invalid characters")
     return array
 
 
@@ -137,11 +142,11 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _no_bytes(arguments: tuple[Any, ...]) -> bytes:
-    """How old protocols write the bytes of nothing."""
+    """Decodes empty bytes as old protocols write them."""
     if arguments:
         raise _damaged("bytes of another kind")
     return b""
 
 
 def _damaged(what: str) -> PickleError:
-    return PickleError(f"is damaged, or no pickle ({what})")
+    return PickleError(f"is damaged or not a pickle ({what})")

@@ -1,8 +1,8 @@
-"""The machine that pickles are programs of, without the instruction to call what a pickle names.
+"""An interpreter of pickles that never calls a function that a pickle names.
 
-Python's own machine looks functions up and calls them, believes lengths that a file promises, and hashes, compares and
-destroys what a file nests without end. This one knows plain values and a table of names: for each a function of
-greenedge's own, which is given arguments and checks them. It reads no more than the file has, and makes nothing larger.
+Python's own interpreter looks functions up and calls them, trusts the lengths in a file, and hashes, compares and
+destroys values however deeply a file nests them. This one knows plain values and a table of names, each with a function
+of greenedge that checks its arguments. It reads no more than the file holds, and builds nothing larger.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-_SMALL_NUMBER = 1000  # bytes of a whole number: Python's own conversion to text ends at twice as many
-_SMALL_KEY = 16  # items of a tuple that is a key
-_DEEPEST = 100
+# Bytes of a whole number; Python's own conversion to text stops at twice as many digits.
+_MAX_NUMBER = 1000
+# Items of a tuple that is a key.
+_MAX_KEY = 16
+_MAX_DEPTH = 100
 _SCALARS = (str, bytes, int, float, bool, type(None))
 
 
 class PickleError(ValueError):
-    """A pickle that cannot be read: a fragment such as `is damaged, or no pickle (it ends too early)`."""
+    """A pickle that cannot be read; the message is a fragment such as `is damaged or not a pickle (...)`."""
 
 
 class Pending:
-    """What a name's function has begun and the instruction BUILD completes."""
+    """A value that a name's function has begun and that the instruction BUILD completes."""
 
     def build(self, state: Any) -> Any:
-        """The complete value, which takes the place of this one."""
+        """Returns the complete value, which replaces this one."""
         raise NotImplementedError
 
 
 class Named:
-    """A name in a pickle: what stands for it, and the function for when the pickle calls it.
+    """A name in a pickle, and the function that is called when the pickle calls it.
 
     Args:
-        name: as the file has it.
-        call: given the arguments, as a tuple.
+        name: as in the file.
+        call: called with the arguments as a tuple; None: the pickle may not call it.
     """
 
     def __init__(self, name: str, call: Callable[[tuple[Any, ...]], Any] | None = None) -> None:
@@ -44,16 +46,17 @@ class Named:
 
 
 class Budget:
-    """Bytes that functions of a table may make; what repeats one part of a file without end overdraws it."""
+    """The bytes that the functions of a table may build, so that repeated parts of a file cannot fill the memory."""
 
     def __init__(self, size: int) -> None:
-        self._left = 2 * size + 1024  # bytes of old pickles are made twice: decoded, and turned into a number
+        # Bytes of old pickles are built twice: decoded, and turned into a number.
+        self._left = 2 * size + 1024
 
     def spend(self, amount: int) -> None:
         """Takes `amount` bytes.
 
         Raises:
-            PickleError: more than the file could stand for.
+            PickleError: more is used than the file's size allows.
         """
         self._left -= amount
         if self._left < 0:
@@ -64,10 +67,10 @@ class PickleMachine:
     """Runs one pickle.
 
     Args:
-        file: at the pickle's start.
+        file: positioned at the pickle's start.
         size: bytes from there to the file's end.
-        named: (module, name) -> what stands for it: a value, or a `Named`.
-        elsewhere: given the identifier of an object that is kept elsewhere; None: there are none.
+        named: (module, name) -> a value, or a `Named`, that replaces it.
+        elsewhere: returns the object of a persistent identifier, kept outside the pickle; None: there are none.
     """
 
     def __init__(
@@ -82,10 +85,11 @@ class PickleMachine:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        self._places: dict[int, list[int]] = {}  # id of what is pending -> its places in the memo
+        # id of a pending value -> its places in the memo
+        self._places: dict[int, list[int]] = {}
 
     def run(self) -> Any:
-        """The pickle's value; what it is made of is for `check_plain` to say.
+        """Returns the pickle's value, whose content `check_plain` has to check.
 
         Raises:
             PickleError: it is damaged, or names something that is not in the table.
@@ -102,21 +106,21 @@ class PickleMachine:
         except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError, struct.error) as error:
             raise _damaged(type(error).__name__) from None
         if self._stack or self._marks:
-            raise _damaged("something is left over")
+            raise _damaged("values are left over")
         return value
 
     @property
     def left(self) -> int:
-        """Bytes of the file behind the pickle."""
+        """The number of bytes after the pickle."""
         return self._left
 
     def _read(self, count: int) -> bytes:
         if count > self._left:
-            raise _damaged("it ends too early")
+            raise _damaged("it is truncated")
         self._left -= count
         content = self._file.read(count)
         if len(content) != count:
-            raise _damaged("it ends too early")
+            raise _damaged("it is truncated")
         return content
 
     def _counted(self, kind: str) -> bytes:
@@ -129,7 +133,7 @@ class PickleMachine:
         line = self._file.readline(self._left)
         self._left -= len(line)
         if not line.endswith(b"\n"):
-            raise _damaged("it ends too early")
+            raise _damaged("it is truncated")
         return line[:-1]
 
     def _push(self, value: Any) -> None:
@@ -137,7 +141,7 @@ class PickleMachine:
 
     def _pop(self) -> Any:
         if self._marks and len(self._stack) <= self._marks[-1]:
-            raise _damaged("nothing is there to take")
+            raise _damaged("its stack is empty")
         return self._stack.pop()
 
     def _popped_to_mark(self) -> list[Any]:
@@ -147,7 +151,7 @@ class PickleMachine:
         return items
 
     def _mark(self) -> None:
-        if len(self._marks) >= _DEEPEST:
+        if len(self._marks) >= _MAX_DEPTH:
             raise PickleError("is nested too deeply")
         self._marks.append(len(self._stack))
 
@@ -165,13 +169,13 @@ class PickleMachine:
     def _append(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) is not list:
-            raise _damaged("appends to what is no list")
+            raise _damaged("it appends to something that is not a list")
         target.extend(items)
 
     def _set(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise _damaged("sets keys of what is no dict")
+            raise _damaged("it sets keys of something that is not a dict")
         self._fill(target, items)
 
     def _fill(self, target: dict[Any, Any], items: list[Any]) -> None:
@@ -188,13 +192,13 @@ class PickleMachine:
         self._push(tuple(reversed(items)))
 
     def _whole(self, content: bytes) -> None:
-        if len(content) > _SMALL_NUMBER:
+        if len(content) > _MAX_NUMBER:
             raise PickleError(f"is damaged: it holds a whole number of {len(content)} bytes")
         self._push(int.from_bytes(content, "little", signed=True))
 
     def _whole_text(self) -> None:
         text = self._line()
-        if len(text) > 2 * _SMALL_NUMBER:
+        if len(text) > 2 * _MAX_NUMBER:
             raise PickleError(f"is damaged: it holds a whole number of {len(text)} digits")
         self._push({b"00": False, b"01": True}[text] if text in (b"00", b"01") else int(text.rstrip(b"L")))
 
@@ -202,7 +206,7 @@ class PickleMachine:
         self._push(content.decode("utf-8", "surrogatepass"))
 
     def _old_text(self, content: bytes) -> None:
-        """A text of Python 2, which may stand for bytes."""
+        """Pushes a text of Python 2, which may be bytes."""
         self._push(content.decode("ascii") if content.isascii() else content)
 
     def _quoted(self) -> None:
@@ -213,7 +217,7 @@ class PickleMachine:
 
     def _name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise _damaged("a name that is no text")
+            raise _damaged("a name that is not a text")
         if (module, name) not in self._named:
             raise refused(f"{module}.{name}")
         self._push(self._named[module, name])
@@ -229,18 +233,19 @@ class PickleMachine:
     def _reduce(self) -> None:
         arguments, target = self._pop(), self._pop()
         if not isinstance(target, Named) or not isinstance(arguments, tuple):
-            raise _damaged("calls what is no name")
+            raise _damaged("it calls something that is not a name")
         if target.call is None:
             raise refused(target.name)
         self._push(target.call(arguments))
 
     def _build(self) -> None:
         state, begun = self._pop(), self._pop()
-        if isinstance(begun, OrderedDict):  # its attributes, such as a state dict's versions, are not needed
+        # The attributes of such a dict, like the versions in a state dict, are not needed.
+        if isinstance(begun, OrderedDict):
             self._push(begun)
             return
         if not isinstance(begun, Pending):
-            raise _damaged("completes what is complete")
+            raise _damaged("it completes a value that is complete")
         complete = begun.build(state)
         for place in self._places.pop(id(begun), []):
             self._memo[place] = complete
@@ -253,21 +258,22 @@ class PickleMachine:
 
 
 def check_plain(value: Any, leaves: tuple[type, ...], size: int) -> None:
-    """A pickle's value must be a tree of limited depth and size whose leaves are values of known types.
+    """Checks that a pickle's value is a tree of limited depth and size whose leaves have known types.
 
-    One part may stand in several places, but what would be seen, if each place were written out, must stay within a
-    hundred times the pickle's size: programs that print, compare or hash a value do write it out.
+    A part may occur in several places, but with each occurrence counted, the value must not exceed a hundred times the
+    pickle's size, since programs that print, compare or hash it visit every occurrence.
 
     Args:
-        value: of a machine.
-        leaves: the types of what holds nothing else.
-        size: of the pickle, in bytes.
+        value: of a `PickleMachine`.
+        leaves: the types of values that contain no others.
+        size: of the pickle in bytes.
 
     Raises:
-        PickleError: anything else is in it, or it contains itself.
+        PickleError: the value is too deep or too large, contains itself, or has a leaf of another type.
     """
     holder = [value]
-    sizes: dict[int, int] = {}  # of each part that is done; the pickle's value keeps all alive
+    # By the id of each part that is done; the ids are unique, since the pickle's value keeps all parts alive.
+    sizes: dict[int, int] = {}
     heights: dict[int, int] = {}
     waiting: list[tuple[Any, bool]] = [(holder, False)]
     opened: set[int] = set()
@@ -279,18 +285,20 @@ def check_plain(value: Any, leaves: tuple[type, ...], size: int) -> None:
             inner = [id(child) for child in children if _is_container(child)]
             sizes[id(part)] = 1 + len(children) + sum(sizes[each] for each in inner)
             heights[id(part)] = 1 + max((heights[each] for each in inner), default=0)
-            if heights[id(part)] > _DEEPEST:
+            if heights[id(part)] > _MAX_DEPTH:
                 raise PickleError("is nested too deeply")
             if sizes[id(part)] > 100 * size + 1_000_000:
                 raise PickleError("is damaged: it expands to more than its size")
             continue
+
         if id(part) in sizes:
             continue
         if id(part) in opened:
             raise PickleError("contains itself")
         opened.add(id(part))
-        if len(opened) > _DEEPEST:
+        if len(opened) > _MAX_DEPTH:
             raise PickleError("is nested too deeply")
+
         waiting.append((part, True))
         for child in _children(part):
             if _is_container(child):
@@ -300,7 +308,7 @@ def check_plain(value: Any, leaves: tuple[type, ...], size: int) -> None:
 
 
 def refused(name: str) -> PickleError:
-    """The error on a pickle that names something else than plain values."""
+    """Returns the error for a pickle that names something other than plain values."""
     shown = name if len(name) <= 100 else f"{name[:60]}...{name[-20:]}"
     return PickleError(f"names {shown}")
 
@@ -316,18 +324,18 @@ def _children(part: Any) -> Any:
 
 
 def _checked_key(key: Any) -> Any:
-    """A key that is hashed in little time: a scalar, or a short tuple of scalars."""
-    items = key if type(key) is tuple and len(key) <= _SMALL_KEY else (key,)
+    """Returns a key after checking that it is quick to hash: a scalar, or a short tuple of scalars."""
+    items = key if type(key) is tuple and len(key) <= _MAX_KEY else (key,)
     for item in items:
         if isinstance(item, int) and abs(item) >= 2**64:
-            raise _damaged("a key of too many digits")
+            raise _damaged("a key with too many digits")
         if not isinstance(item, _SCALARS) and getattr(item, "shape", None) != ():
             raise PickleError(f"has a {type(item).__name__} for a key")
     return key
 
 
 def _damaged(what: str) -> PickleError:
-    return PickleError(f"is damaged, or no pickle ({what})")
+    return PickleError(f"is damaged or not a pickle ({what})")
 
 
 _M = PickleMachine
@@ -381,7 +389,8 @@ _INSTRUCTIONS: dict[bytes, Callable[[PickleMachine], Any]] = {
     pickle.BINGET: lambda m: m._get(m._number("<B")),
     pickle.LONG_BINGET: lambda m: m._get(m._number("<I")),
     pickle.GLOBAL: _M._name_lines,
-    pickle.INST: _M._name_lines,  # old instances: refused by their name
+    # Instances of old protocols are refused by their name.
+    pickle.INST: _M._name_lines,
     pickle.STACK_GLOBAL: _M._name_on_stack,
     pickle.REDUCE: _M._reduce,
     pickle.BUILD: _M._build,

@@ -1,4 +1,4 @@
-"""Data sets pickled as the report's authors did: a dict of `images` (arrays H x W x 3) and `labels` for each split."""
+"""Reads data sets pickled like the paper's: a dict of `images` (arrays H x W x 3) and `labels` for each split."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from greenedge.errors import DataError
 
 
 class PickledSource:
-    """Pickles, one a split, whose names start with `train` or `val`.
+    """A data set in pickles, one per split, whose names start with `train` or `val`.
 
-    The images stay where the pickle put them; each is converted when it is asked for.
+    The images are kept as in the pickle; each is converted when it is loaded.
 
     Args:
         paths: the pickles.
@@ -28,7 +28,7 @@ class PickledSource:
         listing: classes named by their labels, and the records of each split.
 
     Raises:
-        DataError: a pickle that is damaged, unsafe or of another structure; unequal lengths; an unknown label.
+        DataError: a pickle is damaged, unsafe or of another structure, or has unequal lengths or an unknown label.
     """
 
     def __init__(self, paths: Sequence[Path], labels_map: Path | None) -> None:
@@ -36,12 +36,13 @@ class PickledSource:
         for path in paths:
             split = next((name for name in SPLITS if path.name.startswith(name)), None)
             if split is None or split in self._paths:
-                raise DataError(f"{path}: expected one pickle a split, named train*.pkl and val*.pkl")
+                raise DataError(f"{path}: expected one pickle per split, named train*.pkl and val*.pkl")
             self._paths[split] = path
         self._images: dict[str, Sequence[Any]] = {}
         labels: dict[str, list[Label]] = {}
         for split, path in self._paths.items():
             self._images[split], labels[split] = _read(path)
+
         index = _class_indices(labels, labels_map)
         ordered = sorted(index, key=index.__getitem__)
         classes = tuple(ClassInfo(str(label), str(label)) for label in ordered)
@@ -50,10 +51,10 @@ class PickledSource:
         self.listing = Listing(classes, splits)
 
     def image(self, record: Record) -> np.ndarray:
-        """One image as the pickle has it, of any type and shape.
+        """Returns an image as in the pickle, of any type and shape.
 
         Raises:
-            DataError: it is no array of numbers, as a list whose rows differ in length.
+            DataError: it is not an array of numbers, such as a list whose rows differ in length.
         """
         split, number = record.path.split("/")
         try:
@@ -64,12 +65,12 @@ class PickledSource:
             ) from None
 
     def locate(self, record: Record) -> str:
-        """How a person finds it."""
+        """Names an image for messages."""
         split, number = record.path.split("/")
         return f"{self._paths[split]}: image {number}"
 
     def digests(self) -> list[dict[str, Any]]:
-        """For each pickle its name and SHA-256."""
+        """Returns the name and SHA-256 of each pickle."""
         found = []
         for path in self._paths.values():
             with path.open("rb") as file:
@@ -80,7 +81,8 @@ class PickledSource:
     def _records(
         self, split: str, labels: Sequence[Label], index: Mapping[Label, int], where: str
     ) -> tuple[Record, ...]:
-        texts = {str(label): place for label, place in index.items()}  # a map may keep numbers as texts
+        # A map may keep numbers as texts.
+        texts = {str(label): class_index for label, class_index in index.items()}
         for number, label in enumerate(labels):
             if str(label) not in texts:
                 raise DataError(
@@ -92,7 +94,7 @@ class PickledSource:
 def _read(path: Path) -> tuple[Sequence[Any], list[Label]]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not {"images", "labels"} <= content.keys():
-        raise DataError(f"{path}: is no pickled data set; expected a dict with 'images' and 'labels'")
+        raise DataError(f"{path}: is not a pickled data set; expected a dict with 'images' and 'labels'")
     images, given = content["images"], content["labels"]
     for name, values in (("images", images), ("labels", given)):
         if not isinstance(values, list | tuple | np.ndarray):
@@ -100,9 +102,10 @@ def _read(path: Path) -> tuple[Sequence[Any], list[Label]]:
         if isinstance(values, np.ndarray) and values.ndim == 0:
             raise DataError(f"{path}: its {name} are one number, not a list or an array")
     if len(images) != len(given):
-        raise DataError(f"{path}: has {len(images)} images and {len(given)} labels; they must be as many")
+        raise DataError(f"{path}: has {len(images)} images and {len(given)} labels; the numbers must be equal")
     if len(images) == 0 or (isinstance(images, np.ndarray) and images.size == 0):
         raise DataError(f"{path}: has no images")
+
     labels = [label_of(value) for value in given]
     for number, label in enumerate(labels):
         if label is None:

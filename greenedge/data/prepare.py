@@ -32,20 +32,22 @@ from greenedge.data.sources import Source, open_source
 from greenedge.errors import DataError, UsageError, printable
 from greenedge.files import write_json
 
-MAX_SIZE = 8192  # pixels per side: 200 MB per image
-_MOST_NAMED = 100  # images that were left out, in the manifest
+# Pixels per side; an image of this size takes 200 MB.
+MAX_SIZE = 8192
+# How many of the images that were left out the manifest names.
+_MAX_NAMED = 100
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What is kept of a source.
+    """What to keep of a source.
 
     Attributes:
-        size: pixels a side of the stored images.
+        size: pixels per side of the stored images.
         classes: how many classes, the first in sorted order; None: all.
-        per_class: how many training images a class, the first in sorted order; None: all.
+        per_class: how many training images per class, the first in sorted order; None: all.
         labels_map: for pickled data sets, a file from their labels to class indices; None: their labels, sorted.
-        skip_bad: leave images out that cannot be used; else one of them ends the preparation.
+        skip_bad: leave out images that cannot be used; otherwise one of them ends the preparation.
     """
 
     size: int = 64
@@ -56,20 +58,20 @@ class PrepareOptions:
 
 
 def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None = None) -> dict[str, Any]:
-    """Decodes the images of `sources` into the folder `out`, which appears only when all is done.
+    """Decodes the images of `sources` into the folder `out`, which is created only when all is done.
 
     Args:
         sources: folders or zip files, or pickles, which together hold one data set.
-        out: the folder to make; it must not exist.
+        out: the folder to create; it must not exist.
         options: size and subset.
 
     Returns:
         The manifest.
 
     Raises:
-        DataError: a source that cannot be used, or images (all of them are looked at, and the first ten named), or
-            `out` cannot be written; `out` is not made.
-        UsageError: a size that no image is stored in.
+        DataError: a source or some of its images cannot be used (all are checked, and the first ten named), or `out`
+            cannot be written; `out` is not created.
+        UsageError: the size is out of range.
     """
     options = options or PrepareOptions()
     if not 1 <= options.size <= MAX_SIZE:
@@ -79,10 +81,10 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
     with open_source(sources, options.labels_map) as source:
         listing = source.listing.subset(options.classes, options.per_class)
         with new_folder(out) as partial, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of codecs, about what is odd in a file; here: filters belong to all threads
+            # Codecs warn of oddities in files. Filters apply to all threads, so they are set here.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+
             splits: dict[str, SplitInfo] = {}
             problems: dict[Record, str] = {}
             for split, records in listing.splits.items():
@@ -90,7 +92,7 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
                 problems.update(left_out)
             _refuse(problems, listing, options)
             manifest = _manifest(source, listing, splits, options)
-            manifest |= {"skipped": len(problems), "skipped_images": [*map(printable, problems.values())][:_MOST_NAMED]}
+            manifest |= {"skipped": len(problems), "skipped_images": [*map(printable, problems.values())][:_MAX_NAMED]}
             write_json(partial / MANIFEST, manifest, sealed=True)
     return manifest
 
@@ -98,10 +100,10 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
 def _write_split(
     source: Source, folder: Path, split: str, records: Sequence[Record], options: PrepareOptions
 ) -> tuple[SplitInfo, dict[Record, str]]:
-    """Writes images, labels, digests and paths; nothing for a split without images.
+    """Writes images, labels, digests and paths of a split, and nothing for a split without images.
 
     Returns:
-        What was written, and of each image that cannot be used, and was left out, the problem.
+        What was written, and the problem of each image that was left out.
     """
     if not records:
         return SplitInfo(0), {}
@@ -126,7 +128,7 @@ def _write_split(
 
 
 def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOptions) -> None:
-    """Ends a preparation whose problems may not be left out."""
+    """Raises an error where the images with problems cannot be left out."""
     if not problems:
         return
     total = sum(map(len, listing.splits.values()))
@@ -136,6 +138,7 @@ def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOp
             f"{len(problems)} of {total} images cannot be used",
             "fix or remove them, or leave them out with --skip-bad",
         )
+
     kept = {record.label for record in listing.splits["train"] if record not in problems}
     lost = {record.label for record in listing.splits["train"]} - kept
     for label, info in enumerate(listing.classes):

@@ -1,4 +1,4 @@
-"""A prepared data set: memory-mapped uint8 arrays and a manifest that says what they are."""
+"""Prepared data sets: memory-mapped uint8 arrays and a manifest that describes them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from greenedge.errors import DataError
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-DIGEST_BYTES = 16  # of SHA-256's 32: of each image
+# The first bytes of SHA-256's 32 that are kept of each image.
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
 class ImageDigests:
-    """What each image of a split is, whatever the data set that holds it.
+    """Digests that identify each image of a split in any data set.
 
     Attributes:
         pixels: uint8 (N, 16), the start of the SHA-256 of the stored pixels.
-        sources: uint8 (N, 16), likewise of the bytes that it was decoded from, the same at every size.
+        sources: uint8 (N, 16), likewise of the bytes it was decoded from, equal at every size.
     """
 
     pixels: np.ndarray
@@ -44,8 +45,8 @@ class PreparedSplit:
         labels: int64 (N,).
         rows: int64 (n,): which of the N belong to this split.
         classes: in the order of the labels.
-        digests: of each of the N; None for data sets of format 1, which had none.
-        folder: of the data set, for messages and for the paths of the images; None for one made in memory.
+        digests: of each of the N; None for data sets of format 1, which have none.
+        folder: of the data set, for messages and for the paths of the images; None for one in memory.
     """
 
     name: str
@@ -60,14 +61,14 @@ class PreparedSplit:
         return len(self.rows)
 
     def read(self, rows: np.ndarray, *, check: bool = True) -> np.ndarray:
-        """uint8 (n, 3, H, W): a copy of some rows.
+        """Copies some rows, as uint8 (n, 3, H, W).
 
         Args:
             rows: int64 (n,), of the N.
-            check: compare each image with its digest, which takes 0.7 microseconds per kilobyte.
+            check: compare each image with its digest, in 0.7 microseconds per kilobyte.
 
         Raises:
-            DataError: the pixels were changed since they were prepared.
+            DataError: the pixels have changed since they were prepared.
         """
         pixels: np.ndarray = np.take(self.images, rows, axis=0)
         if check and self.digests is not None:
@@ -88,7 +89,7 @@ class PreparedData:
         path: its folder.
         image_size: pixels per side of the stored images.
         classes: in the order of the labels.
-        splits: `train` and `val`, those that have images.
+        splits: those of `train` and `val` that have images.
     """
 
     path: Path
@@ -97,7 +98,7 @@ class PreparedData:
     splits: dict[str, PreparedSplit]
 
     def split(self, name: str) -> PreparedSplit:
-        """The split, which must exist.
+        """Returns a split, which must exist.
 
         Raises:
             DataError: the data set was prepared without such images.
@@ -109,10 +110,10 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """What the manifest says of a split.
+    """The manifest's entry of a split.
 
     Attributes:
-        images: how many.
+        images: how many there are.
         digest: SHA-256 of its labels and of the digests of its images; empty in format 1.
         paths_digest: SHA-256 of the file of its images' paths; empty in format 1.
     """
@@ -124,19 +125,19 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`.
+    """The content of `manifest.json`.
 
     Attributes:
-        format: 2; format 1 had no digests and no paths.
+        format: 2; format 1 has no digests and no paths.
         image_size: pixels per side of the stored images.
         classes: in the order of the labels.
         splits: `train` and `val`.
         subset: how many classes and training images per class were asked for, or null.
         sources: name, kind and digest of each source.
-        versions: of what prepared it.
+        versions: of the programs that prepared it.
         skipped: how many images could not be used and were left out.
-        skipped_images: of these, the first hundred: where they lie, and why.
-        unused: kind of file -> how many in the sources were no images of the data set.
+        skipped_images: the paths of the first hundred of these, with the reason.
+        unused: kind of file -> how many files of the sources are not images of the data set.
     """
 
     format: Literal[1, 2]
@@ -151,7 +152,7 @@ class Manifest:
     unused: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Rules between keys."""
+        """Checks the rules between keys."""
         if not self.classes:
             raise ValueError("it has no classes")
         if len({info.id for info in self.classes}) < len(self.classes):
@@ -161,22 +162,22 @@ class Manifest:
 
 
 def array_path(folder: Path, split: str, what: Literal["images", "labels", "digests"]) -> Path:
-    """Where a split's images, labels or digests lie."""
+    """Returns the file of a split's images, labels or digests."""
     return folder / f"{split}-{what}.npy"
 
 
 def paths_file(folder: Path, split: str) -> Path:
-    """Where the paths of a split's images in their source are kept."""
+    """Returns the file of the paths that a split's images have in their source."""
     return folder / f"{split}-paths.json"
 
 
 def image_digest(image: np.ndarray) -> bytes:
-    """The start of the SHA-256 of an image's pixels, uint8 (3, H, W)."""
+    """Returns the start of the SHA-256 of an image's pixels, uint8 (3, H, W)."""
     return hashlib.sha256(image.data).digest()[:DIGEST_BYTES]
 
 
 def content_digest(labels: np.ndarray, digests: ImageDigests) -> str:
-    """SHA-256 of a split's labels, int64 (N,), and of what its images are."""
+    """Returns the SHA-256 of a split's labels, int64 (N,), and of the digests of its images."""
     found = hashlib.sha256()
     for array in (labels, digests.pixels, digests.sources):
         found.update(np.ascontiguousarray(array).data)
@@ -186,8 +187,13 @@ def content_digest(labels: np.ndarray, digests: ImageDigests) -> str:
 def open_prepared(folder: Path) -> PreparedData:
     """Opens a prepared data set; the images stay on disk until they are read.
 
+    Example:
+        >>> data = open_prepared(Path("data/tiny-imagenet-200"))
+        >>> data.split("val").read(np.arange(2)).shape
+        (2, 3, 64, 64)
+
     Raises:
-        DataError: the folder is missing, is no prepared data set, or its files do not fit its manifest.
+        DataError: the folder is missing, is not a prepared data set, or its files do not fit its manifest.
     """
     manifest = read_manifest(folder)
     splits = {name: _open_split(folder, name, manifest, info) for name, info in manifest.splits.items() if info.images}
@@ -195,10 +201,10 @@ def open_prepared(folder: Path) -> PreparedData:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a prepared data set says it holds.
+    """Reads the manifest of a prepared data set.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: the manifest is missing or damaged.
     """
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -217,7 +223,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def image_paths(split: PreparedSplit) -> list[str] | None:
-    """Where each of a split's images, by its rows, lay in its source; None where that was not kept.
+    """Returns the paths of a split's images, by its rows, in their source; None where they were not kept.
 
     Raises:
         DataError: the file of the paths is damaged.
@@ -241,10 +247,10 @@ def check_images(folder: Path) -> dict[str, int]:
     """Reads every image of a data set and compares it with its digest.
 
     Returns:
-        split -> images that were checked; 0 where there are no digests to check them by.
+        Split -> number of images that were checked; 0 where there are no digests to check them by.
 
     Raises:
-        DataError: something was changed or cut short since it was prepared.
+        DataError: something was changed or truncated since it was prepared.
     """
     checked = {}
     for name, split in open_prepared(folder).splits.items():
@@ -286,5 +292,5 @@ def _opened(path: Path, dtype: type[np.generic], shape: tuple[int, ...], *, mapp
 
 
 def paths_content(paths: list[str]) -> bytes:
-    """What the file of the paths holds; names that are no UTF-8 are escaped."""
+    """Returns the content of the file of paths; names that are not UTF-8 are escaped."""
     return json.dumps(paths).encode()

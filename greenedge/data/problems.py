@@ -1,4 +1,4 @@
-"""All that is wrong with a source in one report."""
+"""Collects all problems of a source in one error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ SHOWN = 10
 
 
 class ProblemsError(DataError):
-    """Several things that are wrong with a source.
+    """Several problems of a source.
 
     Args:
-        problems: a sentence about each, which names the file.
+        problems: a sentence about each, which names its file.
         summary: what they have in common, with their number.
-        way_out: what to do.
+        way_out: what the user can do.
 
     Attributes:
-        lines: the first ten of them, for a list; empty for one problem, which is the whole message.
-        short: the message without them.
+        lines: the first ten problems; empty for a single one, which is then the whole message.
+        short: the message without these lines.
     """
 
     def __init__(self, problems: Sequence[str], summary: str, way_out: str) -> None:

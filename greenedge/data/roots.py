@@ -1,4 +1,4 @@
-"""Where in a source its splits stand, and what is wrong with sources that have none."""
+"""Finds the folder of a source that holds its splits, and explains what is wrong if there is none."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from greenedge.data.decode import is_image_name
 from greenedge.data.walk import Found
 from greenedge.errors import DataError
 
-# Lower-case name of a folder -> the split that it is.
+# Lower-case name of a folder -> its split.
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 ANNOTATIONS = "val_annotations.txt"
 
 
 @dataclass(frozen=True)
 class Root:
-    """Where the splits of a source stand.
+    """The place of the splits in a source.
 
     Attributes:
-        prefix: what stands before them: empty, or a path that ends with `/`.
+        prefix: the path of their folder: empty, or ending with `/`.
         splits: name of a folder there -> `train` or `val`.
     """
 
@@ -30,7 +30,7 @@ class Root:
 
 
 def find_root(source: Path, found: Found) -> Root:
-    """The folder that holds the splits, the one closest to the top.
+    """Finds the folder that holds the splits, the one closest to the top.
 
     Raises:
         DataError: there is none, there are several, or two folders mean one split.
@@ -49,6 +49,7 @@ def find_root(source: Path, found: Found) -> Root:
     ]
     if not roots:
         raise DataError(_without_splits(source, with_images))
+
     depth = min(_depth(root) for root in roots)
     closest = [root for root in roots if _depth(root) == depth]
     if len(closest) > 1:
@@ -60,7 +61,7 @@ def find_root(source: Path, found: Found) -> Root:
         names = [name for name, meant in splits.items() if meant == split]
         if len(names) > 1:
             raise DataError(
-                f"{source / root}: both {names[0]}/ and {names[1]}/ mean the {split} images; join or remove one of them"
+                f"{source / root}: both {names[0]}/ and {names[1]}/ hold the {split} images; merge them or remove one"
             )
     return Root(f"{root}/" if root else "", splits)
 
@@ -74,7 +75,7 @@ def _depth(root: str) -> int:
 
 
 def _is_split(folder: str, children: dict[str, list[str]], with_images: set[str], found: Found) -> bool:
-    """Whether a folder named like a split is one, and not a class that is called `train`: it holds folders."""
+    """Tells whether a folder is a split and not a class that is called `train`, which holds no folders."""
     if folder.rpartition("/")[2].lower() not in SPLIT_NAMES:
         return False
     return folder in children or folder not in with_images or f"{folder}/{ANNOTATIONS}" in found.files
@@ -86,7 +87,7 @@ def _several(source: Path, roots: Sequence[str]) -> str:
 
 
 def _refuse_detection(source: Path, children: dict[str, list[str]], with_images: set[str]) -> None:
-    """Refuses images/ beside a labels/ without any image, wherever in the source they stand."""
+    """Refuses a folder images/ beside a folder labels/ without images, anywhere in the source."""
     for parent, names in children.items():
         folders = {name.lower(): name for name in names}
         if not {"images", "labels"} <= folders.keys():
@@ -94,8 +95,8 @@ def _refuse_detection(source: Path, children: dict[str, list[str]], with_images:
         labels = _joined(parent, folders["labels"])
         if not any(folder == labels or folder.startswith(f"{labels}/") for folder in with_images):
             raise DataError(
-                f"{source}: holds {_joined(parent, folders['images'])}/ and {labels}/, as YOLO keeps images and boxes "
-                "for detection, and so no class per image; put each image into train/<class>/ or val/<class>/"
+                f"{source}: holds {_joined(parent, folders['images'])}/ and {labels}/, YOLO's layout for detection, "
+                "which has no class per image; put each image into train/<class>/ or val/<class>/"
             )
 
 

@@ -1,4 +1,4 @@
-"""Pickles read without running anything that they name: plain values and numpy arrays only."""
+"""Reads pickles of plain values and numpy arrays without running anything that they name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LEAVES = (np.ndarray, np.generic, np.dtype)
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: dict, list, tuple, str, bytes, numbers, None and numpy arrays, which are read-only.
+    """Reads a pickle of dict, list, tuple, str, bytes, numbers, None and numpy arrays, which are read-only.
 
     Raises:
-        DataError: no such file, damaged, expanding without end, or naming anything else; nothing in it has run.
+        DataError: the file is missing, damaged, expands too far, or names anything else. Nothing in it has run.
     """
     try:
         if path.exists() and not path.is_file():
-            raise DataError(f"{path}: is no file; expected a pickle")
+            raise DataError(f"{path}: is not a file; expected a pickle")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             value = PickleMachine(file, size, array_names(size)).run()

@@ -1,4 +1,4 @@
-"""Which images a network was trained on, kept with its weights, so that nobody judges it by them unawares."""
+"""Records the images that a network was trained on with its weights, so that an evaluation on them is noticed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from greenedge.config.records import RecordError, convert_record
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import pixel_digests, source_digest, split_digest
 
-_KEPT_BYTES = 6  # of each image's digest: among 10^6 times 10^6 pairs of images one in 280 is taken for equal by chance
+# Bytes kept of each image's digest: among 10^6 times 10^6 pairs of images, one false match has a chance of 1 in 280.
+_KEPT_BYTES = 6
 
 
 @dataclass(frozen=True)
 class SeenImages:
-    """The images of a training, by their digests.
+    """The training images of a network, by their digests.
 
     Attributes:
-        kind: `sources`: of the files they were decoded from, the same at every size; `pixels`: as they were stored.
+        kind: `sources` for digests of the files they were decoded from, equal at every size; `pixels` for those of the
+            stored images.
         train: names the training split.
         calibration: names the images that were set aside.
-        trained: uint64 (n,), rising: the start of the digest of each training image.
+        trained: uint64 (n,), sorted: the start of the digest of each training image.
     """
 
     kind: Literal["sources", "pixels"]
@@ -34,27 +36,27 @@ class SeenImages:
 
 
 def seen_images(train: PreparedSplit, calibration: PreparedSplit) -> SeenImages:
-    """What is to be kept of a run's splits."""
+    """Returns what is kept of a run's splits."""
     kind: Literal["sources", "pixels"] = "pixels" if train.digests is None else "sources"
     return SeenImages(kind, _name(train, kind), _name(calibration, kind), np.unique(_starts(train, kind)))
 
 
 def is_split_of(split: PreparedSplit, seen: SeenImages, name: Literal["train", "calibration"]) -> bool:
-    """Whether a split is the very one that was trained on, or set aside."""
+    """Tells whether a split is exactly the one that was trained on, or set aside."""
     if seen.kind == "sources" and split.digests is None:
         return False
     return _name(split, seen.kind) == (seen.train if name == "train" else seen.calibration)
 
 
 def count_trained_on(split: PreparedSplit, seen: SeenImages) -> int | None:
-    """How many images of a split were trained on; None where the split's data set kept too little to tell."""
+    """Counts the images of a split that were trained on; None where its data set has no digests to tell."""
     if seen.kind == "sources" and split.digests is None:
         return None
     return int(np.isin(_starts(split, seen.kind), seen.trained).sum())
 
 
 def plain_seen(seen: SeenImages) -> dict[str, str]:
-    """As text, for the metadata of a file of weights."""
+    """Returns the digests as text, for the metadata of a file of weights."""
     starts = seen.trained.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - _KEPT_BYTES :]
     images = base64.b64encode(starts.tobytes()).decode()
     return {"kind": seen.kind, "train": seen.train, "calibration": seen.calibration, "images": images}
@@ -69,10 +71,10 @@ class _Plain:
 
 
 def parse_seen(value: Any) -> SeenImages:
-    """From what `plain_seen` gave.
+    """Reads what `plain_seen` returned.
 
     Raises:
-        RecordError: it is something else.
+        RecordError: the value is something else.
     """
     plain = convert_record(value, _Plain)
     try:
@@ -88,7 +90,7 @@ def _name(split: PreparedSplit, kind: Literal["sources", "pixels"]) -> str:
 
 
 def _starts(split: PreparedSplit, kind: Literal["sources", "pixels"]) -> np.ndarray:
-    """uint64 (n,): the start of each image's digest as a number."""
+    """Returns the start of each image's digest as a number, uint64 (n,)."""
     if kind == "sources" and split.digests is not None:
         return _as_numbers(split.digests.sources[split.rows, :_KEPT_BYTES])
     return _as_numbers(pixel_digests(split)[:, :_KEPT_BYTES])

@@ -1,4 +1,4 @@
-"""What a data set can be prepared from: files in folders and zips, or pickles of arrays."""
+"""The sources of data sets: files in folders and zip files, or pickles of arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LoadedImage:
 
     Attributes:
         pixels: uint8 (3, size, size).
-        digest: SHA-256 of what it was decoded from.
+        digest: SHA-256 of the bytes it was decoded from.
     """
 
     pixels: np.ndarray
@@ -32,20 +32,20 @@ class LoadedImage:
 
 
 class Source(Protocol):
-    """A data set before it is prepared.
+    """A data set that is to be prepared.
 
     Attributes:
-        listing: its classes, and which image has which label.
+        listing: its classes and the label of each image.
     """
 
     listing: Listing
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        """One image. Safe to call from several threads."""
+        """Loads one image. Safe to call from several threads."""
         ...
 
     def digests(self) -> list[dict[str, Any]]:
-        """For each file or folder, its name and SHA-256."""
+        """Returns the name and SHA-256 of each file or folder."""
         ...
 
 
@@ -54,15 +54,15 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
     """Opens folders and zip files, or pickles.
 
     Args:
-        sources: which together hold one data set.
+        sources: paths that together hold one data set.
         labels_map: for pickles, a file from their labels to class indices; None: their labels, sorted.
 
     Raises:
-        DataError: the sources cannot be used, or not together.
+        DataError: the sources cannot be used, alone or together.
     """
     pickles = [source for source in sources if source.suffix == ".pkl"]
     if pickles and len(pickles) < len(sources):
-        raise DataError(f"{pickles[0]}: a pickle cannot be joined with folders or zip files; prepare them apart")
+        raise DataError(f"{pickles[0]}: a pickle cannot be combined with folders or zip files; prepare them separately")
     if pickles:
         yield _PickleSource(PickledSource(pickles, labels_map))
         return

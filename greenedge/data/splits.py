@@ -1,4 +1,4 @@
-"""Training images set aside to choose things on, so that validation images stay untouched."""
+"""Sets training images aside for calibration, so that validation images stay untouched; names splits by digests."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from greenedge.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
 
-# One fixed draw, whatever the training seed, so that runs of several seeds can be compared.
+# The draw does not depend on the training seed, so that runs of several seeds can be compared.
 _SEED = 20_240_601
-_USUAL_PER_CLASS = 25
+_DEFAULT_PER_CLASS = 25
 
 
 def split_digest(split: PreparedSplit) -> str:
-    """Names a split by what it holds: its classes, and the label and the pixels of each image, in order.
+    """Returns the SHA-256 of what a split holds: its classes, and the label and the pixels of each image, in order.
 
-    Equal for equal content, whatever the data set's name, place and other images. Where no digests of the images are
-    kept (format 1), all of its pixels are read.
+    Equal content has equal digests, whatever the data set's name, place and other images. Where no digests of the
+    images are kept (format 1), all of its pixels are read.
     """
     return _digest(split, pixel_digests(split))
 
 
 def pixel_digests(split: PreparedSplit) -> np.ndarray:
-    """uint8 (n, 16): of each image of a split; where none are kept (format 1) they are made now."""
+    """Returns the digest of each image of a split, uint8 (n, 16), computed where none are kept (format 1)."""
     if split.digests is not None:
         kept: np.ndarray = split.digests.pixels[split.rows]
         return kept
@@ -38,15 +38,15 @@ def pixel_digests(split: PreparedSplit) -> np.ndarray:
 
 
 def source_digest(split: PreparedSplit) -> str | None:
-    """As `split_digest`, by the files that the images were decoded from: equal for preparations at two sizes.
+    """Returns a digest like `split_digest` of the files that the images were decoded from.
 
-    None where that is not known (format 1).
+    It is equal for preparations at different sizes, and None where the files are not known (format 1).
     """
     return None if split.digests is None else _digest(split, split.digests.sources[split.rows])
 
 
 def former_split_digest(split: PreparedSplit) -> str:
-    """What named a split before its images' digests were kept: its classes, labels and rows."""
+    """Returns the digest that named a split before digests of images were kept: of classes, labels and rows."""
     digest = hashlib.sha256(_class_ids(split))
     for array in (split.labels, split.rows):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -69,13 +69,13 @@ def carve_calibration(
 ) -> tuple[PreparedSplit, PreparedSplit]:
     """Splits the training images into (training, calibration).
 
-    The same images are drawn every time, of each class the first of one order, so that more contain fewer; no pixels
-    are copied.
+    The same images are drawn every time, the first of each class in a fixed random order, so that a larger draw
+    contains a smaller one. No pixels are copied.
 
     Args:
         train: the training images.
-        per_class: how many of each class are set aside; None: by the fraction.
-        fraction: of each class, rounded down; None, where per_class is too: a fifth, but at most 25.
+        per_class: how many images of each class are set aside; None: `fraction` decides.
+        fraction: of the images of each class, rounded down; where both are None, a fifth but at most 25.
 
     Raises:
         DataError: a class would keep no image to train on.
@@ -87,20 +87,22 @@ def carve_calibration(
     elif fraction is not None:
         wanted = np.floor(fraction * counts + 1e-9).astype(np.int64)
     else:
-        wanted = np.minimum(counts // 5, _USUAL_PER_CLASS)
+        wanted = np.minimum(counts // 5, _DEFAULT_PER_CLASS)
+
     if per_class and counts.min() <= per_class:
         scarce = train.classes[int(counts.argmin())].id
         raise DataError(
-            f"calibration_per_class is {per_class}, and class {scarce!r} has {counts.min()} training images; "
-            "choose a smaller one, or data.calibration_fraction in its place"
+            f"calibration_per_class is {per_class}, but class {scarce!r} has {counts.min()} training images; "
+            "choose a smaller number, or set data.calibration_fraction instead"
         )
+
     set_aside = position < wanted[train.labels[rows]]
     training, calibration = rows[~set_aside], rows[set_aside]
     return replace(train, rows=np.sort(training)), replace(train, name="calibration", rows=np.sort(calibration))
 
 
 def take_fraction(train: PreparedSplit, fraction: float) -> PreparedSplit:
-    """A share in (0, 1] of the images of each class, rounded up; larger shares contain the smaller ones."""
+    """Keeps a fraction in (0, 1] of the images of each class, rounded up; a larger fraction contains a smaller one."""
     rows, position = _drawn(train)
     counts = np.bincount(train.labels[train.rows], minlength=len(train.classes))
     wanted = np.ceil(fraction * counts - 1e-9).astype(np.int64)
@@ -108,7 +110,7 @@ def take_fraction(train: PreparedSplit, fraction: float) -> PreparedSplit:
 
 
 def _drawn(split: PreparedSplit) -> tuple[IntArray, IntArray]:
-    """The rows of a split in a fixed random order, class by class, and the position of each within its class."""
+    """Returns the rows of a split in a fixed random order, class by class, and their positions within their class."""
     shuffled = split.rows[np.random.default_rng(_SEED).permutation(len(split.rows))]
     by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
     counts = np.bincount(split.labels[split.rows], minlength=len(split.classes))

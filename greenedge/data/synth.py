@@ -1,7 +1,7 @@
-"""Generated images in TinyImageNet's layout, of graded difficulty: a first run without a download.
+"""Generates images of graded difficulty in TinyImageNet's layout, for a first run without a download.
 
 Each class is a shape. An easy image shows it large, clean and in the colour of its class, which a few layers
-recognise; the harder the image, the smaller, fainter and noisier the shape, and the less its colour tells.
+recognise. The harder the image, the smaller, fainter and noisier is the shape, and the less its colour tells.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from greenedge.data.folders import new_folder
 from greenedge.errors import DataError, UsageError
 
 _SIZE = 64
-_DRAWN = 2 * _SIZE  # drawn at twice the size, so that edges are smooth
+# Shapes are drawn at twice the size, so that edges are smooth.
+_DRAWN = 2 * _SIZE
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """What is generated.
+    """What to generate.
 
     Attributes:
         classes: 2 to 10.
-        per_class: training images a class.
-        val_per_class: validation images a class.
-        seed: of all randomness.
+        per_class: training images per class.
+        val_per_class: validation images per class.
+        seed: of all random numbers.
     """
 
     classes: int = 10
@@ -90,6 +91,7 @@ def synthesize(out: Path, options: SynthOptions | None = None) -> None:
         raise UsageError(f"a seed is a whole number of at least 0, not {options.seed}")
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
+
     shapes = list(SHAPES)[: options.classes]
     wnids = [f"s{index:08d}" for index in range(options.classes)]
     total = options.classes * (options.per_class + options.val_per_class)
@@ -102,6 +104,7 @@ def synthesize(out: Path, options: SynthOptions | None = None) -> None:
             "".join(f"{wnid}\t{shape}\n" for wnid, shape in zip(wnids, shapes, strict=True))
         )
         (folder / "val" / "images").mkdir(parents=True)
+
         annotations = []
         for label, wnid in enumerate(wnids):
             images = folder / "train" / wnid / "images"
@@ -119,12 +122,13 @@ def synthesize(out: Path, options: SynthOptions | None = None) -> None:
 def _save(image: Image.Image, path: Path) -> None:
     content = io.BytesIO()
     image.save(content, "JPEG", quality=92)
-    path.write_bytes(content.getvalue())  # Pillow itself passes over short writes on a full disk
+    # Pillow itself ignores incomplete writes on a full disk.
+    path.write_bytes(content.getvalue())
 
 
-def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Image:
-    """One image; its difficulty rises evenly with its number among those of its class."""
-    split, index = place
+def _draw(label: int, options: SynthOptions, position: tuple[str, int]) -> Image.Image:
+    """Draws one image, whose difficulty rises evenly with its number within its class."""
+    split, index = position
     count = options.per_class if split == "train" else options.val_per_class
     difficulty = index / max(1, count - 1)
     random = np.random.default_rng((options.seed, split == "val", label, index))
@@ -136,10 +140,12 @@ def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Im
     colour = background + contrast * (colour - background)
     image = Image.new("RGB", (_DRAWN, _DRAWN), (int(background),) * 3)
     pen = ImageDraw.Draw(image)
+
     for _ in range(round(4 * difficulty)):
         ends = random.uniform(0, _DRAWN, 4).tolist()
         stroke = tuple(int(v) for v in np.clip(background + random.normal(0, 60, 3), 0, 255))
         pen.line(ends, fill=stroke, width=int(random.integers(2, 6)))
+
     radius = _DRAWN * (0.42 - 0.22 * difficulty)
     centre = random.uniform(radius, _DRAWN - radius, 2)
     turn = difficulty * random.uniform(-math.pi, math.pi)
@@ -149,6 +155,7 @@ def _draw(label: int, options: SynthOptions, place: tuple[str, int]) -> Image.Im
         [(centre[0] + cos * x - sin * y, centre[1] + sin * x + cos * y) for x, y in corners],
         fill=tuple(int(v) for v in np.clip(colour, 0, 255)),
     )
+
     pixels = np.asarray(image.resize((_SIZE, _SIZE), Image.Resampling.BOX), dtype=np.float64)
     noisy = pixels + random.normal(0, 4 + 20 * difficulty, pixels.shape)
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Folders and zip files seen as one tree of relative paths, read in place."""
+"""Reads folders and zip files in place, as one tree of relative paths."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from greenedge.data.roots import find_root
 from greenedge.data.walk import Found, list_zip, walk_folder
 from greenedge.errors import DataError
 
-# What a damaged zip file can make zipfile raise.
+# Errors that zipfile raises on damaged zip files.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, MemoryError)
 
-MAX_FILE_BYTES = 1 << 28  # an image of the most pixels that are decoded, as plain bytes
+# The bytes of the largest image that is decoded.
+MAX_FILE_BYTES = 1 << 28
 
-# A zip member that grows like this, past a size that no photo has, was made to fill the memory.
+# A zip member above this size that grows by this ratio was made to fill the memory; no photo does.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 24, 200
 
-# Others, like bzip2, cannot be unpacked in bounded memory.
+# Other methods, like bzip2, cannot be unpacked in bounded memory.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 
@@ -39,19 +40,19 @@ class _Member:
 
 
 class SourceTree:
-    """The union of several sources, each a folder or a zip file, with whatever stands above `train/` cut off.
+    """The union of several sources, each a folder or a zip file, without the folders above `train/`.
 
     Args:
         sources: folders or zip files that hold `train/` or `val/`, at their top or below one common folder. Other
-            usual names of these, like `valid` or `Train`, are understood.
+            common names of these, like `valid` or `Train`, are accepted.
 
     Attributes:
         paths: every file, as a `/`-separated path that starts with `train/`, `val/` or a file's name, sorted.
         folders: every folder of `train/` and `val/`, likewise.
-        ignored: kind -> how many files were passed over: those outside `train/` and `val/`, leftovers of systems.
+        ignored: kind -> how many files are ignored: those outside `train/` and `val/`, and system files.
 
     Raises:
-        DataError: a source is missing, is neither a folder nor a whole zip file, holds no `train` or `val`, or
+        DataError: a source is missing, is neither a folder nor a complete zip file, holds no `train` or `val`, or
             repeats an image of another source.
     """
 
@@ -86,10 +87,10 @@ class SourceTree:
             archive.close()
 
     def read(self, path: str) -> bytes:
-        """The file's bytes. Safe to call from several threads.
+        """Reads the bytes of a file. Safe to call from several threads.
 
         Raises:
-            DataError: the file is gone, too large or no file, or its zip is damaged there.
+            DataError: the file has vanished, is too large or not a regular file, or its zip is damaged there.
         """
         member = self._members[path]
         try:
@@ -97,15 +98,15 @@ class SourceTree:
                 return self._read_zipped(self._zips[member.source], member.name, path)
             return self._read_file(self.sources[member.source] / member.name, path)
         except _ZIP_ERRORS as error:
-            raise DataError(f"{self.locate(path)}: damaged inside the zip ({error}); fetch it again") from None
+            raise DataError(f"{self.locate(path)}: is damaged inside the zip ({error}); download it again") from None
         except OSError as error:
             raise DataError(f"{self.locate(path)}: cannot be read: {error.strerror or error}") from None
 
     def read_lines(self, path: str) -> list[str]:
-        """The lines of a UTF-8 text file, of any system's line ends.
+        """Reads the lines of a UTF-8 text file, with line ends of any system.
 
         Raises:
-            DataError: as `read`, or not UTF-8 text.
+            DataError: as for `read`, or the file is not UTF-8 text.
         """
         try:
             text = self.read(path).decode("utf-8-sig")
@@ -114,13 +115,13 @@ class SourceTree:
         return io.StringIO(text, newline=None).read().split("\n")
 
     def locate(self, path: str) -> str:
-        """How a person finds the file: `folder/train/a.png`, or `x.zip:train/a.png`."""
+        """Names a file for messages: `folder/train/a.png`, or `x.zip:train/a.png`."""
         member = self._members[path]
         source = self.sources[member.source]
         return f"{source}:{member.name}" if member.source in self._zips else str(source / member.name)
 
     def digests(self) -> list[dict[str, str | int]]:
-        """For each source its name and SHA-256: of a zip its bytes, of a folder its list of paths and sizes."""
+        """Returns the name and SHA-256 of each source: of a zip's bytes, of a folder's list of paths and sizes."""
         return [self._digest(index, source) for index, source in enumerate(self.sources)]
 
     def _read_zipped(self, archive: zipfile.ZipFile, name: str, path: str) -> bytes:
@@ -134,26 +135,28 @@ class SourceTree:
             )
         self._check_size(path, info.file_size)
         if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
-            raise DataError(f"{self.locate(path)}: grows {info.file_size // max(1, info.compress_size)}-fold, no image")
+            ratio = info.file_size // max(1, info.compress_size)
+            raise DataError(f"{self.locate(path)}: grows {ratio}-fold when unpacked, unlike an image")
         with archive.open(info) as file:
-            content = file.read(info.file_size + 1)  # bounded, and one more than there is: so the checksum is compared
+            # The size is bounded, and one byte more makes zipfile compare the checksum.
+            content = file.read(info.file_size + 1)
         if len(content) != info.file_size:
             raise zipfile.BadZipFile(f"{len(content)} of {info.file_size} bytes")
         return content
 
     def _read_file(self, file_path: Path, path: str) -> bytes:
-        # What was a file when it was listed may be a pipe now: never wait for one.
+        # A file may have become a pipe since it was listed, which must not be waited for.
         with os.fdopen(os.open(file_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{self.locate(path)}: is no file")
+                raise DataError(f"{self.locate(path)}: is not a regular file")
             self._check_size(path, status.st_size)
             return file.read(MAX_FILE_BYTES)
 
     def _check_size(self, path: str, size: int) -> None:
         if size > MAX_FILE_BYTES:
             raise DataError(
-                f"{self.locate(path)}: is {size / 1e6:.0f} MB, more than the {MAX_FILE_BYTES / 1e6:.0f} MB of an image"
+                f"{self.locate(path)}: is {size / 1e6:.0f} MB, more than the limit of {MAX_FILE_BYTES / 1e6:.0f} MB"
             )
 
     def _digest(self, index: int, source: Path) -> dict[str, str | int]:
@@ -187,7 +190,7 @@ class SourceTree:
                 self._members[path] = _Member(index, original)
             elif slash and is_image_name(path):
                 raise DataError(f"{source}: {path} is also in {self.locate(path)}; give each image once")
-            # small text files are repeated in every part of a split archive
+            # Small text files are repeated in every part of a split archive.
 
     def _list(self, index: int, source: Path) -> Found:
         if source.is_dir():
@@ -200,7 +203,7 @@ class SourceTree:
             archive = self._zips[index] = zipfile.ZipFile(source)
         except (*_ZIP_ERRORS, OSError) as error:
             raise DataError(
-                f"{source}: not a whole zip file ({error}); it may be cut short, so fetch it again"
+                f"{source}: is not a complete zip file ({error}); it may be truncated, so download it again"
             ) from None
         return list_zip(source, archive)
 
@@ -208,10 +211,10 @@ class SourceTree:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # a link that leads nowhere, which is told when it is read
+    except OSError:  # a broken link, which is reported when it is read
         return 0
 
 
 def _text(name: str) -> str:
-    """A file's name as text, with bytes that are not UTF-8 escaped."""
+    """Returns a file's name as text, with bytes that are not UTF-8 escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

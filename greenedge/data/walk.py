@@ -1,4 +1,4 @@
-"""What a folder or a zip file holds: names, without opening any file."""
+"""Lists the names in a folder or a zip file, without opening any file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 
 from greenedge.errors import DataError
 
-# In any case: what systems, cameras' drives and tools leave in folders.
+# Files and folders of systems, drives and tools, in lower case.
 _JUNK = frozenset(
     (
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "lost+found"),
         *("$recycle.bin", "recycler", "system volume information", "icon\r", "__pycache__"),
     )
 )
-_DEEPEST = 40  # folders within folders
+# Levels of folders.
+_MAX_DEPTH = 40
 
 JUNK_KIND = "hidden or system file"
 SPECIAL_KIND = "special file"  # a pipe, socket or device
@@ -28,12 +29,12 @@ LOOP_KIND = "endless link"
 
 @dataclass
 class Found:
-    """What a source holds.
+    """The content of a source.
 
     Attributes:
-        files: path -> the name that the source itself has for it. Paths are `/`-separated, in Unicode's composed form.
+        files: path -> its name in the source. Paths are `/`-separated, in Unicode's composed form.
         folders: paths of all folders.
-        ignored: kind -> how many there were that are never looked at.
+        ignored: kind -> how many files were ignored.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -41,22 +42,24 @@ class Found:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, source: Path, name: str, path: str) -> None:
-        """Takes up a file.
+        """Adds a file.
 
         Raises:
-            DataError: there is one of that path already.
+            DataError: another file has the same path.
         """
         path = unicodedata.normalize("NFC", path)
         other = self.files.setdefault(path, name)
         if other != name:
-            raise DataError(f"{source}: {other!a} and {name!a} are one name in two spellings; rename one of them")
+            raise DataError(
+                f"{source}: {other!a} and {name!a} are the same name in two Unicode forms; rename one of them"
+            )
 
 
 def walk_folder(source: Path) -> Found:
-    """Lists a folder. Links are followed; pipes, sockets and devices are passed over.
+    """Lists a folder. Links are followed; pipes, sockets and devices are ignored.
 
     Raises:
-        DataError: a folder cannot be read, or two names differ in nothing that can be seen.
+        DataError: a folder cannot be read, or two names look the same.
     """
     found = Found()
     _walk(found, source, "", ())
@@ -64,7 +67,7 @@ def walk_folder(source: Path) -> Found:
 
 
 def _walk(found: Found, source: Path, below: str, above: tuple[tuple[int, int], ...]) -> None:
-    """Adds what lies in the folder `below` (empty, or ending with `/`), which the folders `above` lead to."""
+    """Adds the content of the folder `below` (empty, or ending with `/`), whose parents are `above`."""
     here = source / below
     try:
         status = here.stat()
@@ -73,7 +76,7 @@ def _walk(found: Found, source: Path, below: str, above: tuple[tuple[int, int], 
         raise DataError(f"{here}: cannot be read: {error.strerror or error}") from None
 
     identity = (status.st_dev, status.st_ino)
-    if identity in above or len(above) >= _DEEPEST:
+    if identity in above or len(above) >= _MAX_DEPTH:
         found.ignored[LOOP_KIND] += 1
         return
     if below:
@@ -99,7 +102,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it exists and is no file; a link that leads nowhere is found out when it is read."""
+    """Tells whether an entry exists and is not a file; a broken link is reported when it is read."""
     try:
         return not entry.is_file() and Path(entry.path).exists()
     except OSError:
@@ -110,7 +113,7 @@ def list_zip(source: Path, archive: zipfile.ZipFile) -> Found:
     """Lists a zip file.
 
     Raises:
-        DataError: a name that leads out of the archive, or one that is there twice.
+        DataError: a name lies outside the archive, or occurs twice.
     """
     found = Found()
     for info in archive.infolist():
@@ -130,7 +133,7 @@ def list_zip(source: Path, archive: zipfile.ZipFile) -> Found:
 
 
 def _parts(source: Path, name: str) -> list[str]:
-    """The folders and the file of a zip member's name, whatever system wrote it."""
+    """Splits a zip member's name, as any system writes it, into its folders and file."""
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if plain.startswith("/") or re.match("[A-Za-z]:/", plain) or ".." in parts:
@@ -139,5 +142,5 @@ def _parts(source: Path, name: str) -> list[str]:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder of that name is no one's data: hidden, or a system's leftover."""
+    """Tells by its name whether a file or folder is hidden or a system's, and so not data."""
     return name.startswith(".") or name.lower() in _JUNK

@@ -1,4 +1,4 @@
-"""What the C library does with the memory of tensors that are no longer needed."""
+"""glibc allocator settings for the memory of freed tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from greenedge.errors import UsageError
 
-# `GREENEDGE_MALLOC=default` leaves glibc's allocator as it is, in every command.
+# `GREENEDGE_MALLOC=default` keeps glibc's default settings in every command.
 VARIABLE, _KEEP, _DEFAULT = "GREENEDGE_MALLOC", "keep", "default"
 
 # mallopt's parameters, from glibc's malloc.h.
@@ -20,22 +20,22 @@ def disable_malloc_trim() -> bool:
     """Tells glibc to keep the memory of freed tensors for the next ones, in this process from here on.
 
     By default glibc maps each block above 32 MiB anew and unmaps it when it is freed. PyTorch has no cache of its own
-    on a CPU, so every large activation of every step is paid for again, page by page, by the kernel: a training step
-    takes up to 1.3 times as long (docs/results.md). Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    on a CPU, so the kernel maps the pages of every large activation anew in every step: a training step takes up to
+    1.3 times as long (docs/results.md). Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
 
-    The setting cannot be taken back, and holds for all that the process does besides, so that a server may not want
-    it: the environment variable `GREENEDGE_MALLOC=default` declines it, for whoever asks.
+    The setting applies to the whole process and cannot be undone, which a server may not want: the environment
+    variable `GREENEDGE_MALLOC=default` turns it off for every caller.
 
     Returns:
-        whether it was done: False where it was declined, or the C library is not glibc.
+        Whether trimming was disabled: False where the variable turns this off, or the C library is not glibc.
 
     Raises:
         UsageError: `GREENEDGE_MALLOC` is neither `keep` nor `default`.
     """
-    wish = os.environ.get(VARIABLE) or _KEEP
-    if wish not in (_KEEP, _DEFAULT):
-        raise UsageError(f"the environment variable {VARIABLE} is {wish!r}; expected {_KEEP} or {_DEFAULT}")
-    if wish == _DEFAULT:
+    setting = os.environ.get(VARIABLE) or _KEEP
+    if setting not in (_KEEP, _DEFAULT):
+        raise UsageError(f"the environment variable {VARIABLE} is {setting!r}; expected {_KEEP} or {_DEFAULT}")
+    if setting == _DEFAULT:
         return False
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""Which number format and which device: what `auto` means."""
+"""Chooses the device and the number format, and defines what `auto` means for both."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ RunPrecision = Literal["float32", "bf16"]  # that a network has run in
 
 
 def choose_device(requested: str) -> torch.device:
-    """The device of `cpu`, `cuda`, `cuda:N`, `mps` or `auto`.
+    """Returns the device for `cpu`, `cuda`, `cuda:N`, `mps` or `auto`.
 
     Raises:
-        ConfigError: one was asked for that is not here.
+        ConfigError: the requested device is not available.
     """
     kind, _, number = requested.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available here; use auto or cpu", key="train.device")
     if number and int(number) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
-        raise ConfigError(f"there is no {requested} here, the last is cuda:{last}", key="train.device")
+        raise ConfigError(f"{requested} is not available here; the last device is cuda:{last}", key="train.device")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("no MPS device is available here; use auto or cpu", key="train.device")
     if requested == "auto":
@@ -35,9 +35,9 @@ def choose_device(requested: str) -> torch.device:
 
 
 def set_deterministic(device: torch.device, autocast: torch.dtype | None) -> None:
-    """Settles what would make two runs of one seed differ on a GPU; a CPU needs nothing.
+    """Turns off what would make two runs of one seed differ on a GPU; a CPU needs nothing.
 
-    Without autocast, float32 means float32: no TF32 from here on, in this process.
+    Without autocast, TF32 is switched off for the rest of the process.
     """
     if device.type != "cuda":
         return
@@ -51,15 +51,16 @@ def set_deterministic(device: torch.device, autocast: torch.dtype | None) -> Non
 
 @contextmanager
 def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Within it, float32 on a GPU means float32 and not TF32, in convolutions and matrix products alike.
+    """Switches TF32 off within the block, in convolutions and matrix products of float32 on a GPU.
 
-    Nothing else of cuDNN is touched (`torch.backends.cudnn.flags` would also switch it off), and afterwards all is as
-    it was, whether the caller had set it by PyTorch's older switches (`allow_tf32`, `set_float32_matmul_precision`) or
-    by its newer ones (`fp32_precision`). On other devices and in other types nothing happens.
+    No other setting of cuDNN changes (`torch.backends.cudnn.flags` would change more). Afterwards every setting is
+    restored, whether it was made with PyTorch's older switches (`allow_tf32`, `set_float32_matmul_precision`) or with
+    its newer ones (`fp32_precision`). On other devices and for other types nothing happens.
     """
     if device.type != "cuda" or dtype != torch.float32:
         yield
         return
+
     named = [settings.fp32_precision for settings in _tf32_settings()]
     convolutions = _readable(lambda: torch.backends.cudnn.allow_tf32)
     products = _readable(torch.get_float32_matmul_precision)
@@ -76,7 +77,7 @@ def exact_float32(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def _forbid_tf32() -> None:
-    # By the older switches first: they leave both kinds readable, which PyTorch itself relies on.
+    # The older switches come first: they keep both kinds readable, which PyTorch itself relies on.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     for settings in _tf32_settings():
@@ -88,7 +89,7 @@ def _tf32_settings() -> tuple[Any, ...]:
 
 
 def _readable(read: Callable[[], Any]) -> Any:
-    """What an older switch says; None where PyTorch refuses to say it, since a newer one was set."""
+    """Reads an older switch; None where PyTorch refuses, since a newer one was set."""
     try:
         return read()
     except RuntimeError:
@@ -96,10 +97,10 @@ def _readable(read: Callable[[], Any]) -> Any:
 
 
 def choose_autocast(requested: str, network: nn.Module, device: torch.device) -> torch.dtype | None:
-    """The autocast type of `float32` (None), `bf16`, or `auto`.
+    """Returns the autocast type for `float32` (None), `bf16` or `auto`.
 
     `auto` is a rule, not a measurement, so that the same config gives the same weights every time: bf16 on GPUs that
-    have it, and on CPUs with bf16 instructions unless the network has depthwise convolutions, which are slower in
+    support it, and on CPUs with bf16 instructions unless the network has depthwise convolutions, which are slower in
     bf16 there (docs/results.md).
     """
     if requested == "float32":

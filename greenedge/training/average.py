@@ -8,14 +8,14 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class ExponentialAverage(AveragedModel):
-    """Averages parameters and batch-norm statistics after each step; whole-number buffers are copied.
+    """Averages parameters and batch-norm statistics after each step; integer buffers are copied.
 
-    The decay rises as (1 + t) / (10 + t) to its value, so that the random first weights are soon forgotten (as in
-    TensorFlow's and timm's averages). The count of updates stays on the CPU, so that no update waits for a GPU.
+    The decay rises as (1 + t) / (10 + t) up to `decay`, so that the random initial weights soon lose their influence
+    (as in TensorFlow's and timm's averages). The count of updates is on the CPU, so that no update waits for a GPU.
 
     Args:
-        network: whose weights are averaged; it is copied.
-        decay: weight of the average so far, per update, in (0, 1).
+        network: the network whose weights are averaged; it is copied.
+        decay: weight of the average so far in each update, in (0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

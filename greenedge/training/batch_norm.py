@@ -1,4 +1,4 @@
-"""Whether batch norms have enough numbers to normalise."""
+"""Checks that batch norms have enough values to normalise."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from greenedge.training.loop import TrainSettings
 
 
 def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images: int) -> None:
-    """A batch norm needs more than one number per channel: two images, or features of more than one pixel.
+    """Checks that each batch norm gets more than one value per channel: from two images, or two pixels.
 
     Args:
-        network: changed in nothing but its modes of training.
-        settings: how steps are made; its last epoch trains the most.
-        images: in the training split.
+        network: only the training modes of its modules change.
+        settings: of the training; its last epoch trains the most blocks.
+        images: number of images in the training split.
 
     Raises:
-        TrainingError: steps of one image, and a batch norm that sees one pixel of it.
+        TrainingError: a step has one image, and a batch norm sees one pixel of it.
     """
     if min(settings.batch_size, images) > 1:
         return
+
+    # The batch norms that use batch statistics in the last epoch.
     network.train()
     network.freeze(settings.frozen_blocks(settings.epochs - 1))
     watched = {module for module in network.modules() if isinstance(module, _BatchNorm) and module.training}
@@ -45,6 +47,7 @@ def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images
     finally:
         for hook in hooks:
             hook.remove()
+
     if starved:
         name = next(name for name, module in network.named_modules() if module is starved[0])
         source = "train.batch_size is 1" if settings.batch_size == 1 else "there is one training image"

@@ -1,4 +1,4 @@
-"""Weights with what is needed to use them: config, classes and images seen, in the metadata of one safetensors file."""
+"""Checkpoints: weights with config, classes and costs in the metadata of one safetensors file."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_bytes
 
 FORMAT = "greenedge/1"
-_LARGEST_HEADER = 100_000_000  # safetensors' own limit
+# The limit of safetensors itself.
+_MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What weights mean.
+    """The metadata of weights.
 
     Attributes:
         config: the resolved config, as YAML.
         classes: in the order of the logits.
-        epoch: epochs of training behind the weights.
+        epoch: number of epochs that the weights were trained.
         stored_size: pixels per side of the prepared images they were trained on, before any resizing on the batch;
             None where that is unknown.
         seen: the images they were trained on; None where that is unknown.
-        cost: of every exit; None where it was not kept.
+        cost: of every exit; None where it was not stored.
     """
 
     config: str
@@ -49,12 +50,12 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network's weights and their meaning.
+    """A network's weights and their metadata.
 
     Attributes:
         tensors: the state dict.
-        info: what they mean.
-        digest: SHA-256 of the file they were read from.
+        info: their metadata.
+        digest: SHA-256 of the file that they were read from.
     """
 
     tensors: dict[str, Tensor]
@@ -67,11 +68,11 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo) -> Non
 
     Args:
         path: a .safetensors file.
-        network: whose state dict is written.
-        info: what the weights mean.
+        network: the network whose state dict is written.
+        info: the metadata.
 
     Raises:
-        CheckpointError: the disk is full or refuses; the file that was there before is unharmed.
+        CheckpointError: the file cannot be written; the previous file is unchanged.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = _metadata(info)
@@ -81,7 +82,7 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo) -> Non
         write_bytes(path, content)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written ({error}); free some space and resume, the checkpoint before is intact"
+            f"{path}: cannot be written ({error}); free some space and resume, the previous checkpoint is intact"
         ) from None
 
 
@@ -89,13 +90,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint of `greenedge train`; no code in the file is ever run.
 
     Raises:
-        CheckpointError: no such file, truncated, changed since it was written, not such a checkpoint, or weights that
-            are not finite.
+        CheckpointError: the file is missing, truncated, changed since it was written or not such a checkpoint, or its
+            weights are not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; `greenedge train` writes best.safetensors")
     try:
-        content = path.read_bytes()  # once: what is digested is what is used, whatever lies there later
+        # The file is read once, so that the digest is that of the weights that are used.
+        content = path.read_bytes()
         metadata = _header(content).get("__metadata__") or {}
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -103,6 +105,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: cannot be read; it is truncated or not a .safetensors checkpoint ({reason})"
         ) from None
+
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: was not written by `greenedge train`, so its network is unknown; to start from such weights, "
@@ -158,7 +161,7 @@ class _Classes:
 def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
     classes = convert_record({"classes": parse_json(metadata["classes"])}, _Classes).classes
     if not classes:
-        raise RecordError("no classes")
+        raise RecordError("it has no classes")
     stored_size = metadata.get("stored_size")
     seen, cost = metadata.get("seen"), metadata.get("cost")
     return CheckpointInfo(
@@ -178,22 +181,22 @@ def _whole(text: str, key: str, largest: int) -> int:
 
 
 def _header(content: bytes) -> dict[str, Any]:
-    """The JSON that a safetensors file starts with.
+    """Reads the JSON header of a safetensors file.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the header is missing or truncated.
     """
     length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > min(len(content) - 8, _LARGEST_HEADER):
-        raise ValueError("its header is cut short")
+    if len(content) < 8 or length > min(len(content) - 8, _MAX_HEADER):
+        raise ValueError("its header is truncated")
     header = parse_json(content[8 : 8 + length])
     if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
-        raise ValueError("its header is no mapping")
+        raise ValueError("its header is not a mapping")
     return header
 
 
 def _content_digest(content: bytes) -> str:
-    """SHA-256 of a safetensors file's names, shapes, types, metadata and tensors, but for the digest itself."""
+    """Returns the SHA-256 of a safetensors file's header and tensors, without the digest itself."""
     header = _header(content)
     header["__metadata__"] = {key: text for key, text in header["__metadata__"].items() if key != SEAL}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Numbers that are NaN or infinite end a training before they are saved."""
+"""Stops a training when a number is NaN or infinite, before it is saved."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def not_finite(subject: str) -> TrainingError:
-    """The error of a training that diverged; `subject` is such as `the loss is`."""
+    """Returns the error of a training that diverged; `subject` is, for example, `the loss is`."""
     return TrainingError(
-        f"{subject} not finite any more; start another run (--out) with a lower learning rate, with "
+        f"{subject} no longer finite; start another run (--out) with a lower learning rate, with "
         "train.gradient_clip_norm, or with train.precision: float32"
     )
 
 
 def check_finite(state: TrainingState) -> None:
-    """Looks at all that would be saved: weights, buffers, their average, and what the optimizer remembers.
+    """Checks all that would be saved: weights, buffers, their averages, and the optimizer's state.
 
     Raises:
-        TrainingError: one of these numbers is NaN or infinite; it names the first tensor.
+        TrainingError: one of these numbers is NaN or infinite; the message names the first such tensor.
     """
     found = dict(state.network.state_dict())
     if state.averaged is not None:
@@ -39,11 +39,11 @@ def check_finite(state: TrainingState) -> None:
 
 
 def first_infinite(tensors: dict[str, Tensor]) -> str | None:
-    """The name of the first tensor with a NaN or an infinite number in it; one look for all of a device's tensors."""
+    """Returns the name of the first tensor with a NaN or infinite number; all tensors are checked in one transfer."""
     floats = {name: t.detach() for name, t in tensors.items() if t.is_floating_point() and t.numel() > 0}
     if not floats:
         return None
-    # The largest magnitude, which unlike a sum of squares cannot overflow, and which NaN carries through.
+    # The largest magnitude, unlike a sum of squares, cannot overflow, and NaN propagates through it.
     device = next(iter(floats.values())).device
     largest = torch._foreach_norm(list(floats.values()), math.inf)
     finite = torch.stack([each.to(device, torch.float32, non_blocking=True) for each in largest]).isfinite().tolist()

@@ -1,4 +1,4 @@
-"""The record of a run, one JSON line per epoch."""
+"""The history of a run, one JSON line per epoch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from greenedge.config.records import RecordError, convert_record, parse_json
 from greenedge.errors import CheckpointError
 from greenedge.files import write_text
 
-_LARGEST_BYTES = 64_000_000
+_MAX_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
 class HistoryRecord:
-    """What one epoch of training showed.
+    """The results of one epoch.
 
     Attributes:
         epoch: counted from 1.
         loss: mean over training images of the weighted sum over exits, nats.
         train_accuracy: of each exit, in [0, 1]; None for an exit whose loss did not count.
-        train_labels: against which labels.
+        train_labels: the labels that this accuracy is measured against.
         learning_rate: of the last step.
-        seconds: spent on the epoch's steps.
-        images_per_second: over these.
+        seconds: spent on the steps of the epoch.
+        images_per_second: over these seconds.
         split: the images that the epoch's weights were evaluated on.
         accuracy: of each exit on these, in [0, 1].
     """
@@ -47,25 +47,25 @@ class HistoryRecord:
 def read_history(
     path: Path, num_exits: int | None = None, way_out: str = "put back a copy of it"
 ) -> list[dict[str, Any]]:
-    """All epochs so far, first to last, none if there is no file.
+    """Reads the records of all epochs so far; none if there is no file.
 
     Args:
         path: `history.jsonl`.
         num_exits: of the network, where it is known.
-        way_out: what the error tells the user to do.
+        way_out: the advice in the error message.
 
     Raises:
-        CheckpointError: a line is not such a record, or an epoch is missing, twice or out of order.
+        CheckpointError: a line is not a record, or an epoch is missing, repeated or out of order.
     """
     if not path.exists():
         return []
     with path.open("rb") as file:
-        content = file.read(_LARGEST_BYTES + 1)
+        content = file.read(_MAX_BYTES + 1)
     lines = content.splitlines()
     values = []
     try:
-        if len(content) > _LARGEST_BYTES or (content and not content.endswith(b"\n")):
-            raise RecordError("is cut short or too long")
+        if len(content) > _MAX_BYTES or (content and not content.endswith(b"\n")):
+            raise RecordError("is truncated or too long")
         for number, line in enumerate(lines, start=1):
             values.append(_parsed(line, number))
         return check_records(values, num_exits)
@@ -74,13 +74,13 @@ def read_history(
 
 
 def check_records(values: object, num_exits: int | None = None) -> list[dict[str, Any]]:
-    """The records of epochs 1 to n in this order, each checked by itself and against the others.
+    """Checks that values are the records of epochs 1 to n in this order, and returns them.
 
     Raises:
-        RecordError: they are not that; it names the first line that is wrong.
+        RecordError: they are not; the message names the first invalid line.
     """
     if not isinstance(values, list):
-        raise RecordError("is damaged: it is no list of records")
+        raise RecordError("is damaged: it is not a list of records")
     records: list[HistoryRecord] = []
     for number, value in enumerate(values, start=1):
         try:
@@ -94,7 +94,7 @@ def check_records(values: object, num_exits: int | None = None) -> list[dict[str
         if not len(record.accuracy) == len(record.train_accuracy) == exits or exits == 0:
             raise RecordError(f"line {number} is damaged: expected the accuracies of {exits} exits")
         if record.split != (records or [record])[0].split:
-            raise RecordError(f"line {number} is damaged: its split is another than before")
+            raise RecordError(f"line {number} is damaged: its split differs from the first line's")
         records.append(record)
     return [dataclasses.asdict(record) for record in records]
 
@@ -112,7 +112,7 @@ def _parsed(line: bytes, number: int) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as JSON has them."""
+    """Turns tuples into lists, as in JSON."""
     if isinstance(value, dict):
         return {name: list(child) if isinstance(child, tuple) else child for name, child in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a cluster's SIGUSR1 as a request to stop at the next safe place."""
+"""Turns Ctrl-C, SIGTERM and a cluster's SIGUSR1 into a request to stop at the next safe point."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import signal
 import threading
 from types import FrameType
 
-# SIGUSR1 is what clusters send some time before they take a machine away.
+# Clusters send SIGUSR1 some time before they reclaim a machine.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignals:
-    """While active, a signal only raises a flag; a SIGINT after another signal interrupts as usual.
+    """Records stop signals while active; a SIGINT after another signal interrupts as usual.
 
     Attributes:
-        received: the first signal that came, or None.
-        outcome_is_known: set when all is written: from then on no signal changes how the command ends.
+        received: the first signal, or None.
+        outcome_is_known: set when everything is written; signals are ignored from then on.
     """
 
     received: signal.Signals | None = None
@@ -34,13 +34,13 @@ class StopSignals:
             signal.signal(number, handler)
 
     def stay_until_exit(self) -> StopSignals:
-        """Becomes active for the rest of the process, its last moments included, in which Python has no handlers."""
+        """Becomes active for the rest of the process, including its exit, when Python's handlers no longer run."""
         self.__enter__()
         atexit.register(self._ignore)
         return self
 
     def requested(self) -> bool:
-        """Whether a signal came."""
+        """Tells whether a signal was received."""
         return self.received is not None
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: one function that reads like the algorithm."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from greenedge.training.finite import check_finite, not_finite
 from greenedge.training.optimizers import set_lr
 from greenedge.training.state import TrainingState
 
-_REPORT_EVERY = 10  # steps between two readings of the running sums, each of which waits for a GPU
+# Steps between two readings of the running sums, each of which waits for a GPU.
+_REPORT_EVERY = 10
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a step is made.
+    """The settings of a training.
 
     Attributes:
-        epochs: to be done in all.
-        batch_size: images a step.
-        seed: of the order of the images, the augmentations and the network's own randomness.
-        augment: applied to each batch in order, (batch, generator) -> batch.
+        epochs: number of epochs in all.
+        batch_size: images per step.
+        seed: of the order of the images, the augmentations and the network's dropout.
+        augment: functions (batch, generator) -> batch, applied in order.
         transform: from stored images to the network's input.
         loss: (logits, targets) -> mean loss of one exit.
         exit_weights: factor of each exit's loss.
         learning_rate: progress in [0, 1) -> learning rate.
         gradient_clip_norm: largest norm of the whole gradient, or None.
-        autocast: the type of cheap operations, or None for float32.
+        autocast: the type of autocast operations, or None for float32.
         compile: run the network through `torch.compile`.
-        trunk_only_epochs: first epochs in which the final exit's loss alone counts.
-        frozen: (blocks, epochs): that many first blocks stay as they are for the first epochs.
+        trunk_only_epochs: number of first epochs in which only the final exit's loss counts.
+        frozen: pairs (blocks, epochs): so many first blocks are not trained in so many first epochs.
     """
 
     epochs: int
@@ -59,11 +60,11 @@ class TrainSettings:
     frozen: tuple[tuple[int, int], ...] = ()
 
     def frozen_blocks(self, epoch: int) -> int:
-        """How many first blocks stay as they are in an epoch, counted from 0."""
+        """Returns how many first blocks are not trained in an epoch, counted from 0."""
         return max((blocks for blocks, epochs in self.frozen if epoch < epochs), default=0)
 
     def weights(self, epoch: int) -> dict[int, float]:
-        """Exit -> factor of its loss in an epoch, counted from 0; exits whose loss does not count are left out."""
+        """Returns exit -> factor of its loss in an epoch, counted from 0, for the exits whose loss counts."""
         final = len(self.exit_weights) - 1
         return {
             exit_index: weight
@@ -72,13 +73,13 @@ class TrainSettings:
         }
 
     def steps_per_epoch(self, images: int) -> int:
-        """Whole batches in that many images, but at least one."""
+        """Returns the number of whole batches in so many images, but at least one."""
         return max(1, images // self.batch_size)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch of training showed, on the augmented training images as they came.
+    """The results of one epoch, on its augmented training images.
 
     Attributes:
         epoch: counted from 1.
@@ -104,21 +105,21 @@ def fit(
 ) -> Iterator[EpochRecord]:
     """Trains from where `state` stands to `settings.epochs`, yielding after each epoch.
 
-    An epoch is as many whole batches as the images fill, in a new order each time; what is left over waits for another
-    epoch. A split smaller than one batch is one batch.
+    An epoch consists of the whole batches that the images fill, in a new order each time; the remaining images are left
+    out of this epoch. A split smaller than one batch is one batch.
 
-    When `stop_requested` says so the generator ends after the step at hand; `state` can be saved and continued from
-    there, and the result is that of an unbroken run.
+    Once `stop_requested` returns True, the generator ends before the next step. `state` can then be saved and
+    continued, with the same result as an uninterrupted run.
 
     Args:
-        state: changed in place.
+        state: trained in place.
         split: training images.
-        settings: how a step is made.
+        settings: of the training.
         stop_requested: asked before each step.
 
     Raises:
-        TrainingError: the loss, or a number of the state, is no longer finite, or memory has run out. The state is then
-            not to be saved.
+        TrainingError: the loss or a number of the state is no longer finite, or memory has run out. The state must then
+            not be saved.
     """
     device = state.running_sums.device
     network = torch.compile(state.network) if settings.compile else state.network
@@ -126,22 +127,26 @@ def fit(
     images_an_epoch = min(len(split), steps * settings.batch_size)
     first_epoch = state.epoch
     done = state.epoch * images_an_epoch + state.step * settings.batch_size
+
     bar: tqdm[NoReturn]
     with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
         while state.epoch < settings.epochs:
             bar.set_description(f"epoch {state.epoch + 1}/{settings.epochs}")
             order = _epoch_order(len(split), settings.seed, state.epoch)
             order = order[state.step * settings.batch_size : images_an_epoch]
+
             state.network.train()
             state.network.freeze(settings.frozen_blocks(state.epoch))
             weights = settings.weights(state.epoch)
             mixed, rate, started = False, 0.0, time.perf_counter()
-            check = state.epoch == first_epoch  # once a process is enough to notice damage on the disk
+            # One check per process is enough to notice damage on the disk.
+            check = state.epoch == first_epoch
             for batch in iterate_batches(split, settings.batch_size, order, device, check=check):
                 if stop_requested():
                     _report(state.running_sums, weights, bar, mixed=mixed)
-                    check_finite(state)  # it will be saved
+                    check_finite(state)
                     return
+
                 rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
                 with enough_memory(settings.batch_size):
                     mixed = _step(state, network, batch, settings, rate)
@@ -149,7 +154,9 @@ def fit(
                 bar.update(len(batch.images))
                 if state.step % _REPORT_EVERY == 0 or state.step == steps:
                     _report(state.running_sums, weights, bar, mixed=mixed)
-            check_finite(state)  # the loss before a step says nothing of the weights after it
+
+            # The last loss was computed before the last step, so the weights are checked too.
+            check_finite(state)
             seconds = time.perf_counter() - started
             loss, count, *right = state.running_sums.tolist()
             record = EpochRecord(
@@ -169,8 +176,9 @@ def fit(
 def _step(
     state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch, settings: TrainSettings, rate: float
 ) -> bool:
-    """One step of the optimizer; whether the labels were mixed."""
-    torch.manual_seed(_seed(settings.seed, "network", state.epoch, state.step))  # dropout and stochastic depth
+    """Makes one step of the optimizer and tells whether the labels were mixed."""
+    # The global seed is for dropout and stochastic depth.
+    torch.manual_seed(_seed(settings.seed, "network", state.epoch, state.step))
     generator = torch.Generator().manual_seed(_seed(settings.seed, "augment", state.epoch, state.step))
     for augment in settings.augment:
         batch = augment(batch, generator)
@@ -182,7 +190,9 @@ def _step(
         logits = network(images, tuple(weights))
         losses = [settings.loss(exit_logits, targets) for exit_logits in logits]
         loss = torch.stack([w * each for w, each in zip(weights.values(), losses, strict=True)]).sum()
-    state.optimizer.zero_grad()  # to None: what has no loss is neither decayed nor carried on by momentum
+
+    # Gradients become None, so that parameters without a loss are moved neither by decay nor by momentum.
+    state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     if settings.gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
@@ -192,7 +202,8 @@ def _step(
 
     mixed = targets.is_floating_point()
     labels = targets.argmax(1) if mixed else targets
-    with torch.no_grad():  # sums that stay on the device: nothing here waits for a GPU
+    # The sums are kept on the device, so that nothing here waits for a GPU.
+    with torch.no_grad():
         state.running_sums[0] += loss.detach() * len(labels)
         state.running_sums[1] += len(labels)
         for exit_index, exit_logits in zip(weights, logits, strict=True):
@@ -202,10 +213,10 @@ def _step(
 
 @contextmanager
 def enough_memory(images: int) -> Iterator[None]:
-    """Turns what torch raises where memory has run out into one sentence.
+    """Turns the errors that torch raises when memory has run out into one sentence.
 
     Raises:
-        TrainingError: a step of so many images does not fit into memory.
+        TrainingError: a step with so many images does not fit into memory.
     """
     try:
         yield
@@ -234,6 +245,6 @@ def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def _seed(seed: int, purpose: str, *position: int) -> int:
-    """A seed of its own for each purpose and position, whatever the run's seed."""
+    """Derives a separate seed for each purpose and position from the run's seed."""
     text = f"{seed} {purpose} {position}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

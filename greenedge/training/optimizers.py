@@ -1,6 +1,6 @@
-"""Optimizers: torch's own, with norms and biases kept free of weight decay.
+"""torch's optimizers, without weight decay on norms and biases.
 
-Each takes the network and the factor of the learning rate for its trunk; options follow `*`.
+Each takes the network and the factor of the learning rate for its backbone; options follow `*`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from greenedge.models.multi_exit import MultiExitNetwork
 def adam(
     network: nn.Module, trunk_lr: float = 1.0, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.0
 ) -> optim.Optimizer:
-    """Adam (Kingma and Ba 2015); the decay is an L2 term of the loss."""
+    """Builds Adam (Kingma and Ba 2015), whose weight decay is an L2 term of the loss."""
     return optim.Adam(_groups(network, weight_decay, trunk_lr), lr=lr, fused=True)
 
 
 def adamw(
     network: nn.Module, trunk_lr: float = 1.0, *, lr: Positive = 0.001, weight_decay: NonNegative = 0.05
 ) -> optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019); the decay is apart from the gradient."""
+    """Builds AdamW (Loshchilov and Hutter 2019), whose weight decay is separate from the gradient."""
     return optim.AdamW(_groups(network, weight_decay, trunk_lr), lr=lr, fused=True)
 
 
@@ -37,7 +37,7 @@ def sgd(
     nesterov: bool = True,
     weight_decay: NonNegative = 5e-4,
 ) -> optim.Optimizer:
-    """Stochastic gradient descent with momentum (0 for none; then `nesterov` must be false)."""
+    """Builds stochastic gradient descent with momentum (0 for none, which needs `nesterov: false`)."""
     if nesterov and momentum == 0:
         raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
     groups = _groups(network, weight_decay, trunk_lr)
@@ -49,13 +49,13 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {"adam": adam, "adamw": 
 
 
 def set_lr(optimizer: optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate, of the trunk times its factor."""
+    """Sets the learning rate, times each group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]
 
 
 def _groups(network: nn.Module, weight_decay: float, trunk_lr: float) -> list[dict[str, Any]]:
-    """Matrices and kernels decay; vectors (biases, norms) do not, as in timm."""
+    """Groups the parameters: matrices and kernels decay, vectors (biases, norms) do not, as in timm."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     slow: set[int] = set()
     if trunk_lr != 1 and isinstance(network, MultiExitNetwork):

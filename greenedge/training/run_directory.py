@@ -1,4 +1,4 @@
-"""The directory of a run: one training at a time, and what it means where a start was cut short."""
+"""Locks a run directory for one training, and recognises one whose training was killed at its start."""
 
 from __future__ import annotations
 
@@ -20,37 +20,40 @@ LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
     *("last.state.pt", "history.jsonl"),
 )
 BEST, LAST = "best.safetensors", "last.safetensors"
-_START = {LOCK, CONFIG, ENVIRONMENT, STATE}  # all that is there before the first epoch is done
+# All files that exist before the first epoch is done.
+_START = {LOCK, CONFIG, ENVIRONMENT, STATE}
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps a run directory for this process; it is made where it is missing, and removed again if nothing came in.
+    """Locks a run directory for this process; it is created if missing, and removed afterwards if it is empty.
 
-    The lock is the system's, and gone with the process however that ends.
+    The lock is the operating system's, which releases it however the process ends.
 
     Raises:
-        UsageError: another training has it.
-        OSError: it cannot be made.
+        UsageError: another training has locked it.
+        OSError: it cannot be created.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     handle = _lock(out)
     try:
-        for name in _FILES:  # what killed processes left half-written
+        # Files that killed processes left half-written.
+        for name in _FILES:
             remove_abandoned(out / name)
         yield
     finally:
         with suppress(OSError):
             (out / LOCK).unlink()
         os.close(handle)
-        with suppress(OSError):  # something is in it
+        # Folders that are not empty are kept.
+        with suppress(OSError):
             for folder in made:
                 folder.rmdir()
 
 
 def is_unfinished_start(out: Path) -> bool:
-    """Whether a directory holds nothing but what a training leaves that was killed before its first step was kept.
+    """Tells whether a directory holds only files of a training that was killed before its first step was saved.
 
     Raises:
         CheckpointError: the state in it is damaged.
@@ -71,9 +74,10 @@ def _lock(out: Path) -> int:
             out.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
-            continue  # another process has just removed the directory, as it put nothing in
+            continue  # another process has just removed the empty directory
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{out}: is a file, or lies below one; choose another --out") from None
+
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(handle).st_ino == path.stat().st_ino:
@@ -88,10 +92,11 @@ def _lock(out: Path) -> int:
         except OSError as error:
             os.close(handle)
             raise CheckpointError(
-                f"{out}: cannot be locked ({error.strerror}), so that two trainings could write into it at once; "
+                f"{out}: cannot be locked ({error.strerror}), so two trainings could write into it at once; "
                 "choose another --out, on a file system with locks"
             ) from None
-        os.close(handle)  # the file that was locked has been removed by the one who held it: once more
+        # The owner has removed the file since it was opened, so try again.
+        os.close(handle)
 
 
 def is_begun(out: Path, *, resume: bool, has_config: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of progress: a number in [0, 1) and the optimizer's own rate in, a rate out."""
+"""Learning rate schedules: pure functions of the progress in [0, 1) and the optimizer's learning rate."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from greenedge.config.convert import AtLeastOne, FractionBelowOne, Positive
 
 
 def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature
-    """The optimizer's rate throughout."""
+    """Returns the optimizer's rate throughout."""
     return lr
 
 
 def cosine(progress: float, lr: float, *, warmup: FractionBelowOne = 0.0, final: FractionBelowOne = 0.0) -> float:
-    """Half a cosine from `lr` down (Loshchilov and Hutter 2017), after a linear warm-up.
+    """Follows half a cosine down from `lr` (Loshchilov and Hutter 2017), after a linear warm-up.
 
     Args:
-        progress: share of the training done.
+        progress: fraction of the training done.
         lr: the highest rate.
-        warmup: share of the training in which the rate rises from 0.
+        warmup: fraction of the training in which the rate rises from 0.
         final: the last rate, as a factor of `lr`.
     """
     if progress < warmup:
@@ -36,15 +36,15 @@ def one_cycle(
     start: AtLeastOne = 25.0,
     end: AtLeastOne = 1e4,
 ) -> float:
-    """One cycle ("super-convergence", Smith and Topin 2018), in the two cosine phases of torch's OneCycleLR.
+    """Follows one cycle ("super-convergence", Smith and Topin 2018), in the two cosine phases of torch's OneCycleLR.
 
     The rate rises from max_lr / start to max_lr, then falls to max_lr / (start * end).
 
     Args:
-        progress: share of the training done.
-        lr: the optimizer's rate, used as the highest where `max_lr` is null.
+        progress: fraction of the training done.
+        lr: the optimizer's rate, which is the highest where `max_lr` is null.
         max_lr: the highest rate.
-        warmup: share of the training in which the rate rises.
+        warmup: fraction of the training in which the rate rises.
         start: how many times smaller the first rate is than the highest.
         end: how many times smaller the last rate is than the first.
     """

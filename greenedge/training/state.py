@@ -1,4 +1,4 @@
-"""Everything a training run is at one moment, and its file."""
+"""The state of a training, and its file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from greenedge.training.state_checks import check_content, check_optimizer, cont
 
 @dataclass
 class TrainingState:
-    """What changes while training.
+    """All that changes during a training.
 
-    There is no random state: the randomness of a step is a function of the seed, the epoch and the step.
+    There is no random state, since the random numbers of a step are a function of the seed, the epoch and the step.
 
     Attributes:
-        network: being trained.
-        optimizer: its own state included.
+        network: the network that is trained.
+        optimizer: with its own state.
         averaged: exponential moving average of the weights, or None.
         running_sums: float64 (2 + E,): sums over the current epoch of loss times images, images, and correct
             predictions per exit.
-        data: names the training images by their content; a state is not continued on others.
-        epoch: epochs done.
-        step: steps done in the current epoch.
-        history: the records of the epochs done, so that `history.jsonl` can be written anew.
+        data: digest of the training images; a state is not continued on others.
+        epoch: number of epochs done.
+        step: number of steps done in the current epoch.
+        history: the records of the epochs done, from which `history.jsonl` can be written again.
     """
 
     network: MultiExitNetwork
@@ -46,14 +46,14 @@ class TrainingState:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network to evaluate and keep: the averaged one, where there is one."""
+        """The network to evaluate and store: the averaged one, if there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
 
 def new_state(
     network: MultiExitNetwork, optimizer: optim.Optimizer, ema_decay: float | None, data: str = ""
 ) -> TrainingState:
-    """The state before the first step; the network lies on its device already."""
+    """Builds the state before the first step; the network must already be on its device."""
     averaged = None if ema_decay is None else ExponentialAverage(network, ema_decay)
     device = next(network.parameters()).device
     dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
@@ -65,7 +65,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     """Writes the state, atomically, with a digest of its content in the same file.
 
     Raises:
-        CheckpointError: the disk is full or refuses; the file that was there before is unharmed.
+        CheckpointError: the file cannot be written; the previous file is unchanged.
     """
     content = _on_cpu(_content(state))
     content[SEAL] = content_digest(content)
@@ -73,18 +73,19 @@ def save_state(path: Path, state: TrainingState) -> None:
         write_atomically(path, lambda temporary: torch.save(content, temporary))
     except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError on a full disk
         raise CheckpointError(
-            f"{path}: cannot be written ({_reason(error)}); free some space and resume, the checkpoint before is intact"
+            f"{path}: cannot be written ({_reason(error)}); free some space and resume, "
+            "the previous checkpoint is intact"
         ) from None
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a saved state said beside its numbers.
+    """How a saved state was restored.
 
     Attributes:
-        by_former_name: it was saved before images were named by their content, so only their labels and places were
-            compared.
-        has_history: it holds the records of its epochs.
+        by_former_name: it was saved before images were identified by their content, so only their labels and
+            positions were compared.
+        has_history: it held the records of its epochs.
     """
 
     by_former_name: bool = False
@@ -92,17 +93,19 @@ class Restored:
 
 
 def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former_data: str | None = None) -> Restored:
-    """Reads a saved state into `state`, which was built from the same config; it is changed only where all fits.
+    """Reads a saved state into `state`, which was built from the same config.
+
+    `state` is changed only if everything fits.
 
     Args:
-        path: what `save_state` wrote.
-        state: receives it.
+        path: a file that `save_state` wrote.
+        state: receives the saved values.
         steps_per_epoch: of this training.
-        former_data: what named the images before they were named by their content.
+        former_data: the digest that identified the images before their content did.
 
     Raises:
-        CheckpointError: no such file, truncated, changed after it was written, holding code, or of another network,
-            optimizer or data set.
+        CheckpointError: the file is missing, truncated, changed after it was written, holds code, or belongs to another
+            network, optimizer or data set.
     """
     content = read_state(path)
     try:
@@ -123,22 +126,23 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What is in a state's file, as it was written; no code in it is ever run.
+    """Reads the content of a state's file; no code in it is ever run.
 
     Raises:
-        CheckpointError: no such file, truncated, changed after it was written, or something else.
+        CheckpointError: the file is missing, truncated, changed after it was written, or not a saved state.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is nothing to resume here; train without --resume")
     content = load_tensors(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: is not a checkpoint of a training")
-    seal = content.pop(SEAL, None)  # states of before it was written have none
+    # The first versions wrote no digest.
+    seal = content.pop(SEAL, None)
     try:
-        sound = seal is None or seal == content_digest(content)
-    except (TypeError, ValueError, RuntimeError):  # nested without end, or tensors of a kind that has no numbers
-        sound = False
-    if not sound:
+        valid = seal is None or seal == content_digest(content)
+    except (TypeError, ValueError, RuntimeError):  # too deeply nested, or tensors without numbers
+        valid = False
+    if not valid:
         raise CheckpointError(
             f"{path}: was changed or damaged after it was written; put back a copy of it, or start another run (--out)"
         )
@@ -170,5 +174,5 @@ def _on_cpu(value: Any) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, which for torch's can run to hundreds."""
+    """Returns the first line of an error; those of torch can have hundreds."""
     return str(error).strip().split("\n")[0] or type(error).__name__

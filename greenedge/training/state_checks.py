@@ -1,4 +1,4 @@
-"""What a saved training state must be before anything of it is used."""
+"""Checks a saved training state before anything of it is used."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from greenedge.training.finite import first_infinite
 from greenedge.training.history import check_records
 
 _KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
-_LATER_KEYS = {"history"}  # that the first versions did not write
+# The first versions did not write these.
+_LATER_KEYS = {"history"}
 _GROUP_KEYS_THAT_CHANGE = {"params", "lr"}
 
 
 def content_digest(content: Any) -> str:
-    """SHA-256 of nested mappings and lists of tensors, numbers and texts; of tensors type, shape and numbers."""
+    """Returns the SHA-256 of nested mappings and lists of tensors (with types and shapes), numbers and texts."""
     digest = hashlib.sha256()
     _feed(digest, content)
     return digest.hexdigest()
@@ -27,23 +28,23 @@ def content_digest(content: Any) -> str:
 def check_content(
     content: Mapping[str, Any], own: Mapping[str, Any], steps_per_epoch: int, names: Collection[str | None]
 ) -> None:
-    """Compares a file's content with that of a new state of the same config.
+    """Compares a file's content with a new state of the same config.
 
     Args:
         content: of the file.
         own: of the new state.
         steps_per_epoch: of this training.
-        names: those that the training images may bear.
+        names: digests that the training images may have.
 
     Raises:
-        ValueError: what differs, or cannot be; other errors where the content is of quite another form.
+        ValueError: a value differs or is impossible. Other errors mean that the content has another form.
     """
     if not _KEYS <= content.keys() <= _KEYS | _LATER_KEYS:
         raise ValueError("its keys are not those of a training state")
     if content["optimizer_name"] != own["optimizer_name"]:
         raise ValueError(f"its optimizer is {content['optimizer_name']}")
     if (content["averaged"] is None) != (own["averaged"] is None):
-        raise ValueError("one of the two averages its weights")
+        raise ValueError("only one of the two averages its weights")
     if content["data"] not in names:
         raise ValueError("it was trained on other images")
     _check_tensors(content["network"], own["network"])
@@ -54,23 +55,23 @@ def check_content(
 
 def _check_tensors(found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     if found.keys() != own.keys():
-        raise ValueError(f"{min(found.keys() ^ own.keys())} is in one of the two alone")
+        raise ValueError(f"{min(found.keys() ^ own.keys())} is in only one of the two")
     for name, tensor in own.items():
         if not torch.is_tensor(found[name]) or (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
-            raise ValueError(f"{name} is no {tuple(tensor.shape)} tensor of {tensor.dtype}")
+            raise ValueError(f"{name} is not a {tuple(tensor.shape)} tensor of {tensor.dtype}")
     _refuse_infinite(found)
 
 
 def check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any], shapes: Sequence[torch.Size]) -> None:
-    """Compares an optimizer's state with that of a new one; torch looks at the number of parameters alone.
+    """Compares an optimizer's state with that of a new one; torch checks only the number of parameters.
 
     Args:
         found: the state dict of a file.
-        own: that of the new optimizer.
-        shapes: of its parameters, in their order.
+        own: the state dict of the new optimizer.
+        shapes: of its parameters, in order.
 
     Raises:
-        ValueError: as `check_content`.
+        ValueError: as for `check_content`.
     """
     groups, own_groups = found["param_groups"], own["param_groups"]
     if [group["params"] for group in groups] != [group["params"] for group in own_groups]:
@@ -85,7 +86,7 @@ def check_optimizer(found: Mapping[str, Any], own: Mapping[str, Any], shapes: Se
             if torch.is_tensor(value) and value.shape not in ((), shapes[index]):
                 raise ValueError(f"the optimizer's {name} of parameter {index} has the shape {tuple(value.shape)}")
             if not torch.is_tensor(value) and value is not None and not isinstance(value, int | float):
-                raise ValueError(f"the optimizer's {name} of parameter {index} is no number")
+                raise ValueError(f"the optimizer's {name} of parameter {index} is not a number")
         _refuse_infinite(values)
 
 
@@ -101,12 +102,13 @@ def _check_progress(content: Mapping[str, Any], own_sums: Tensor, steps_per_epoc
         or not running_sums.is_floating_point()
     ):
         raise ValueError("its running sums are not those of these exits")
+
     loss, count, *right = running_sums.tolist()
     whole = all(float(number).is_integer() and 0 <= number <= count for number in (count, *right))
     if not whole or (count > 0) != (step > 0) or not 0 <= loss < float("inf"):
-        raise ValueError("its running sums cannot be")
+        raise ValueError("its running sums are impossible")
     if "history" in content and len(check_records(content["history"], num_exits=len(right))) != epoch:
-        raise ValueError("its history is not that of its epochs")
+        raise ValueError("its history does not match its epochs")
 
 
 def _refuse_infinite(tensors: Mapping[str, Any]) -> None:
@@ -116,7 +118,7 @@ def _refuse_infinite(tensors: Mapping[str, Any]) -> None:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    """Each value with its type and its length before it, so that no two contents give the same bytes."""
+    """Feeds each value with its type and length before it, so that different contents give different bytes."""
     if torch.is_tensor(value):
         digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

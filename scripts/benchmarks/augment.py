@@ -1,7 +1,7 @@
-"""Each augmentation in greenedge's loader against the same one by image, with PIL, in ImageFolder and DataLoader.
+"""Times each augmentation in greenedge's loader against the same one per image with PIL, ImageFolder and DataLoader.
 
-Both give batches of 256 normalised float32 tensors of the same images, one process each. The augmentations that
-torchvision does not have for single images (mixing, Local Augment) stand against ImageFolder without any.
+Both give batches of 256 normalised float32 tensors of the same images, in one process each. Augmentations that
+torchvision does not have for single images (mixing, Local Augment) are compared with ImageFolder without augmentation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from greenedge.data.loader import InputTransform, iterate_batches
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BILINEAR = v2.InterpolationMode.BILINEAR
-ON_TENSORS = ("gaussian_noise", "random_erasing", "cutout", "channel_shuffle")  # torchvision has these for tensors only
+# torchvision has these for tensors only.
+ON_TENSORS = ("gaussian_noise", "random_erasing", "cutout", "channel_shuffle")
 SINGLE: dict[str, v2.Transform] = {
     "blur": v2.GaussianBlur(7, (0.1, 1.0)),
     "brightness": v2.ColorJitter(brightness=0.3),

@@ -1,6 +1,6 @@
-"""What the report's augmentations (two flips, CutMix) add to a training step of ResNet-18 at 64 px, batch 256.
+"""Times what the paper's augmentations (two flips, CutMix) add to a training step of ResNet-18 at 64 px, batch 256.
 
-`plain` and `augmented` are whole steps from uint8 images on; `augmentations` are these alone.
+`plain` and `augmented` are whole steps that start from uint8 images; `augmentations` times only the augmentations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from greenedge.models.multi_exit import build_network
 from greenedge.training.optimizers import adam
 
 BATCH, CLASSES, PIXELS = 256, 200, 64
-REPORT = (partial(horizontal_flip, probability=0.25), partial(vertical_flip, probability=0.25), cutmix)
+PAPER = (partial(horizontal_flip, probability=0.25), partial(vertical_flip, probability=0.25), cutmix)
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     optimizer = adam(network)
 
     def augment(batch: Batch) -> Batch:
-        for augmentation in REPORT:
+        for augmentation in PAPER:
             batch = augmentation(batch, generator)
         return batch
 

@@ -1,4 +1,4 @@
-"""The same ResNet-50 as others run it: what the engine is measured against."""
+"""The same ResNet-50 as run by other code, to compare the engine with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES = 200
 
 
 def plain() -> Callable[[Tensor], object]:
-    """torchvision's own network in float32."""
+    """Runs torchvision's own network in float32."""
     network = torchvision.models.resnet50(num_classes=CLASSES).eval()
 
     def run(images: Tensor) -> Tensor:
@@ -28,24 +28,24 @@ def plain() -> Callable[[Tensor], object]:
 
 
 def careful(network: MultiExitNetwork, thresholds: tuple[float, ...]) -> Callable[[Tensor], object]:
-    """What a careful user would write: float32, the survivors of each exit as one dense batch."""
+    """Runs the loop of a careful user: float32, with the remaining images of each exit as one dense batch."""
     network.eval()
 
     def run(images: Tensor) -> Tensor:
         with torch.inference_mode():
-            places = torch.arange(len(images))
+            indices = torch.arange(len(images))
             predictions = torch.empty(len(images), dtype=torch.int64)
             features = images
             for index in range(network.num_exits):
                 features = network.advance(index, features)
                 logits = network.classify(index, features)
                 if index == network.num_exits - 1:
-                    predictions[places] = logits.argmax(1)
+                    predictions[indices] = logits.argmax(1)
                     break
-                leaves = entropy(logits) < thresholds[index]
-                predictions[places[leaves]] = logits[leaves].argmax(1)
-                places, features = places[~leaves], features[~leaves]
-                if len(places) == 0:
+                exited = entropy(logits) < thresholds[index]
+                predictions[indices[exited]] = logits[exited].argmax(1)
+                indices, features = indices[~exited], features[~exited]
+                if len(indices) == 0:
                     break
             return predictions
 
@@ -53,7 +53,7 @@ def careful(network: MultiExitNetwork, thresholds: tuple[float, ...]) -> Callabl
 
 
 def published(images: Tensor, image_size: int) -> Callable[[Tensor], object]:
-    """The report's class in evaluation mode, with the threshold at which half of `images` leave at its first exit."""
+    """Runs the paper's class in evaluation mode, at the threshold where half of `images` exit at its first exit."""
     kind = EarlyExitCustomNet64 if image_size == 64 else EarlyExitCustomNet128
     network = kind("cpu", resnext=False).eval()
     with torch.inference_mode():
@@ -67,10 +67,10 @@ def published(images: Tensor, image_size: int) -> Callable[[Tensor], object]:
 
 
 def earlyon(images: Tensor) -> Callable[[Tensor], object] | None:
-    """The package's ResNet-50 (exits after layer1, layer2, layer3), half of `images` sure enough at its first exit.
+    """Runs the package's ResNet-50 (exits after layer1, layer2, layer3), at which half of `images` exit at the first.
 
-    Single images leave one by one; a batch leaves as a whole or not at all, as the package does it. None where it is
-    not installed.
+    As the package defines it, single images exit one by one, and a batch exits as a whole or not at all. None where
+    the package is not installed.
     """
     try:
         from earlyon.models.resnet_ee import resnet50_ee

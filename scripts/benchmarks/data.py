@@ -1,4 +1,4 @@
-"""Reading and augmenting: greenedge's loader against ImageFolder + PIL + DataLoader, one process each.
+"""Times reading and augmenting: greenedge's loader against ImageFolder + PIL + DataLoader, in one process each.
 
 Both give batches of 256 normalised float32 tensors of the same images, flipped both ways and cropped after padding.
 """

@@ -1,11 +1,11 @@
-"""The engine against its peers: ResNet-50, 200 classes, random weights, about half the images leave after layer1.
+"""Times the engine against baselines: ResNet-50, 200 classes, random weights, about half the images exit after layer1.
 
-Exits after layer1, layer2 and layer3 (`linear` heads), thresholds on the entropy: the median at the first, never at the
-others. `plain` is torchvision's network in float32; `plain_kept` the same with freed memory kept (memory.py), which the
-engine does on its own and no peer does; `careful` a float32 loop that compacts the survivors; `earlyon` the package,
-whole batches or single images; `published` the report's class, with its own dear heads. `b1` runs 16 images one by one.
-Before each timed turn a contender runs once untimed. `--stay` lets no image leave; `--compiled` adds the engine's
-compiled stages, which takes minutes more.
+The exits are after layer1, layer2 and layer3 (`linear` heads). The entropy threshold of the first is the median; no
+image exits at the others. `plain` is torchvision's network in float32, `plain_kept` the same with freed memory kept
+(memory.py), which only the engine does by default. `careful` is a float32 loop that compacts the remaining images,
+`earlyon` the package with whole batches or single images, and `published` the paper's class with its own expensive
+heads. `b1` runs 16 images one by one. Before each timed turn a contender runs once untimed. With `--stay` no image
+exits early; `--compiled` adds the engine's compiled stages, which takes minutes more.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SINGLES = 16
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=5)
-    parser.add_argument("--sizes", default="64,128", help="pixels a side")
-    parser.add_argument("--batches", default="1,64,256", help="images a batch")
-    parser.add_argument("--threads", type=int, help="of PyTorch; its own choice by default")
-    parser.add_argument("--stay", action="store_true", help="no image leaves early")
+    parser.add_argument("--sizes", default="64,128", help="pixels per side")
+    parser.add_argument("--batches", default="1,64,256", help="images per batch")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; default: its own choice")
+    parser.add_argument("--stay", action="store_true", help="no image exits early")
     parser.add_argument("--compiled", action="store_true", help="time the compiled engine too")
     options = parser.parse_args()
     if options.threads:
@@ -73,11 +73,11 @@ def _contenders(
         engines["engine_compiled"] = Engine(network, policy, compiled=True)
     for engine in engines.values():
         engine.autotune()
-    return contenders | {name: engine.answer for name, engine in engines.items()}
+    return contenders | {name: engine.predict for name, engine in engines.items()}
 
 
 def _settle(name: str, run: Callable[[], object]) -> None:
-    """Sets how this contender's process would treat memory, and runs it once, so that it meets its own traces."""
+    """Sets the allocator as in this contender's own process, and runs it once, so that the caches are its own."""
     disable_malloc_trim() if "engine" in name or "kept" in name else return_freed_memory()
     run()
 

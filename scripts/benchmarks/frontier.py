@@ -1,7 +1,7 @@
-"""The front over one threshold for each exit: 10,000 images, with 3 exits (exact) and with 8 (local search).
+"""Times the Pareto frontier over one threshold per exit: 10,000 images, with 3 exits (exact) and 8 (local search).
 
-`shared` is the front of one threshold for all. The outputs are made so that later exits are better and hard images are
-hard everywhere.
+`shared` is the frontier of one threshold for all exits. The outputs are generated so that later exits are better and
+hard images are hard at every exit.
 """
 
 from __future__ import annotations

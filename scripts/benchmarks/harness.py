@@ -1,4 +1,4 @@
-"""Times contenders in alternation and prints medians and ratios; every benchmark here uses it."""
+"""Times contenders in turns and prints medians and ratios, for every benchmark here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from greenedge.reporting.tables import format_table
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """The options that all benchmarks share."""
+    """Builds a parser with the options that all benchmarks share."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--rounds", type=int, default=rounds, help="timings of each contender")
     made.add_argument("--json", action="store_true", help="print JSON alone on standard output")
@@ -24,13 +24,13 @@ def time_interleaved(
     rounds: int,
     before: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, float]:
-    """The median seconds of each contender, by `greenedge.cost.latency.time_interleaved`."""
+    """Returns the median seconds of each contender, by `greenedge.cost.latency.time_interleaved`."""
     timings = latency.time_interleaved(contenders, rounds, before)
     return {name: statistics.median(values) for name, values in timings.items()}
 
 
 def report(*contests: Mapping[str, float], images: int | None = None, as_json: bool) -> None:
-    """Prints each median, the images a second where `images` are handled in a round, and all ratios of times.
+    """Prints each median, the images per second where a round has `images`, and all ratios of times.
 
     Contenders are compared within their own contest only.
     """

@@ -1,4 +1,4 @@
-"""Real images for the benchmarks, as greenedge stores them and as files in folders."""
+"""Prepares images for the benchmarks, as greenedge stores them and as files in folders."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "tiny-imagenet-200" / "tr
 
 @dataclass(frozen=True)
 class Images:
-    """The same training images twice.
+    """The same training images in two forms.
 
     Attributes:
         prepared: greenedge's arrays.
-        folder: one folder a class, as torchvision's ImageFolder reads them.
+        folder: one folder per class, for torchvision's ImageFolder.
     """
 
     prepared: PreparedSplit
@@ -29,10 +29,10 @@ class Images:
 
 
 def training_images(work: Path, per_class: int) -> Images:
-    """Lays out `per_class` images of each TinyImageNet class below `work`, or generated ones where it is absent."""
+    """Writes `per_class` images of each TinyImageNet class below `work`, or generated ones where it is missing."""
     source, classes = REAL, 200
     if not source.exists():
-        print("the real TinyImageNet is not here; timing generated images", file=sys.stderr)
+        print("TinyImageNet is missing; timing generated images", file=sys.stderr)
         source, classes = work / "generated", 10
         synthesize(source, SynthOptions(per_class=per_class * 20, val_per_class=1))
         per_class *= 20

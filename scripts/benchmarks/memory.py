@@ -1,7 +1,7 @@
-"""What keeping freed memory gives a training step: all exits of two ResNets and EfficientNet-B0, each with and without.
+"""Times training steps with freed memory kept and returned: all exits of two ResNets and EfficientNet-B0.
 
-Two steps a timing, in the precision of `auto`, channels_last; `returned` is glibc's default. One step that is not timed
-comes first, in which the kept memory is fetched: a training pays for that once.
+Each timing is two steps in the precision of `auto` and channels_last; `returned` is glibc's default. An untimed step
+comes first, in which the memory to keep is allocated, since a training pays for that once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _settle(switch: Callable[[], object], step: Callable[[int], None]) -> None:
 def main() -> None:
     options = harness.parser(__doc__, rounds=5).parse_args()
     if not disable_malloc_trim():
-        raise SystemExit("the C library is not glibc: nothing to compare")
+        raise SystemExit("the C library is not glibc; there is nothing to compare")
     medians = []
     for name, (model, pixels) in NETWORKS.items():
         step = steps(model, pixels)

@@ -1,8 +1,8 @@
-"""The report's eleven submitted points: one pass and arithmetic against one pass a point.
+"""Times the paper's eleven submitted points: one pass and arithmetic against one pass per point.
 
-ResNeXt-50 with the report's exits, seven thresholds at 64 px and four at 128 px, random weights and images.
-`one_pass_a_point` runs the report's class at each threshold; `sweep_float32` and `sweep_auto` run each network once, as
-`greenedge sweep --precision` does (an engine is made and asked for the logits of every exit), and sweep.
+The network is ResNeXt-50 with the paper's exits, seven thresholds at 64 px and four at 128 px, random weights and
+images. `one_pass_a_point` runs the paper's class at each threshold. `sweep_float32` and `sweep_auto` run each network
+once, as `greenedge sweep --precision` does (an engine computes the logits of every exit), and sweep.
 """
 
 from __future__ import annotations

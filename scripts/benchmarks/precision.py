@@ -1,4 +1,4 @@
-"""A training step in float32 and in bf16 (autocast), batch 64 at 64 px: what `precision: auto` rests on."""
+"""Times a training step in float32 and in bf16 (autocast), batch 64 at 64 px: the basis of `precision: auto`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The engine against the report's own class on the real validation images, with the same weights and thresholds.
+"""Times the engine against the paper's own class on validation images, with the same weights and thresholds.
 
 `published` is `EarlyExitCustomNet64/128` in evaluation mode, float32, batches of 250, at one threshold after another;
-`engine_float32` and `engine_auto` stream the same batches. Predictions must be the same in float32 but for images
-within 1e-4 of the threshold; how many differ in bf16 is said.
+`engine_float32` and `engine_auto` stream the same batches. In float32, predictions must be equal except for images
+within 1e-4 of the threshold; how many differ in bf16 is printed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ BATCH = 250
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=3)
-    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint with the report's exits and heads")
+    parser.add_argument("--weights", type=Path, required=True, help="a checkpoint with the paper's exits and heads")
     parser.add_argument("--data", type=Path, required=True, help="a prepared data set")
     parser.add_argument("--thresholds", default="0.63,2,3.26", help="entropies in nats")
-    parser.add_argument("--images", type=int, default=10_000, help="first validation images")
+    parser.add_argument("--images", type=int, default=10_000, help="number of validation images, from the first")
     options = parser.parse_args()
+
     model = load_model(options.weights)
     split = open_prepared(options.data).split("val")
     pixels = torch.from_numpy(split.read(split.rows[: options.images]))
@@ -43,8 +44,9 @@ def main() -> None:
     batches = [transform(batch) for batch in pixels.split(BATCH)]
     network = model.network
     theirs = published(network, resnext="resnext" in model.config.model.backbone)
+
     contests = []
-    said: dict[str, Tensor] = {}
+    predictions: dict[str, Tensor] = {}
     for threshold in map(float, options.thresholds.split(",")):
         policy = shared_policy("entropy", threshold, 2)
         engines = {f"engine_{p}/T{threshold:g}": Engine(network, policy, precision=p) for p in ("float32", "auto")}
@@ -54,22 +56,25 @@ def main() -> None:
         published_name = f"published/T{threshold:g}"
         contenders = {published_name: lambda: run_published(theirs, batches)}
         contenders |= {name: lambda engine=engine: run_engine(engine, batches) for name, engine in engines.items()}
-        noting = {name: lambda name=name, run=run: said.update({name: run()}) for name, run in contenders.items()}
+        recording = {
+            name: lambda name=name, run=run: predictions.update({name: run()}) for name, run in contenders.items()
+        }
         memory = {n: return_freed_memory if n == published_name else disable_malloc_trim for n in contenders}
-        contests.append(harness.time_interleaved(noting, options.rounds, memory))
+        contests.append(harness.time_interleaved(recording, options.rounds, memory))
+
         near = near_threshold(network, batches, threshold)
         for name in engines:
-            compare(name, said[published_name], said[name], near)
+            compare(name, predictions[published_name], predictions[name], near)
     harness.report(*contests, images=len(pixels), as_json=options.json)
 
 
 def published(network: MultiExitNetwork, *, resnext: bool) -> torch.nn.Module:
-    """The report's class with the same weights."""
+    """Builds the paper's class with the same weights."""
     kind = EarlyExitCustomNet64 if network.image_size == 64 else EarlyExitCustomNet128
     theirs = kind("cpu", resnext=resnext).eval()
     backbone = network.backbone.state_dict()
     theirs.exit3[2].load_state_dict({name: backbone.pop(f"fc.{name}") for name in ("weight", "bias")})
-    theirs.model.load_state_dict(backbone, strict=False)  # all but its own, unused fc
+    theirs.model.load_state_dict(backbone, strict=False)  # all but its own fc, which is not used
     theirs.exit1.load_state_dict(network.heads[0].state_dict())
     theirs.exit2.load_state_dict(network.heads[1].state_dict())
     return theirs
@@ -81,16 +86,16 @@ def run_published(theirs: torch.nn.Module, batches: list[Tensor]) -> Tensor:
 
 
 def run_engine(engine: Engine, batches: list[Tensor]) -> Tensor:
-    return torch.cat([answers.predictions for answers in engine.stream(batches)])
+    return torch.cat([output.predictions for output in engine.stream(batches)])
 
 
 def near_threshold(network: MultiExitNetwork, batches: list[Tensor], threshold: float) -> np.ndarray:
-    """Bool (N,): whose entropy at an early exit lies within 1e-4 of the threshold."""
+    """Marks the images whose entropy at an early exit lies within 1e-4 of the threshold, bool (N,)."""
     with torch.inference_mode():
         scores = torch.cat([torch.stack([entropy(each) for each in network(batch)[:2]], 1) for batch in batches])
-    leaves = scores < threshold
-    first, second = leaves[:, 0].float().mean(), (~leaves[:, 0] & leaves[:, 1]).float().mean()
-    print(f"T {threshold:g}: {100 * first:.1f} and {100 * second:.1f} % leave at the early exits", file=sys.stderr)
+    exits = scores < threshold
+    first, second = exits[:, 0].float().mean(), (~exits[:, 0] & exits[:, 1]).float().mean()
+    print(f"T {threshold:g}: exit rates of the early exits {100 * first:.1f} and {100 * second:.1f} %", file=sys.stderr)
     return ((scores - threshold).abs() < 1e-4).any(dim=1).numpy()
 
 

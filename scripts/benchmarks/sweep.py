@@ -1,7 +1,7 @@
-"""Sweeping 1,000 thresholds over 10,000 images x 3 exits x 200 classes, from stored outputs.
+"""Times a sweep of 1,000 thresholds over 10,000 images x 3 exits x 200 classes, from stored outputs.
 
-`with_scores` starts from the logits; `thresholds_only` from the scores that any number of sweeps share; `one_by_one`
-routes the images anew for each threshold, from the same scores.
+`with_scores` starts from the logits, `thresholds_only` from the scores that all sweeps share; `one_by_one` routes the
+images again for each threshold, from the same scores.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def main() -> None:
     def one_by_one() -> None:
         images = np.arange(10_000)
         for threshold in thresholds:
-            left = scores.minima < threshold
-            taken = np.where(left.any(axis=0), left.argmax(axis=0), 2)
-            assert 0 <= scores.correct[taken, images].mean() <= 1
-            assert scores.gflops[taken].mean() > 0
+            exits = scores.minima < threshold
+            exit_indices = np.where(exits.any(axis=0), exits.argmax(axis=0), 2)
+            assert 0 <= scores.correct[exit_indices, images].mean() <= 1
+            assert scores.gflops[exit_indices].mean() > 0
 
     contenders = {
         "with_scores": lambda: list(sweep_thresholds(score_outputs(outputs, criterion), thresholds).points()),

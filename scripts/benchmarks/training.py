@@ -1,9 +1,9 @@
-"""The training loop: greenedge's against two written by hand, ResNet-18 at 64 px, batch 256, Adam, one exit.
+"""Times greenedge's training loop against two written by hand: ResNet-18 at 64 px, batch 256, Adam, one exit.
 
-`bare` takes the same model in the same precision and layout, and resident uint8 tensors, normalises each batch and
-steps: no augmentation, no shuffling of files, no accuracy, no progress. greenedge flips and crops besides.
+`bare` trains the same model in the same precision and layout from uint8 tensors in memory: it normalises each batch and
+makes a step, without augmentation, file access, accuracy or progress. greenedge also flips and crops.
 `imagefolder_float32` is the usual float32 loop over ImageFolder and a DataLoader. greenedge keeps freed memory
-(memory.py); so does `bare_kept`, which shows what the loop itself costs.
+(memory.py); so does `bare_kept`, which shows the cost of the loop itself.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BATCH = 256
 def greenedge(images: Images, rounds: int, autocast: torch.dtype | None) -> Callable[[], object]:
     network = build_network(ModelConfig("resnet18"), len(images.prepared.classes), 64)
     network = network.to(memory_format=torch.channels_last)
-    config = TrainSettings(
+    settings = TrainSettings(
         epochs=rounds,
         batch_size=BATCH,
         seed=0,
@@ -53,7 +53,7 @@ def greenedge(images: Images, rounds: int, autocast: torch.dtype | None) -> Call
         learning_rate=lambda _: 0.001,
         autocast=autocast,
     )
-    epochs = fit(new_state(network, adam(network), None), images.prepared, config, lambda: False)
+    epochs = fit(new_state(network, adam(network), None), images.prepared, settings, lambda: False)
     return lambda: next(epochs)
 
 

@@ -1,7 +1,7 @@
-"""Trains the paper's networks again, row by row, and prints a table: report / here. `scripts/reproduce_paper` runs it.
+"""Trains the paper's networks again, row by row, and prints a table: paper / here. `scripts/reproduce_paper` runs it.
 
-Rows that share a network train it once. What is done already is not done again, and what was interrupted is continued.
-A row that cannot be run (no pre-trained weights without a connection, say) is named at the end, and the others go on.
+Rows that share a network train it once. Finished trainings are reused, and interrupted ones are continued. A row that
+cannot be run, such as one without access to pre-trained weights, is named at the end, and the others are run.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Trained:
 
     Attributes:
         scores: of its exits on the validation images.
-        epochs: of training behind it.
-        images: that it was trained on.
+        epochs: number of epochs that it was trained.
+        images: number of its training images.
         folder: its run directory.
     """
 
@@ -67,9 +67,11 @@ def main() -> int:
     except UsageError as error:
         say(f"error: {error}")
         return error.exit_code
+
     settings = [f"data.path={options.data}", *options.set]
     settings += [f"train.epochs={options.epochs}"] if options.epochs is not None else []
     settings += [f"data.train_fraction={options.fraction}"] if options.fraction is not None else []
+
     networks: dict[str, Trained] = {}
     refused: dict[str, str] = {}
     for config in dict.fromkeys(row.config for row in rows.values()):
@@ -83,6 +85,7 @@ def main() -> int:
         except GreenedgeError as error:
             say(f"error: {error}")
             refused[config] = str(error)
+
     _report(rows, networks, options.out)
     for config, sentence in refused.items():
         say(f"not run: {config}: {sentence}")
@@ -93,10 +96,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/reproduce_paper", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="names that --list shows, or all")
     parser.add_argument("--list", action="store_true", help="show the rows and stop")
-    parser.add_argument("--epochs", type=int, help="passes over the training images; the configs' by default")
+    parser.add_argument("--epochs", type=int, help="passes over the training images; default: as in the configs")
     parser.add_argument("--fraction", type=float, help="share of the training images of each class, in (0, 1]")
     parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="where the runs and pictures go")
+    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="folder of the runs and figures")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all configs")
     return parser.parse_args()
 
@@ -111,7 +114,7 @@ def _chosen(names: Sequence[str]) -> dict[str, Row]:
 
 
 def _train(config: str, settings: Sequence[str], out: Path) -> str | None:
-    """Trains, continues, or finds done; the name of the signal that stopped it, if one did."""
+    """Trains or continues a network; returns the name of the signal that stopped it, if one did."""
     resume = (out / "last.state.pt").is_file()
     return train(CONFIGS / f"{config}.yaml", settings, out, resume=resume).stopped_by
 
@@ -123,20 +126,20 @@ def _evaluated(folder: Path) -> Trained:
 
 
 def _report(rows: Mapping[str, Row], networks: Mapping[str, Trained], out: Path) -> None:
-    """Prints the table and writes it beside the pictures."""
+    """Prints the table and writes it beside the figures."""
     if not networks:
         return
     records = [_record(name, row, networks[row.config]) for name, row in rows.items() if row.config in networks]
-    headers = ["row", "source", "T", "report (%)", "here (%)", "report (GFLOPs)", "here (GFLOPs)", "epochs", "images"]
+    headers = ["row", "source", "T", "paper (%)", "here (%)", "paper (GFLOPs)", "here (GFLOPs)", "epochs", "images"]
     print(format_table(headers, [_cells(record) for record in records]))
     write_json(out / "report.json", records)
     write_csv(out / "report.csv", list(records[0]), [list(record.values()) for record in records])
-    pictures = _draw(networks, out)
-    say(f"table and pictures: {out / 'report.csv'}" + "".join(f", {path.name}" for path in pictures))
+    figures = _draw(networks, out)
+    say(f"table and figures: {out / 'report.csv'}" + "".join(f", {path.name}" for path in figures))
 
 
 def _record(name: str, row: Row, network: Trained) -> dict[str, Any]:
-    """A row as programs read it: accuracy in [0, 1], None where the report is silent."""
+    """Returns a row as JSON: accuracy in [0, 1], None where the paper has no number."""
     (point,) = sweep_thresholds(network.scores, [row.threshold]).points()
     return {
         "row": name,
@@ -158,7 +161,7 @@ def _cells(record: Mapping[str, Any]) -> list[object]:
 
 
 def _draw(networks: Mapping[str, Trained], out: Path) -> list[Path]:
-    """Figures 1 to 5 of the report, of those networks that are here."""
+    """Draws Figures 1 to 5 of the paper from the networks that were trained."""
     drawn = []
     with_exits = {name: network for name, network in networks.items() if len(network.scores.gflops) > 1}
     if with_exits:

@@ -1,4 +1,4 @@
-"""What the report says, row by row: Tables I and II, the eleven submitted models, and baselines without a number."""
+"""The paper's numbers, row by row: Tables I and II, the eleven submitted models, and baselines without a number."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One number of the report, or one network that it describes.
+    """One number of the paper, or one network that it describes.
 
     Attributes:
-        source: where it stands.
+        source: its place in the paper.
         config: in configs/paper/, without `.yaml`; several rows may share a network.
-        threshold: entropy in nats at which images leave early; 0: never.
-        accuracy: the report's, in percent; None where it gives none.
-        gflops: the report's mean cost; None where it gives none.
+        threshold: entropy in nats below which images exit early; 0: never.
+        accuracy: the paper's, in percent; None where it has none.
+        gflops: the paper's mean GFLOPs per image; None where it has none.
     """
 
     source: str
@@ -54,11 +54,11 @@ ROWS: dict[str, Row] = {
     "efficientnet-b0": Row("baseline", "baseline-efficientnet-b0"),
 }
 
-# The thresholds at which each of the two submitted networks was handed in.
+# The thresholds at which each of the two networks was submitted.
 SUBMITTED = {
     config: tuple(row.threshold for row in ROWS.values() if row.config == config and row.source.startswith("submitted"))
     for config in ("table2-resnext50-128", "table2-resnext50-64")
 }
 
-# The report's Figures 3 to 5: training curves of the networks trained from scratch.
+# The paper's Figures 3 to 5: training curves of the networks trained from scratch.
 TRAINING_FIGURES = {3: "table1-plain", 4: "table1-flips", 5: "table1-cutmix"}

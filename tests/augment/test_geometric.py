@@ -28,7 +28,7 @@ def some_batch(count: int, height: int = 6, width: int = 5, dtype: torch.dtype =
 
 
 def crops_by_hand(image: np.ndarray, padding: int) -> dict[bytes, tuple[int, int]]:
-    """Every crop of the padded image, pixel by pixel -> the shift it comes from."""
+    """Maps every crop of the padded image, pixel by pixel, to its shift."""
     channels, height, width = image.shape
     crops = {}
     for down in range(-padding, padding + 1):
@@ -67,14 +67,14 @@ def test_pad_and_crop_reaches_every_shift_about_equally() -> None:
     assert max(counts) < 1150
 
 
-def test_padding_by_nothing_changes_nothing() -> None:
+def test_pad_and_crop_without_padding_changes_nothing() -> None:
     batch = some_batch(4)
     assert torch.equal(pad_and_crop(batch, torch.Generator(), padding=0).images, batch.images)
 
 
 @pytest.mark.parametrize(("flip", "axis"), [(horizontal_flip, 2), (vertical_flip, 1)])
 @pytest.mark.parametrize("probability", [0.0, 0.25, 0.5, 1.0])
-def test_flips_turn_whole_images_with_the_given_probability(
+def test_flips_mirror_whole_images_with_the_given_probability(
     flip: Callable[..., Batch], axis: int, probability: float
 ) -> None:
     batch = some_batch(4_000, height=3, width=2 + axis)
@@ -90,7 +90,7 @@ def test_flips_turn_whole_images_with_the_given_probability(
     assert torch.equal(result.targets, batch.targets)
 
 
-def test_quarter_turns_are_whole_turns_of_whole_images_each_as_likely() -> None:
+def test_rotate_quarter_draws_each_turn_equally_often() -> None:
     batch = some_batch(4_000, height=4, width=4)
     result = rotate_quarter(batch, torch.Generator().manual_seed(6), probability=0.6)
     turns = [0, 0, 0, 0]
@@ -102,22 +102,22 @@ def test_quarter_turns_are_whole_turns_of_whole_images_each_as_likely() -> None:
     assert all(count / 4_000 == pytest.approx(0.2, abs=0.03) for count in turns[1:])
 
 
-def test_quarter_turns_of_oblong_images_are_refused() -> None:
+def test_rotate_quarter_refuses_images_that_are_not_square() -> None:
     with pytest.raises(ValueError, match="quarter turns need square images, not 5 x 6 pixels"):
         rotate_quarter(some_batch(3), torch.Generator(), probability=1.0)
 
 
 def ramp(count: int, size: int = 32) -> Batch:
-    """Brightness rises with x in the first channel and with y in the second: a pixel tells where it was."""
+    """Makes images whose first channel rises with x and second with y, so that a pixel shows its position."""
     place = (torch.arange(size) + 0.5) / size
     image = torch.stack([place.expand(size, size), place.view(-1, 1).expand(size, size), torch.ones(size, size)])
     return Batch(image.expand(count, -1, -1, -1).contiguous(), torch.arange(count), count)
 
 
-def test_a_resized_crop_shows_an_upright_part_of_the_asked_area_and_shape() -> None:
+def test_random_resized_crop_shows_an_upright_part_of_the_given_area_and_shape() -> None:
     result = random_resized_crop(ramp(400), torch.Generator().manual_seed(7), min_area=0.2, max_ratio=1.5).images
     middle = result[:, :, 15:17, 15:17]
-    across = (result[:, 0, 16, 24] - result[:, 0, 16, 8]) * 2  # share of the side that is seen
+    across = (result[:, 0, 16, 24] - result[:, 0, 16, 8]) * 2  # fraction of the side that is visible
     down = (result[:, 1, 24, 16] - result[:, 1, 8, 16]) * 2
     area, ratio = across * down, across / down
     assert area.min() > 0.18
@@ -130,7 +130,7 @@ def test_a_resized_crop_shows_an_upright_part_of_the_asked_area_and_shape() -> N
     assert ((middle[:, 1].mean(dim=(1, 2)) + down / 2) < 1.01).all()
 
 
-def test_resize_and_crop_shows_a_part_of_the_enlarged_image_at_any_place() -> None:
+def test_resize_and_crop_shows_a_part_of_the_enlarged_image_at_any_position() -> None:
     result = resize_and_crop(ramp(400), torch.Generator().manual_seed(8), size=40).images
     across = result[:, 0, 16, 24] - result[:, 0, 16, 8]
     torch.testing.assert_close(across, torch.full((400,), 16 / 40), rtol=0, atol=0.01)
@@ -138,7 +138,7 @@ def test_resize_and_crop_shows_a_part_of_the_enlarged_image_at_any_place() -> No
     assert lefts.unique().tolist() == list(range(9))
 
 
-def test_translation_reaches_its_share_of_the_side_and_no_further() -> None:
+def test_translate_reaches_its_share_of_the_side_and_no_further() -> None:
     batch = Batch(torch.ones(500, 3, 20, 10), torch.arange(500), 500)
     result = translate(batch, torch.Generator().manual_seed(9), share=0.2).images
     dark_columns = (result[:, 0, 10] == 0).sum(dim=1)
@@ -148,17 +148,17 @@ def test_translation_reaches_its_share_of_the_side_and_no_further() -> None:
 
 
 @pytest.mark.parametrize("change", [rotate, scale, shear, translate])
-def test_a_centre_stays_or_moves_little_and_each_image_has_an_amount_of_its_own(change: Callable[..., Batch]) -> None:
+def test_geometric_augmentations_keep_the_centre_and_draw_an_amount_per_image(change: Callable[..., Batch]) -> None:
     result = change(ramp(100), torch.Generator().manual_seed(10)).images
     assert len({each.numpy().tobytes() for each in result}) == 100
     assert ((result[:, :2, 15:17, 15:17].mean(dim=(2, 3)) - 0.5).abs() < 0.11).all()
 
 
-def test_a_range_the_wrong_way_round_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"nothing between 1\.5 and 1\.2; the first must not be above the second"):
+def test_scale_refuses_a_reversed_range() -> None:
+    with pytest.raises(ValueError, match=r"from 1\.5 to 1\.2 is empty; the first number must not be above"):
         scale(ramp(1), torch.Generator(), low=1.5)
 
 
-def test_a_smaller_size_than_the_images_cannot_be_cropped_from() -> None:
+def test_resize_and_crop_refuses_a_size_below_the_images() -> None:
     with pytest.raises(ValueError, match="size is 20 and must be at least the images' 32 pixels"):
         resize_and_crop(ramp(1), torch.Generator(), size=20)

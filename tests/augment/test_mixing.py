@@ -15,19 +15,19 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def one_class_each(count: int, height: int = 9, width: int = 7) -> Batch:
-    """Random images, each of its own class, so that a label says which images went into a mixture."""
+    """Makes random images, each of its own class, so that a label shows which images were mixed."""
     images = torch.randint(0, 256, (count, 3, height, width), generator=seeded(1), dtype=torch.uint8)
     return Batch(images, torch.arange(count), count)
 
 
 def read_mixture(targets: Tensor, index: int) -> tuple[int, float]:
-    """The partner of an image, and the share that the image keeps, as its label says."""
+    """Returns from the label an image's partner and the weight that the image keeps."""
     others = [label for label in targets[index].nonzero().flatten().tolist() if label != index]
     assert len(others) <= 1
     return (others[0] if others else index), float(targets[index, index])
 
 
-def test_each_pixel_of_cutmix_comes_from_one_of_two_images_in_the_share_of_the_label() -> None:
+def test_cutmix_takes_pixels_from_two_images_in_proportion_to_the_label() -> None:
     batch = one_class_each(64)
     result = cutmix(batch, seeded(2))
     mixed = 0
@@ -45,19 +45,19 @@ def test_each_pixel_of_cutmix_comes_from_one_of_two_images_in_the_share_of_the_l
     assert mixed > 32
 
 
-def test_the_rectangles_of_cutmix_reach_every_pixel_and_have_the_area_of_a_uniform_draw() -> None:
+def test_cutmix_rectangles_reach_every_pixel_and_have_the_area_of_a_uniform_draw() -> None:
     count = 4_000
     images = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 16, 16) / count
     result = cutmix(Batch(images, torch.arange(count), count), seeded(3))
     pasted = (result.images != images)[:, 0].float()
     assert pasted.mean(dim=0).min() > 0.1
-    # A rectangle of sides s, s = sqrt(1 - k), around a uniform centre shows (s - s^2 / 4)^2 of itself, k uniform:
+    # A rectangle of sides s, s = sqrt(1 - k), around a uniform centre shows (s - s^2 / 4)^2 of itself, with k uniform:
     # the mean of s^2 - s^3 / 2 + s^4 / 16 is 1/2 - 1/5 + 1/48.
     assert pasted.mean().item() == pytest.approx(1 / 2 - 1 / 5 + 1 / 48, abs=0.015)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_mixup_follows_its_formula_with_the_share_of_the_label(dtype: torch.dtype) -> None:
+def test_mixup_follows_its_formula_with_the_weight_of_the_label(dtype: torch.dtype) -> None:
     whole = one_class_each(64)
     pixels = whole.images.double() / 255
     images = whole.images if dtype == torch.uint8 else whole.images / 255
@@ -73,7 +73,7 @@ def test_mixup_follows_its_formula_with_the_share_of_the_label(dtype: torch.dtyp
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
-def test_the_shares_of_mixup_have_the_moments_of_a_beta_distribution(alpha: float) -> None:
+def test_mixup_weights_have_the_moments_of_a_beta_distribution(alpha: float) -> None:
     count = 3_000
     result = mixup(one_class_each(count, 1, 1), seeded(5), alpha=alpha)
     shares = result.targets.diagonal()
@@ -83,7 +83,7 @@ def test_the_shares_of_mixup_have_the_moments_of_a_beta_distribution(alpha: floa
 
 @pytest.mark.parametrize("mix", [cutmix, mixup])
 @pytest.mark.parametrize("probability", [0.0, 0.3])
-def test_only_the_given_part_of_the_images_is_mixed(mix: Callable[..., Batch], probability: float) -> None:
+def test_mixing_changes_only_the_given_fraction_of_the_images(mix: Callable[..., Batch], probability: float) -> None:
     count = 2_000
     batch = one_class_each(count, 16, 16)
     result = mix(batch, seeded(6), alpha=5.0, probability=probability)
@@ -94,14 +94,14 @@ def test_only_the_given_part_of_the_images_is_mixed(mix: Callable[..., Batch], p
 
 
 @pytest.mark.parametrize("mix", [cutmix, mixup])
-def test_a_label_of_two_images_of_one_class_stays_whole(mix: Callable[..., Batch]) -> None:
+def test_mixing_two_images_of_one_class_keeps_the_label(mix: Callable[..., Batch]) -> None:
     batch = one_class_each(8)
     result = mix(Batch(batch.images, torch.full((8,), 2), 4), seeded(7))
     torch.testing.assert_close(result.targets, torch.tensor([[0.0, 0.0, 1.0, 0.0]]).expand(8, 4))
 
 
 @pytest.mark.parametrize("mix", [cutmix, mixup])
-def test_labels_that_are_mixed_already_are_mixed_again(mix: Callable[..., Batch]) -> None:
+def test_mixing_accepts_labels_that_are_mixed_already(mix: Callable[..., Batch]) -> None:
     batch = one_class_each(8)
     soft = torch.rand(8, 8, generator=seeded(8)).softmax(dim=1)
     hard = mix(batch, seeded(9))
@@ -111,7 +111,7 @@ def test_labels_that_are_mixed_already_are_mixed_again(mix: Callable[..., Batch]
 
 
 @pytest.mark.parametrize("mix", [cutmix, mixup])
-def test_a_batch_of_one_image_mixes_with_itself(mix: Callable[..., Batch]) -> None:
+def test_mixing_a_batch_of_one_image_uses_the_image_itself(mix: Callable[..., Batch]) -> None:
     batch = one_class_each(1)
     result = mix(batch, seeded(10))
     pixels = batch.images if result.images.dtype == torch.uint8 else batch.images / 255

@@ -1,4 +1,4 @@
-"""Each operation gives, for each image, what torchvision gives for that image alone."""
+"""Each operation returns, for each image, what torchvision returns for that image alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REFERENCES: dict[Callable[[Tensor, Tensor], Tensor], tuple[list[float], Callable
 
 @pytest.mark.parametrize("operation", REFERENCES, ids=lambda operation: operation.__name__)
 @pytest.mark.parametrize("size", [(12, 12), (9, 14)])
-def test_an_operation_treats_each_image_as_torchvision_does(
+def test_operations_equal_torchvisions_for_each_image(
     operation: Callable[[Tensor, Tensor], Tensor], size: tuple[int, int]
 ) -> None:
     amounts, reference = REFERENCES[operation]
@@ -62,7 +62,7 @@ def test_posterize_keeps_the_highest_bits(bits: int) -> None:
     assert torch.equal((found * 255).round().to(torch.uint8), tv.posterize(levels, bits))
 
 
-def test_shifts_go_to_the_right_and_down() -> None:
+def test_translate_shifts_to_the_right_and_down() -> None:
     images = torch.zeros(1, 3, 5, 5)
     images[..., 1, 2] = 1
     moved = operations.translate(images, torch.tensor([1.0]), torch.tensor([2.0]))

@@ -19,7 +19,7 @@ def bright(count: int, size: int = 16) -> Batch:
 
 
 def rectangle(image: torch.Tensor) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (exclusive) of the black part, which must be a rectangle in all channels."""
+    """Returns top, bottom, left and right (exclusive) of the black part, a rectangle in all channels."""
     black = image[0] == 0
     rows, columns = black.any(dim=1).nonzero().flatten(), black.any(dim=0).nonzero().flatten()
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -29,7 +29,7 @@ def rectangle(image: torch.Tensor) -> tuple[int, int, int, int]:
     return top, bottom, left, right
 
 
-def test_cutout_is_a_square_of_the_given_side_unless_the_border_cuts_it() -> None:
+def test_cutout_is_a_square_of_the_given_side_clipped_at_the_border() -> None:
     sizes = []
     for image in cutout(bright(500), seeded(), size=6).images:
         top, bottom, left, right = rectangle(image)
@@ -44,7 +44,7 @@ def test_cutout_covers_every_pixel_of_some_image() -> None:
     assert covered.min() > 0.01
 
 
-def test_random_erasing_covers_the_asked_share_where_no_border_cuts_it() -> None:
+def test_random_erasing_covers_the_given_area_where_no_border_clips_it() -> None:
     result = random_erasing(bright(500, 64), seeded(2), min_area=0.05, max_area=0.1, probability=1.0).images
     inside = 0
     for image in result:
@@ -65,7 +65,7 @@ def patches(image: np.ndarray, grid: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("rotate", "shuffle"), [(True, True), (True, False), (False, True), (False, False)])
-def test_local_augment_turns_and_reorders_whole_patches(*, rotate: bool, shuffle: bool) -> None:
+def test_local_augment_rotates_and_reorders_whole_patches(*, rotate: bool, shuffle: bool) -> None:
     images = torch.randint(0, 256, (8, 3, 14, 14), generator=seeded(3), dtype=torch.uint8)
     batch = Batch(images, torch.arange(8), 8)
     result = local_augment(batch, seeded(4), grid=3, rotate=rotate, shuffle=shuffle, probability=1.0).images
@@ -91,6 +91,6 @@ def test_local_augment_turns_and_reorders_whole_patches(*, rotate: bool, shuffle
     assert (turned > 0) == rotate
 
 
-def test_a_grid_finer_than_the_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"grid is 20, more patches a side than the images have pixels \(16\)"):
+def test_local_augment_refuses_a_grid_finer_than_the_image() -> None:
+    with pytest.raises(ValueError, match=r"grid is 20, more patches per side than the images have pixels \(16\)"):
         local_augment(bright(1), seeded(), grid=20, probability=1.0)

@@ -41,7 +41,7 @@ def test_contrast_keeps_the_mean_grey_and_scales_the_distance_from_it() -> None:
 
 
 @pytest.mark.parametrize("std", [0.0, 0.02, 0.1])
-def test_noise_has_the_given_deviation_and_no_mean(std: float) -> None:
+def test_gaussian_noise_has_the_given_deviation_and_no_mean(std: float) -> None:
     result = gaussian_noise(batch_of(torch.full((64, 3, 16, 16), 0.5)), seeded(3), std=std).images
     noise = result - 0.5
     assert noise.mean().item() == pytest.approx(0, abs=3e-3)
@@ -62,7 +62,7 @@ def test_blur_draws_a_width_for_each_image() -> None:
     assert len({round(each.std().item(), 5) for each in result}) > 40
 
 
-def test_shuffled_channels_are_whole_and_every_order_is_as_likely() -> None:
+def test_channel_shuffle_draws_every_order_of_whole_channels_equally_often() -> None:
     images = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1).expand(6_000, 3, 2, 2)
     result = channel_shuffle(batch_of(images), seeded(8), probability=1.0).images
     orders = [tuple(order) for order in result[:, :, 0, 0].tolist()]
@@ -72,13 +72,13 @@ def test_shuffled_channels_are_whole_and_every_order_is_as_likely() -> None:
 
 
 @pytest.mark.parametrize("change", [brightness, contrast, gaussian_noise, blur, channel_shuffle])
-def test_only_the_given_part_of_the_images_is_changed(change: Callable[..., Batch]) -> None:
+def test_photometric_augmentations_change_only_the_given_fraction_of_the_images(change: Callable[..., Batch]) -> None:
     images = torch.randint(0, 256, (2_000, 3, 6, 6), generator=seeded(9), dtype=torch.uint8)
     result = change(batch_of(images), seeded(10), probability=0.3).images
     changed = (result != images).flatten(1).any(dim=1).float().mean().item()
     assert 0.2 < changed < 0.33
 
 
-def test_a_kernel_wider_than_the_image_is_refused() -> None:
+def test_blur_refuses_a_kernel_wider_than_the_image() -> None:
     with pytest.raises(ValueError, match="max_sigma is 3 pixels, too wide for images of 8 pixels"):
         blur(batch_of(torch.zeros(1, 3, 8, 8)), seeded(), max_sigma=3.0)

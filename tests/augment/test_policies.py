@@ -31,7 +31,7 @@ def test_trivial_augment_gives_each_image_the_result_of_one_operation_of_its_lis
     assert explained.all()
 
 
-def test_every_operation_is_drawn_equally_often() -> None:
+def test_trivial_augment_draws_every_operation_equally_often() -> None:
     pure = tuple(PolicyOp(lambda x, _, level=level: torch.full_like(x, level / 14)) for level in range(14))
     images = torch.zeros(7_000, 3, 2, 2)
     drawn = (_apply(images, pure, torch.zeros(7_000), seeded(3))[:, 0, 0, 0] * 14).round().long()
@@ -40,7 +40,7 @@ def test_every_operation_is_drawn_equally_often() -> None:
     assert counts.max() < 600
 
 
-def test_amounts_run_from_no_change_to_the_published_extremes() -> None:
+def test_policy_amounts_run_from_no_change_to_the_published_extremes() -> None:
     greatest = torch.full((200,), 30)
     for choices, rotation in ((TRIVIAL_AUGMENT, 135), (RAND_AUGMENT, 30)):
         by_name = {choice.operation.__name__: choice for choice in choices}
@@ -52,8 +52,8 @@ def test_amounts_run_from_no_change_to_the_published_extremes() -> None:
     assert wide["_posterize"].amounts(torch.tensor([0, 30]), 64, seeded()).tolist() == [8, 2]
 
 
-def test_rand_augment_of_no_strength_changes_only_by_what_has_none() -> None:
-    """At magnitude 0 all but autocontrast and equalize leave an image as it is, to a level of rounding."""
+def test_rand_augment_at_magnitude_zero_applies_only_operations_without_strength() -> None:
+    """At magnitude 0 only autocontrast and equalize change an image by more than rounding."""
     made = batch(300)
     result = rand_augment(made, seeded(4), count=1, magnitude=0).images
     unchanged = ((result.float() - made.images.float()).abs().amax(dim=(1, 2, 3)) <= 1).float().mean().item()
@@ -61,7 +61,7 @@ def test_rand_augment_of_no_strength_changes_only_by_what_has_none() -> None:
     assert unchanged < 1
 
 
-def test_more_operations_change_more() -> None:
+def test_rand_augment_changes_more_with_more_operations() -> None:
     made = batch(300)
 
     def distance(count: int) -> float:

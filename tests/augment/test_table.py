@@ -6,7 +6,7 @@ import torch
 from greenedge.augment import AUGMENTATIONS
 from greenedge.data.loader import Batch
 
-BLENDING = {"mixup"}  # the only ones that make new pixel values, and so turn uint8 into float
+BLENDING = {"mixup"}  # only these compute new pixel values, and so turn uint8 into float
 
 
 def drawn_with(seed: int) -> torch.Generator:
@@ -15,7 +15,7 @@ def drawn_with(seed: int) -> torch.Generator:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_an_augmentation_is_a_seeded_function_from_batch_to_batch(name: str, dtype: torch.dtype) -> None:
+def test_augmentations_are_seeded_functions_from_batch_to_batch(name: str, dtype: torch.dtype) -> None:
     augment = AUGMENTATIONS[name]
     images = torch.randint(0, 256, (16, 3, 12, 12), generator=drawn_with(0), dtype=torch.uint8)
     if dtype.is_floating_point:

@@ -32,7 +32,7 @@ def test_preview_of_every_augmentation_has_them_all(cli: Cli, config: Path, tmp_
     ("setting", "words"),
     [
         ("augment=[]", "has no augmentations to preview; add some, or give --every"),
-        ("augment=[{scale: {low: 2}}]", "augment.0.scale: there is nothing between 2 and 1.2"),
+        ("augment=[{scale: {low: 2}}]", "augment.0.scale: the range from 2 to 1.2 is empty"),
         ("augment=[cutmix, {blur: {max_sigma: 30}}]", "augment.1.blur: max_sigma is 30 pixels, too wide"),
         ("augment=[{local_augment: {grid: 65, probability: 1e-6}}]", "augment.0.local_augment: grid is 65"),
         ("augment=[{resize_and_crop: {size: 60}}]", "augment.0.resize_and_crop: size is 60"),

@@ -107,9 +107,9 @@ def test_what_is_not_used_is_said(cli: Cli, official: Path, tmp_path: Path) -> N
 
 def test_more_than_there_is_cannot_be_kept(cli: Cli, official: Path, tmp_path: Path) -> None:
     classes = cli("data", "prepare", official, "--out", tmp_path / "out", "--classes", 4)
-    assert (classes.code, classes.sentence) == (1, "4 classes were asked for, and the source has 3")
+    assert (classes.code, classes.sentence) == (1, "4 classes were asked for, but the source has 3")
     images = cli("data", "prepare", official, "--out", tmp_path / "out", "--per-class", 13)
-    assert (images.code, images.sentence) == (1, "13 training images a class were asked for, and 'n01' has 12")
+    assert (images.code, images.sentence) == (1, "13 training images per class were asked for, but 'n01' has 12")
 
 
 @pytest.mark.parametrize(

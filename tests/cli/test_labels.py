@@ -70,7 +70,9 @@ def test_maps_that_exist_are_not_overwritten(cli: Cli, prepared: Path, tmp_path:
     assert "exists already" in result.sentence
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "without classes"), ("a\nb\na\n", "'a' stands twice")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "the class list is empty"), ("a\nb\na\n", "'a' is in the class list twice")]
+)
 def test_class_lists_that_give_no_map_are_one_sentence(cli: Cli, tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "classes.txt").write_text(text)
     result = cli("labels", "build", tmp_path / "classes.txt", "--out", tmp_path / "maps")

@@ -110,7 +110,7 @@ def test_bad_input_is_one_sentence(cli: Cli, weights: Path, pictures: list[Path]
     missing = tmp_path / "missing.jpg"
     for arguments, code, sentence in [
         ([missing], 1, f"{missing}: no such image"),
-        ([broken], 1, f"{broken}: is not an image, whatever its name says; replace or remove it"),
+        ([broken], 1, f"{broken}: is not an image, despite its name; replace or remove it"),
         (
             [pictures[0], "--labels-map", wrong_map],
             1,

@@ -144,7 +144,7 @@ def test_a_network_that_diverges_is_no_result(cli: Cli, config: Path, tmp_path: 
     options = [word for setting in settings for word in ("--set", setting)]
     result = cli("train", "--config", config, "--out", tmp_path / "run", *options)
     assert result.code == 1
-    assert "not finite any more; start another run" in result.sentence
+    assert "no longer finite; start another run" in result.sentence
     assert not (tmp_path / "run" / "best.safetensors").exists()
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
@@ -237,7 +237,7 @@ def test_a_full_disk_while_training_loses_nothing(cli: Cli, config: Path, traine
     ("setting", "words"),
     [
         ("data.path=nowhere", "nowhere: no prepared data set here; make one with"),
-        ("data.calibration_per_class=12", "choose a smaller one"),
+        ("data.calibration_per_class=12", "choose a smaller number"),
         ("train.epoch=2", "did you mean 'epochs'?"),
         ("train.epochs=0", "expected a number at least 1, found 0"),
         ("train.optimizer={adam: {rate: 1}}", "train.optimizer.adam.rate: unknown key"),

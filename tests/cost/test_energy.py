@@ -13,7 +13,7 @@ from greenedge.cost.energy import EnergyMeter, find_energy_meter, total_joules
 
 @dataclass
 class Reading:
-    """As zeus' `Measurement`, recorded from different machines."""
+    """A stand-in for zeus' `Measurement`, recorded on different machines."""
 
     gpu_energy: dict[int, float]
     cpu_energy: dict[int, float] | None = None
@@ -44,13 +44,13 @@ class Apple:
         (Reading({0: 12.5}), 12.5),
         (Reading({0: 12.5, 1: 7.5}, {0: 30.0}, {0: 2.0}), 52.0),
         (Reading({}, {0: 30.0, 1: 10.0}), 40.0),
-        (Reading({}, soc_energy=Jetson()), 2.5),  # its total holds its parts
+        (Reading({}, soc_energy=Jetson()), 2.5),  # its total includes its parts
         (Reading({}, soc_energy=Apple()), 2.0),
         (Reading({}), None),
         (Reading({}, {}, {}), None),
     ],
 )
-def test_the_parts_of_a_recorded_reading_are_added_up_in_joules(reading: Reading, joules: float | None) -> None:
+def test_total_joules_adds_up_the_parts_of_a_recorded_reading(reading: Reading, joules: float | None) -> None:
     assert total_joules(reading) == (None if joules is None else pytest.approx(joules))
 
 
@@ -70,7 +70,7 @@ class Recorded:
         return self.readings.pop(0)
 
 
-def test_a_meter_runs_what_it_measures_once_and_closes_its_window() -> None:
+def test_energy_meter_runs_its_function_once_and_closes_its_window() -> None:
     monitor = Recorded([Reading({0: 3.0}), Reading({}), Reading({})])
     ran: list[int] = []
     assert EnergyMeter(monitor).joules(lambda: ran.append(1)) == 3.0
@@ -87,7 +87,7 @@ def fake_zeus(monkeypatch: pytest.MonkeyPatch, monitor: Any) -> None:
     monkeypatch.setitem(sys.modules, "zeus.monitor", module)
 
 
-def test_a_machine_with_a_meter_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_energy_meter_finds_a_meter_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_zeus(monkeypatch, lambda: Recorded([Reading({0: 0.1}), Reading({0: 5.0})]))
     meter, sentence = find_energy_meter()
     assert meter is not None
@@ -95,7 +95,7 @@ def test_a_machine_with_a_meter_has_one(monkeypatch: pytest.MonkeyPatch) -> None
     assert sentence.startswith("joules are those of all metered parts")
 
 
-def test_a_machine_without_a_meter_gives_none_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_energy_meter_returns_none_and_the_reason_without_a_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_zeus(monkeypatch, lambda: Recorded([Reading({})]))
     assert find_energy_meter() == (None, "no energy was measured: this machine has no meter that zeus can read")
 
@@ -109,7 +109,7 @@ def test_a_machine_without_a_meter_gives_none_and_says_why(monkeypatch: pytest.M
     )
 
 
-def test_without_zeus_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_energy_meter_names_zeus_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def missing(name: str, *arguments: Any, **keywords: Any) -> Any:

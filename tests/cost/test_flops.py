@@ -28,7 +28,7 @@ def network(backbone: str, image_size: int, head: str, *after: str) -> MultiExit
         ("resnext50_32x4d", 128, (1.0186, 2.2566, 2.5402), 1.3906),
     ],
 )
-def test_the_published_networks_cost_what_the_reference_says(
+def test_count_costs_of_the_published_networks_equals_the_reference(
     backbone: str, image_size: int, exits: tuple[float, ...], plain: float
 ) -> None:
     cost = count_costs(network(backbone, image_size, "paper", "layer1", "layer3"))
@@ -36,7 +36,7 @@ def test_the_published_networks_cost_what_the_reference_says(
     assert round(cost.plain_gflops, 4) == plain
 
 
-def test_a_head_costs_what_its_layers_say_by_hand() -> None:
+def test_count_costs_of_a_head_equals_a_count_by_hand() -> None:
     cost = count_costs(network("resnet18", 64, "paper", "layer1")).exits[0]
     convs = 64 * 64 * 9 * 16 * 16 + 64 * 64 * 9 * 8 * 8
     linear = 64 * 8 * 8 * 200
@@ -44,7 +44,7 @@ def test_a_head_costs_what_its_layers_say_by_hand() -> None:
     assert cost.head_gflops == pytest.approx((convs + linear + norms) / 1e9, rel=1e-9)
 
 
-def test_columns_add_up() -> None:
+def test_count_costs_columns_add_up() -> None:
     cost = count_costs(network("vgg11_bn", 64, "light", "features.6", "features.13"))
     for before, this in zip(cost.exits, cost.exits[1:], strict=False):
         assert this.gflops == pytest.approx(before.gflops + this.trunk_gflops + this.head_gflops)
@@ -52,7 +52,7 @@ def test_columns_add_up() -> None:
     assert cost.exits[-1].alone_gflops == pytest.approx(cost.plain_gflops)
 
 
-def test_parameters_are_all_counted_once() -> None:
+def test_count_costs_counts_every_parameter_once() -> None:
     model = network("resnet18", 64, "light", "layer1", "layer3")
     cost = count_costs(model)
     assert cost.exits[-1].parameters == sum(p.numel() for p in model.parameters())
@@ -64,13 +64,13 @@ def test_parameters_are_all_counted_once() -> None:
     )
 
 
-def test_operators_without_a_count_are_named() -> None:
+def test_count_costs_names_operators_without_a_count() -> None:
     cost = count_costs(network("efficientnet_b0", 64, "linear"))
     assert cost.uncounted["aten::silu_"] > 0
     assert "aten::_convolution" not in cost.uncounted
 
 
-def test_counting_changes_neither_mode_nor_statistics() -> None:
+def test_count_costs_changes_neither_mode_nor_statistics() -> None:
     model = network("resnet18", 64, "light", "layer1").train()
     model.heads.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -82,12 +82,12 @@ def test_counting_changes_neither_mode_nor_statistics() -> None:
 
 
 @pytest.mark.parametrize(("backbone", "head"), [("resnet18", "light"), ("resnext50_32x4d", "paper")])
-def test_a_routed_batch_really_executes_what_the_table_says(backbone: str, head: str) -> None:
+def test_count_costs_equals_the_operations_of_a_routed_batch(backbone: str, head: str) -> None:
     model = network(backbone, 64, head, "layer1", "layer3").eval()
     images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    images *= torch.linspace(0.1, 4, 12).view(-1, 1, 1, 1)  # so that some are surer than others
+    images *= torch.linspace(0.1, 4, 12).view(-1, 1, 1, 1)  # so that their confidences differ
     for index, head_module in enumerate(model.heads):
-        head_module[-1].weight.data *= 5 * 4**index  # an untrained head is never sure
+        head_module[-1].weight.data *= 5 * 4**index  # an untrained head is never confident
     criterion = CRITERIA["entropy"]
     table = count_costs(model, operators={"conv", "linear"})
     with torch.inference_mode():
@@ -97,7 +97,7 @@ def test_a_routed_batch_really_executes_what_the_table_says(backbone: str, head:
         limits = sweep_all(scores).thresholds
         between = (limits[1:] + limits[:-1]) / 2  # far from any image's own score
         point = max(sweep_thresholds(scores, between).points(), key=lambda p: min(p.exit_shares))
-        assert min(point.exit_shares) > 0  # else the test would say little
+        assert min(point.exit_shares) > 0  # otherwise the test would show little
         threshold = point.thresholds[0]
 
         with FlopCounterMode(display=False) as counter:

@@ -8,14 +8,14 @@ import pytest
 from greenedge.cost.latency import latency, time_interleaved
 
 
-def test_contenders_take_turns_back_and_forth_and_the_first_round_is_not_counted() -> None:
+def test_time_interleaved_alternates_the_order_and_drops_the_first_round() -> None:
     order: list[str] = []
     seconds = time_interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
     assert order == ["b", "a", "a", "b", "b", "a", "a", "b"]
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_what_is_done_before_a_turn_is_not_timed() -> None:
+def test_time_interleaved_does_not_time_what_runs_before_a_turn() -> None:
     calls: list[str] = []
 
     def slow() -> None:
@@ -27,7 +27,7 @@ def test_what_is_done_before_a_turn_is_not_timed() -> None:
     assert max(seconds["a"]) < 0.05
 
 
-def test_percentiles_are_numpys() -> None:
+def test_latency_percentiles_equal_numpys() -> None:
     values = np.random.default_rng(0).exponential(size=101).tolist()
     found = latency(values)
     assert [found.p50_seconds, found.p95_seconds, found.p99_seconds] == pytest.approx(

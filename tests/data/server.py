@@ -1,4 +1,4 @@
-"""A web server on this machine that serves one archive, and can misbehave as real ones do."""
+"""A local web server that serves one archive and can fail like real ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _BLOCK = 1 << 16
 
 @dataclass
 class Archive:
-    """What is served, how, and what was asked for.
+    """What is served, how, and what was requested.
 
     Attributes:
         content: the archive's bytes.
         url: its address.
         ranges: whether a Range header is honoured.
         says_length: whether a Content-Length header is sent.
-        length: said in Content-Length instead of the truth.
-        breaks_after: bytes of an answer after which the connection closes.
+        length: sent as Content-Length instead of the true one.
+        breaks_after: bytes of a response after which the connection closes.
         status: answered instead of the archive.
         while_sending: called before every block.
         asked: the Range header of every request, None where there was none.

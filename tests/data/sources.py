@@ -1,4 +1,4 @@
-"""Sources made by hand, read independently, and refused."""
+"""Helpers that make sources, read them independently and return their errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import write_image
 def zip_folder(
     folder: Path, out: Path, keep: Callable[[str], bool] = lambda _: True, method: int = zipfile.ZIP_STORED
 ) -> Path:
-    """Zips the files whose path within `folder` is to be kept, below one top folder."""
+    """Zips the files of `folder` whose paths are to be kept, below one top folder."""
     with zipfile.ZipFile(out, "w", method) as archive:
         for path in sorted(folder.rglob("*")):
             inner = path.relative_to(folder).as_posix()
@@ -44,7 +44,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def read_official(root: Path) -> dict[str, tuple[np.ndarray, list[int]]]:
-    """What TinyImageNet's layout holds, read the straightforward way: by path, labels by sorted wnid."""
+    """Reads TinyImageNet's layout directly: images by path, labels by sorted wnid."""
     wnids = sorted((root / "wnids.txt").read_text().split())
     annotations = (root / "val" / "val_annotations.txt").read_text().splitlines()
     wnid_of = dict(line.split("\t")[:2] for line in annotations)
@@ -75,7 +75,7 @@ def is_one_sentence(text: str) -> bool:
 
 
 def refusal(tmp_path: Path, *sources: Path, options: PrepareOptions | None = None) -> str:
-    """The sentence with which `sources` are refused; makes sure that nothing was left behind."""
+    """Returns the error sentence of `sources`, and checks that nothing was left behind."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DataError) as caught:
         prepare(sources, tmp_path / "out", options)

@@ -33,7 +33,7 @@ def encode(image: Image.Image, form: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.ppm", "a.tif", "a.TIFF"])
-def test_lossless_formats_give_back_every_pixel(name: str) -> None:
+def test_decode_image_restores_every_pixel_of_lossless_formats(name: str) -> None:
     pixels = noise(20, 20)
     form = {"ppm": "PPM", "tif": "TIFF", "tiff": "TIFF"}.get(name[2:].lower(), name[2:])
     decoded = decode_image(encode(Image.fromarray(pixels), form), name, 20)
@@ -42,21 +42,21 @@ def test_lossless_formats_give_back_every_pixel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.JPEG", "a.jpg", "a.webp"])
-def test_lossy_formats_decode_as_pillow_decodes_them(name: str) -> None:
+def test_decode_image_decodes_lossy_formats_like_pillow(name: str) -> None:
     content = encode(Image.fromarray(noise(20, 20)), "WEBP" if name.endswith("webp") else "JPEG")
     expected = np.asarray(Image.open(io.BytesIO(content)))
     np.testing.assert_array_equal(decode_image(content, name, 20), np.moveaxis(expected, -1, 0))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_grey_scale_becomes_three_equal_channels(form: str) -> None:
+def test_decode_image_turns_grey_into_three_equal_channels(form: str) -> None:
     content = encode(Image.fromarray(noise(16, 16, channels=1)), form)
     grey = np.asarray(Image.open(io.BytesIO(content)))
     assert grey.shape == (16, 16)
     np.testing.assert_array_equal(decode_image(content, f"a.{form}", 16), np.stack([grey] * 3))
 
 
-def test_palettes_are_looked_up() -> None:
+def test_decode_image_looks_palettes_up() -> None:
     image = Image.fromarray(noise(16, 16)).quantize(8)
     table = np.array(image.getpalette()).reshape(-1, 3)
     expected = table[np.asarray(image)].transpose(2, 0, 1)
@@ -64,7 +64,7 @@ def test_palettes_are_looked_up() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(70, 64), (64, 81)])
-def test_a_longer_side_is_cropped_at_the_centre(width: int, height: int) -> None:
+def test_decode_image_crops_the_longer_side_at_the_centre(width: int, height: int) -> None:
     pixels = noise(width, height)
     left, top = (width - 64) // 2, (height - 64) // 2
     expected = pixels[top : top + 64, left : left + 64].transpose(2, 0, 1)
@@ -72,7 +72,7 @@ def test_a_longer_side_is_cropped_at_the_centre(width: int, height: int) -> None
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (160, 96), (40, 90), (201, 67), (31, 32), (1, 1)])
-def test_another_size_is_scaled_and_cropped_to_the_central_square(width: int, height: int) -> None:
+def test_decode_image_scales_and_crops_to_the_central_square(width: int, height: int) -> None:
     across = np.linspace(0, 255, width, dtype=np.float64)[None, :].repeat(height, 0)
     down = np.linspace(0, 255, height, dtype=np.float64)[:, None].repeat(width, 1)
     ramp = np.stack([across, down, (across + down) / 2], axis=-1).round().astype(np.uint8)
@@ -88,7 +88,7 @@ def test_another_size_is_scaled_and_cropped_to_the_central_square(width: int, he
 
 
 @pytest.mark.parametrize(("width", "height"), [(200, 90), (90, 211), (301, 300), (1, 50)])
-def test_only_the_part_that_is_kept_is_scaled_and_it_comes_out_the_same(width: int, height: int) -> None:
+def test_decode_image_scales_only_the_part_that_is_kept(width: int, height: int) -> None:
     pixels = noise(width, height)
     scale = 64 / min(width, height)
     whole = Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
@@ -97,7 +97,7 @@ def test_only_the_part_that_is_kept_is_scaled_and_it_comes_out_the_same(width: i
     assert np.abs(decode_image(encode(Image.fromarray(pixels), "PNG"), "a.png", 64) - expected).max() <= 1
 
 
-def test_an_image_of_extreme_shape_costs_no_more_than_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_image_of_extreme_shape_costs_only_the_part_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     resize, asked = Image.Image.resize, []
 
     def watched(self: Image.Image, size: tuple[int, int], *arguments: object, **options: object) -> Image.Image:
@@ -111,10 +111,10 @@ def test_an_image_of_extreme_shape_costs_no_more_than_what_is_kept(monkeypatch: 
     assert np.abs(decoded.astype(int) - 125).max() <= 1  # one pixel, in the middle of the column
 
 
-def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_image_decodes_a_large_jpeg_at_a_fraction_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     y, x = np.mgrid[:900, :1200] / 100
-    picture = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=-1) * 100 + 128
-    content = encode(Image.fromarray(picture.astype(np.uint8)), "JPEG")
+    pixels = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=-1) * 100 + 128
+    content = encode(Image.fromarray(pixels.astype(np.uint8)), "JPEG")
     load, sizes = JpegImagePlugin.JpegImageFile.load, []
 
     def watched(self: JpegImagePlugin.JpegImageFile) -> object:
@@ -130,7 +130,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(monkeypatch: p
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF"])
-def test_an_image_cut_anywhere_is_refused_in_one_sentence(form: str) -> None:
+def test_decode_image_refuses_an_image_truncated_anywhere(form: str) -> None:
     content = encode(Image.fromarray(noise(24, 24)), form)
     for length in range(0, len(content) * 9 // 10, 37):
         with pytest.raises(DataError, match=r"^some/a\.") as caught:
@@ -138,7 +138,7 @@ def test_an_image_cut_anywhere_is_refused_in_one_sentence(form: str) -> None:
         assert is_one_sentence(str(caught.value))
 
 
-def test_an_image_too_large_to_decode_safely_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_image_refuses_an_image_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     content = encode(Image.fromarray(noise(40, 40)), "PNG")
     monkeypatch.setattr(decode, "MAX_PIXELS", 1600)
     decode_image(content, "a.png", 40)
@@ -148,8 +148,8 @@ def test_an_image_too_large_to_decode_safely_is_refused(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("action", ["error", "ignore"])
-@pytest.mark.parametrize("side", [9_500, 14_000, 60_000])  # warned of by Pillow, refused by Pillow, absurd
-def test_a_header_that_promises_too_much_is_refused_whatever_the_warnings(
+@pytest.mark.parametrize("side", [9_500, 14_000, 60_000])  # Pillow warns, Pillow refuses, far too large
+def test_decode_image_refuses_a_header_of_an_image_that_is_too_large(
     action: Literal["error", "ignore"], side: int
 ) -> None:
     content = bytearray(encode(Image.fromarray(noise(4, 4)), "BMP"))
@@ -174,7 +174,7 @@ def damage_by_writing_text(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_by_truncating, damage_by_emptying, damage_by_writing_text])
 @pytest.mark.parametrize("place", ["train/n02/images/n02_5.JPEG", "val/images/val_14.JPEG"])
-def test_a_damaged_image_stops_the_preparation_and_is_named(
+def test_prepare_names_a_damaged_image_and_stops(
     official: Path, tmp_path: Path, damage: Callable[[Path], None], place: str
 ) -> None:
     damage(official / place)
@@ -192,7 +192,7 @@ def test_a_damaged_image_stops_the_preparation_and_is_named(
         RuntimeError(),
     ],
 )
-def test_whatever_a_codec_raises_is_one_sentence_with_the_name(
+def test_decode_image_turns_any_codec_error_into_one_sentence(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(self: Image.Image) -> None:
@@ -206,7 +206,7 @@ def test_whatever_a_codec_raises_is_one_sentence_with_the_name(
     assert is_one_sentence(str(caught.value))
 
 
-def test_content_decides_the_format_and_not_the_name(official: Path, tmp_path: Path) -> None:
+def test_decode_image_takes_the_format_from_the_content(official: Path, tmp_path: Path) -> None:
     pixels = noise(64, 64)
     (official / "train" / "n02" / "images" / "n02_5.JPEG").write_bytes(encode(Image.fromarray(pixels), "PNG"))
     prepare([official], tmp_path / "out")
@@ -215,7 +215,7 @@ def test_content_decides_the_format_and_not_the_name(official: Path, tmp_path: P
     np.testing.assert_array_equal(train.images[row], pixels.transpose(2, 0, 1))
 
 
-def test_the_first_frame_of_a_gif_is_read() -> None:
+def test_decode_image_reads_the_first_frame_of_a_gif() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
     content = io.BytesIO()
     frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
@@ -223,11 +223,11 @@ def test_the_first_frame_of_a_gif_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.eps", "a.jpg"])
-def test_no_program_is_ever_started(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_decode_image_never_starts_a_program(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def start(*_: object, **__: object) -> None:
         pytest.fail("started a program")
 
     content = encode(Image.fromarray(noise(8, 8)), "EPS")
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(DataError, match=rf"{name}: is a file of kind EPS, which is not read; convert it"):
+    with pytest.raises(DataError, match=rf"{name}: is of kind EPS, which is not supported; convert it"):
         decode_image(content, name, 8)

@@ -50,14 +50,14 @@ def refusal(out: Path, url: str, md5: str = MD5) -> str:
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_an_archive_arrives_whole_and_alone(archive: Archive, out: Path, says_length: bool) -> None:
+def test_download_writes_the_complete_archive_and_nothing_else(archive: Archive, out: Path, says_length: bool) -> None:
     archive.says_length = says_length
     assert download(out / "deep" / "er", archive.url, MD5) == out / "deep" / "er" / "archive.zip"
     assert files(out / "deep" / "er") == {"archive.zip": CONTENT}
     assert archive.asked == [None]
 
 
-def test_nothing_has_the_final_name_while_bytes_are_coming(archive: Archive, out: Path) -> None:
+def test_download_gives_the_final_name_only_at_the_end(archive: Archive, out: Path) -> None:
     seen: list[bool] = []
     archive.while_sending = lambda: seen.append((out / "archive.zip").exists())
     download(out, archive.url, MD5)
@@ -66,7 +66,7 @@ def test_nothing_has_the_final_name_while_bytes_are_coming(archive: Archive, out
     assert (out / "archive.zip").exists()
 
 
-def test_a_download_that_breaks_off_is_continued_where_it_broke(archive: Archive, out: Path) -> None:
+def test_download_continues_where_it_was_interrupted(archive: Archive, out: Path) -> None:
     archive.breaks_after = 1_300_000
     message = refusal(out, archive.url)
     assert message.startswith(f"{archive.url}: the download failed (the connection closed after 1300000 of 2900000")
@@ -84,7 +84,7 @@ def test_a_download_that_breaks_off_is_continued_where_it_broke(archive: Archive
     assert archive.sent == len(CONTENT)
 
 
-def test_a_server_without_ranges_sends_everything_again(archive: Archive, out: Path) -> None:
+def test_download_starts_again_from_a_server_without_ranges(archive: Archive, out: Path) -> None:
     archive.ranges, archive.breaks_after = False, 1_000_000
     refusal(out, archive.url)
     archive.breaks_after = 400_000
@@ -96,7 +96,7 @@ def test_a_server_without_ranges_sends_everything_again(archive: Archive, out: P
     assert files(out) == {"archive.zip": CONTENT}
 
 
-def test_a_part_that_is_whole_already_is_only_checked(archive: Archive, out: Path) -> None:
+def test_download_only_verifies_a_part_that_is_complete(archive: Archive, out: Path) -> None:
     out.mkdir()
     (out / "archive.zip.part").write_bytes(CONTENT)
     download(out, archive.url, MD5)
@@ -105,7 +105,7 @@ def test_a_part_that_is_whole_already_is_only_checked(archive: Archive, out: Pat
     assert archive.sent == 0
 
 
-def test_another_archive_than_expected_is_removed(archive: Archive, out: Path) -> None:
+def test_download_removes_an_archive_with_another_digest(archive: Archive, out: Path) -> None:
     expected = "0" * 32
     message = refusal(out, archive.url, md5=expected)
     assert message.startswith(f"{archive.url}: has MD5 {MD5}, expected {expected}; it was removed")
@@ -113,9 +113,7 @@ def test_another_archive_than_expected_is_removed(archive: Archive, out: Path) -
 
 
 @pytest.mark.parametrize("part", [b"another archive's beginning", CONTENT + b"and more"])
-def test_a_part_that_is_no_part_of_the_archive_is_removed_and_the_next_call_works(
-    archive: Archive, out: Path, part: bytes
-) -> None:
+def test_download_removes_a_foreign_part_and_works_the_next_time(archive: Archive, out: Path, part: bytes) -> None:
     out.mkdir()
     (out / "archive.zip.part").write_bytes(part)
     assert "it was removed, download it again" in refusal(out, archive.url)
@@ -125,14 +123,14 @@ def test_a_part_that_is_no_part_of_the_archive_is_removed_and_the_next_call_work
 
 
 @pytest.mark.parametrize("md5", [MD5, MD5.upper()])
-def test_an_archive_that_is_there_is_not_fetched_again(archive: Archive, out: Path, md5: str) -> None:
+def test_download_reuses_an_existing_archive(archive: Archive, out: Path, md5: str) -> None:
     out.mkdir()
     (out / "archive.zip").write_bytes(CONTENT)
     assert download(out, archive.url, md5) == out / "archive.zip"
     assert archive.asked == []
 
 
-def test_another_file_of_that_name_is_refused_and_stays(archive: Archive, out: Path) -> None:
+def test_download_refuses_and_keeps_another_file_of_that_name(archive: Archive, out: Path) -> None:
     out.mkdir()
     (out / "archive.zip").write_bytes(b"mine")
     message = refusal(out, archive.url)
@@ -142,7 +140,7 @@ def test_another_file_of_that_name_is_refused_and_stays(archive: Archive, out: P
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "Not Found"), (503, "Service Unavailable")])
-def test_a_server_that_answers_with_an_error_keeps_what_was_there(
+def test_download_keeps_its_part_after_an_error_of_the_server(
     archive: Archive, out: Path, status: int, reason: str
 ) -> None:
     archive.status = status
@@ -158,7 +156,7 @@ def test_a_server_that_answers_with_an_error_keeps_what_was_there(
     assert archive.asked == [None, "bytes=500000-", "bytes=500000-"]
 
 
-def test_a_server_that_refuses_connections_is_named(out: Path) -> None:
+def test_download_names_a_server_that_refuses_connections(out: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/archive.zip"
@@ -180,7 +178,7 @@ def test_a_server_that_refuses_connections_is_named(out: Path) -> None:
         "http://127.0.0.1/\N{SNOWMAN}.zip",
     ],
 )
-def test_what_is_no_address_is_refused(out: Path, url: str) -> None:
+def test_download_refuses_an_invalid_address(out: Path, url: str) -> None:
     assert refusal(out, url).startswith(f"{url}: ")
     assert files(out) == {}
 
@@ -199,26 +197,26 @@ def test_what_is_no_address_is_refused(out: Path, url: str) -> None:
         ("x" * 300 + ".zip", "x" * 196 + ".zip"),
     ],
 )
-def test_an_address_cannot_choose_where_the_archive_goes(out: Path, path: str, name: str) -> None:
+def test_download_keeps_the_archive_in_its_folder_for_any_address(out: Path, path: str, name: str) -> None:
     with serve(CONTENT, path) as archive:
         assert download(out, archive.url, MD5) == out / name
     assert files(out) == {name: CONTENT}
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a.zip", "data:,archive"])
-def test_only_web_servers_are_asked(out: Path, url: str) -> None:
-    assert refusal(out, url).endswith("is not an address to download from, which begins with http:// or https://")
+def test_download_accepts_only_web_servers(out: Path, url: str) -> None:
+    assert refusal(out, url).endswith("is not a download address; expected one that begins with http:// or https://")
     assert not out.exists()
 
 
 @pytest.mark.parametrize("length", ["many", "-5", "", "1e9", "\u0663"])
-def test_a_length_that_is_no_number_is_passed_over(archive: Archive, out: Path, length: str) -> None:
+def test_download_ignores_a_length_that_is_not_a_number(archive: Archive, out: Path, length: str) -> None:
     archive.length = length
     download(out, archive.url, MD5)
     assert files(out) == {"archive.zip": CONTENT}
 
 
-def test_a_length_that_is_too_small_or_too_large_gives_no_archive(archive: Archive, out: Path) -> None:
+def test_download_refuses_a_length_that_is_too_small_or_too_large(archive: Archive, out: Path) -> None:
     archive.length = str(len(CONTENT) - 1)
     assert "has MD5" in refusal(out, archive.url)
     archive.length = str(len(CONTENT) + 1)
@@ -228,7 +226,7 @@ def test_a_length_that_is_too_small_or_too_large_gives_no_archive(archive: Archi
     assert files(out) == {"archive.zip": CONTENT}
 
 
-def test_a_place_that_is_no_folder_is_one_sentence(archive: Archive, tmp_path: Path) -> None:
+def test_download_refuses_a_folder_that_is_a_file(archive: Archive, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refusal(tmp_path / "file" / "deeper", archive.url)
     (tmp_path / "archive.zip").mkdir()

@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, also after a kill."""
+"""Folders that are complete or absent, also after a kill."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+def test_new_folder_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     process, partial = start(tmp_path / "out")
     end(process)
     assert (partial / "file").read_text() == "half"
@@ -45,7 +45,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
     assert (tmp_path / "out" / "file").read_text() == "whole"
 
 
-def test_the_folder_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> None:
+def test_new_folder_keeps_the_folder_of_a_live_process(tmp_path: Path) -> None:
     process, partial = start(tmp_path / "out")
     try:
         with new_folder(tmp_path / "out"):
@@ -55,7 +55,7 @@ def test_the_folder_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> Non
         end(process)
 
 
-def test_folders_of_other_names_and_links_are_left_alone(tmp_path: Path) -> None:
+def test_new_folder_keeps_folders_of_other_names_and_links(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     kept = [tmp_path / ".other.partial-x", tmp_path / "out.partial-x", tmp_path / ".out", tmp_path / ".out.partial"]
     for path in kept:
@@ -67,7 +67,7 @@ def test_folders_of_other_names_and_links_are_left_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), ValueError("x")])
-def test_an_error_leaves_nothing_not_even_the_folders_above(tmp_path: Path, error: BaseException) -> None:
+def test_new_folder_removes_the_folders_above_after_an_error(tmp_path: Path, error: BaseException) -> None:
     def fail() -> None:
         with new_folder(tmp_path / "deep" / "er" / "out") as folder:
             (folder / "file").write_text("half")
@@ -78,6 +78,6 @@ def test_an_error_leaves_nothing_not_even_the_folders_above(tmp_path: Path, erro
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be made: File name too long"), new_folder(tmp_path / ("x" * 250)):
+def test_new_folder_refuses_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be created: File name too long"), new_folder(tmp_path / ("x" * 250)):
         pass

@@ -1,4 +1,4 @@
-"""Pickles made to run code, to crash, or to take memory and time without end; and those that numpy itself writes."""
+"""Pickles made to run code, to crash or to exhaust memory and time, and those that numpy itself writes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def refusal(path: Path, content: bytes) -> str:
-    """The sentence that refuses a pickle, which takes little time and memory."""
+    """Returns the error sentence of a pickle, and checks that little time and memory were used."""
     write(path, content)
     tracemalloc.start()
     try:
@@ -65,7 +65,7 @@ def refusal(path: Path, content: bytes) -> str:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
-def test_arrays_come_back_bit_for_bit(tmp_path: Path, array: np.ndarray, protocol: int) -> None:
+def test_read_pickle_restores_arrays_bit_for_bit(tmp_path: Path, array: np.ndarray, protocol: int) -> None:
     path = write(tmp_path / "a.pkl", pickle.dumps([array, array], protocol=protocol))
     found = read_pickle(path)
     np.testing.assert_array_equal(found[0], pickle.loads(path.read_bytes())[0])
@@ -76,7 +76,7 @@ def test_arrays_come_back_bit_for_bit(tmp_path: Path, array: np.ndarray, protoco
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_numbers_and_objects_of_numpy_come_back(tmp_path: Path, protocol: int) -> None:
+def test_read_pickle_restores_numbers_and_objects_of_numpy(tmp_path: Path, protocol: int) -> None:
     scalars = [np.float32(0.1), np.int64(-5), np.bool_(True), np.str_("äb"), np.complex128(1j), np.float64("nan")]
     objects = np.array([[{"a": 1}, None], ["b", [1, 2]]], dtype=object)
     path = write(tmp_path / "a.pkl", pickle.dumps((scalars, objects, objects.T, objects.dtype), protocol=protocol))
@@ -88,7 +88,7 @@ def test_numbers_and_objects_of_numpy_come_back(tmp_path: Path, protocol: int) -
 
 
 def array_of(dtype: bytes, shape: tuple[int, ...], content: Any) -> bytes:
-    """A pickle of an array that says of itself whatever it likes."""
+    """Builds a pickle of an array with any stated type and shape."""
     ints = b"".join(b"\x8a\x08" + struct.pack("<q", side) for side in shape)
     kept = pickle.dumps(content, protocol=4)[2:].removesuffix(b".")
     kept = kept[9:] if kept[:1] == pickle.FRAME else kept
@@ -100,7 +100,7 @@ def array_of(dtype: bytes, shape: tuple[int, ...], content: Any) -> bytes:
     )
 
 
-def test_the_arrays_of_this_test_are_arrays(tmp_path: Path) -> None:
+def test_array_of_makes_arrays_that_can_be_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pkl", array_of(b"u1", (2, 3), b"abcdef"))
     assert read_pickle(path).tobytes() == b"abcdef"
     assert pickle.loads(path.read_bytes()).tobytes() == b"abcdef"
@@ -133,34 +133,34 @@ def test_the_arrays_of_this_test_are_arrays(tmp_path: Path) -> None:
         b"\x80\x04" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",  # nested
         b"\x80\x04" + b"(" * 10**5 + b"t" * 10**5 + b".",
         b"\x80\x04)" + b"\x85" * 10**5 + b".",
-        b"\x80\x04})" + b"\x85" * 10**5 + b"Ns.",  # for a key: hashing would end the process
-        b"\x80\x04]\x94h\x00a.",  # within itself
+        b"\x80\x04})" + b"\x85" * 10**5 + b"Ns.",  # as a key, whose hashing would crash the process
+        b"\x80\x04]\x94h\x00a.",  # contains itself
         b"\x80\x04]" + b"".join(b"\x94h" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60)) + b".",
         b"\x80\x04}]" + b"".join(b"\x94h" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60)) + b"Ns.",
         b"\x80\x04X"
         + struct.pack("<I", 10**5)
         + b"a" * 10**5
         + b"\x94c_codecs\nencode\n\x94X\x06\x00\x00\x00latin1\x94"
-        b"000](" + b"h\x01h\x00h\x02\x86R" * 10**4 + b"e.",  # one text encoded without end
+        b"000](" + b"h\x01h\x00h\x02\x86R" * 10**4 + b"e.",  # one text encoded many times
         b"cnumpy\nndarray\n.",
         b"Pelsewhere\n.",
         b"\x80\x02K\x01Q.",
         b"(ios\nsystem\n.",
     ],
 )
-def test_what_would_run_crash_or_never_end_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+def test_read_pickle_refuses_at_once_what_would_run_crash_or_never_end(tmp_path: Path, content: bytes) -> None:
     assert refusal(tmp_path / "a.pkl", content).startswith(f"{tmp_path / 'a.pkl'}: ")
 
 
-def test_a_name_pipe_or_folder_is_no_pickle(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no file"):
+def test_read_pickle_refuses_folders_and_devices(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a file"):
         read_pickle(tmp_path)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         read_pickle(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("read", [read_pickle, read_labels_map, read_reverse_map])
-def test_no_mutation_brings_anything_but_a_sentence(tmp_path: Path, read: Any) -> None:
+def test_read_pickle_of_any_mutation_raises_at_most_one_sentence(tmp_path: Path, read: Any) -> None:
     random = np.random.default_rng(5)
     path = tmp_path / "a.pkl"
     seeds = [pickle.dumps({"images": ARRAYS[:9], "labels": [np.int64(3)] * 3}, p) for p in range(6)]
@@ -189,8 +189,8 @@ def test_no_mutation_brings_anything_but_a_sentence(tmp_path: Path, read: Any) -
     assert refused > 100
 
 
-def test_a_value_that_is_small_as_a_pickle_and_endless_as_text_is_refused(tmp_path: Path) -> None:
-    """Lists of ten times the list before, which is kept once: 10^12 numbers, written out."""
+def test_read_pickle_refuses_a_value_that_expands_too_far(tmp_path: Path) -> None:
+    """Each list holds the previous list ten times, which is stored once: 10^12 numbers when written out."""
     value: list[Any] = [0]
     for _ in range(12):
         value = [value] * 10

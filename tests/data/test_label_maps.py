@@ -29,7 +29,7 @@ def refusal(read: Any, path: Path) -> str:
 
 
 @given(st.sets(st.integers(), min_size=1) | st.sets(st.text(), min_size=1))
-def test_both_maps_are_inverse_and_follow_the_sorted_labels(labels: set[int] | set[str]) -> None:
+def test_build_label_maps_are_inverse_and_follow_the_sorted_labels(labels: set[int] | set[str]) -> None:
     forward, back = build_label_maps(list(labels))
     assert [back[index] for index in range(len(labels))] == sorted(labels)
     assert all(forward[back[index]] == index for index in back)
@@ -37,15 +37,20 @@ def test_both_maps_are_inverse_and_follow_the_sorted_labels(labels: set[int] | s
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"), [([], "without classes"), ([3, 5, 3], "3 stands twice"), ([1, "a"], "mixes numbers and texts")]
+    ("labels", "words"),
+    [
+        ([], "the class list is empty"),
+        ([3, 5, 3], "3 is in the class list twice"),
+        ([1, "a"], "mixes numbers and texts"),
+    ],
 )
-def test_class_lists_that_give_no_map_are_refused(labels: list[Any], words: str) -> None:
+def test_build_label_maps_refuses_invalid_class_lists(labels: list[Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         build_label_maps(labels)
 
 
 @pytest.mark.parametrize("labels", [[10985, 3, 77], ["n02", "n01"]])
-def test_maps_are_read_back_as_they_were_written(tmp_path: Path, labels: list[Any]) -> None:
+def test_write_label_map_reads_back_equal(tmp_path: Path, labels: list[Any]) -> None:
     forward, back = build_label_maps(labels)
     write_label_map(tmp_path / "a.pkl", forward)
     write_label_map(tmp_path / "b.pkl", back)
@@ -53,12 +58,12 @@ def test_maps_are_read_back_as_they_were_written(tmp_path: Path, labels: list[An
     assert read_reverse_map(tmp_path / "b.pkl") == back
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+def test_read_labels_map_accepts_numbers_of_numpy(tmp_path: Path) -> None:
     path = dump(tmp_path / "a.pkl", {np.int64(10985): np.int32(1), np.int64(7): np.array([0])})
     assert read_labels_map(path) == {10985: 1, 7: 0}
 
 
-def test_the_maps_of_the_repository_are_each_others_inverse() -> None:
+def test_label_maps_of_the_repository_are_inverse() -> None:
     forward = read_labels_map(REPOSITORY / "labels_map.pkl")
     back = read_reverse_map(REPOSITORY / "deeplake_labels_map.pkl")
     assert len(forward) == 200
@@ -69,19 +74,19 @@ def test_the_maps_of_the_repository_are_each_others_inverse() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([1, 2], "is no label map"),
-        ({}, "is no label map"),
+        ([1, 2], "is not a label map"),
+        ({}, "is not a label map"),
         ({5: 0, 6: 2}, "has the class index 2, outside 0..1 for its 2 labels"),
         ({5: 0, 6: -1}, "has the class index -1, outside"),
         ({5: 0, 6: 0}, "gives the class index 0 to two labels, and 1 to none"),
-        ({5: "0"}, "has '0' where a class index belongs"),
-        ({5: 0.5}, "has 0.5 where a class index belongs"),
-        ({5: True}, "has True where a class index belongs"),
-        ({(1, 2): 0}, "has (1, 2) where a label belongs"),
-        ({None: 0}, "has None where a label belongs"),
+        ({5: "0"}, "has '0' in place of a class index"),
+        ({5: 0.5}, "has 0.5 in place of a class index"),
+        ({5: True}, "has True in place of a class index"),
+        ({(1, 2): 0}, "has (1, 2) in place of a label"),
+        ({None: 0}, "has None in place of a label"),
     ],
 )
-def test_maps_to_indices_that_are_none_are_refused(tmp_path: Path, content: Any, words: str) -> None:
+def test_read_labels_map_refuses_invalid_maps(tmp_path: Path, content: Any, words: str) -> None:
     with pytest.raises(DataError) as caught:
         read_labels_map(dump(tmp_path / "map.pkl", content))
     assert words in str(caught.value)
@@ -92,8 +97,8 @@ def test_maps_to_indices_that_are_none_are_refused(tmp_path: Path, content: Any,
     [
         ({0: 5, 2: 6}, "has the class index 2, outside 0..1"),
         ({0: 5, 1: 5}, "gives the label 5 to two classes"),
-        ({"a": 0}, "has 'a' where a class index belongs"),
+        ({"a": 0}, "has 'a' in place of a class index"),
     ],
 )
-def test_maps_from_indices_that_are_none_are_refused(tmp_path: Path, content: Any, words: str) -> None:
+def test_read_reverse_map_refuses_invalid_maps(tmp_path: Path, content: Any, words: str) -> None:
     assert words in refusal(read_reverse_map, dump(tmp_path / "map.pkl", content))

@@ -21,7 +21,7 @@ def edit_annotations(root: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_classes_are_sorted_by_wnid_and_named_by_words(official: Path) -> None:
+def test_read_listing_sorts_classes_by_wnid_and_names_them_by_words(official: Path) -> None:
     with SourceTree([official]) as tree:
         classes = read_listing(tree).classes
     assert classes == (
@@ -31,7 +31,7 @@ def test_classes_are_sorted_by_wnid_and_named_by_words(official: Path) -> None:
     )
 
 
-def test_validation_labels_come_from_the_annotations_not_the_order(official: Path, tmp_path: Path) -> None:
+def test_read_listing_takes_validation_labels_from_the_annotations(official: Path, tmp_path: Path) -> None:
     wnids = np.random.default_rng(3).permutation(["n01", "n02", "n03"] * 5)
     lines = [f"val_{n}.JPEG\t{wnid}\t0\t0\t63\t63\n" for n, wnid in enumerate(wnids)]
     (official / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
@@ -41,7 +41,7 @@ def test_validation_labels_come_from_the_annotations_not_the_order(official: Pat
     assert_holds(tmp_path / "out", expected)
 
 
-def test_windows_line_ends_and_blank_lines_are_read(official: Path, tmp_path: Path) -> None:
+def test_read_listing_accepts_windows_line_ends_and_blank_lines(official: Path, tmp_path: Path) -> None:
     expected = read_official(official)
     for path in (official / "wnids.txt", official / "val" / "val_annotations.txt"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
@@ -49,7 +49,7 @@ def test_windows_line_ends_and_blank_lines_are_read(official: Path, tmp_path: Pa
     assert_holds(tmp_path / "out", expected)
 
 
-def test_an_official_source_may_lack_validation_images(official: Path, tmp_path: Path) -> None:
+def test_read_listing_accepts_an_official_source_without_validation_images(official: Path, tmp_path: Path) -> None:
     expected = read_official(official)
     shutil.rmtree(official / "val")
     prepare([official], tmp_path / "out")
@@ -57,7 +57,7 @@ def test_an_official_source_may_lack_validation_images(official: Path, tmp_path:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_class_per_folder_source_is_read(tmp_path: Path, zipped: bool) -> None:
+def test_read_listing_reads_a_class_per_folder_source(tmp_path: Path, zipped: bool) -> None:
     root = write_class_folders(tmp_path / "pets")
     prepare([zip_folder(root, tmp_path / "pets.zip") if zipped else root], tmp_path / "out")
     expected = {
@@ -70,7 +70,7 @@ def test_a_class_per_folder_source_is_read(tmp_path: Path, zipped: bool) -> None
     assert_holds(tmp_path / "out", expected)
 
 
-def test_a_subset_keeps_the_first_classes_and_the_first_images_of_each(official: Path, tmp_path: Path) -> None:
+def test_listing_subset_keeps_the_first_classes_and_the_first_images_of_each(official: Path, tmp_path: Path) -> None:
     whole = read_official(official)
     train = [n for label in range(2) for n in [i for i, at in enumerate(whole["train"][1]) if at == label][:4]]
     val = [n for n, label in enumerate(whole["val"][1]) if label < 2]
@@ -83,7 +83,9 @@ def test_a_subset_keeps_the_first_classes_and_the_first_images_of_each(official:
 
 
 @pytest.mark.parametrize("options", [PrepareOptions(classes=4), PrepareOptions(per_class=13)])
-def test_a_subset_larger_than_the_source_is_refused(official: Path, tmp_path: Path, options: PrepareOptions) -> None:
+def test_listing_subset_refuses_more_than_the_source_holds(
+    official: Path, tmp_path: Path, options: PrepareOptions
+) -> None:
     message = refusal(tmp_path, official, options=options)
     asked, found = (4, 3) if options.classes else (13, 12)
     assert str(asked) in message
@@ -91,7 +93,7 @@ def test_a_subset_larger_than_the_source_is_refused(official: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "words"),
     [
         ("val_3.JPEG\t", "val_333.JPEG\t", "'val_333.JPEG'"),
         ("val_3.JPEG\tn01", "val_3.JPEG\tn77", "'n77'"),
@@ -100,35 +102,35 @@ def test_a_subset_larger_than_the_source_is_refused(official: Path, tmp_path: Pa
     ],
     ids=["unknown file", "unknown class", "too few fields", "two classes for one image"],
 )
-def test_annotations_that_do_not_fit_are_refused_with_their_line(
-    official: Path, tmp_path: Path, old: str, new: str, said: str
+def test_read_listing_refuses_annotations_that_do_not_fit_with_their_line(
+    official: Path, tmp_path: Path, old: str, new: str, words: str
 ) -> None:
     path = edit_annotations(official, old, new)
     message = refusal(tmp_path, official)
     assert f"{path}:4:" in message
-    assert said in message
+    assert words in message
 
 
-def test_an_image_without_an_annotation_is_named(official: Path, tmp_path: Path) -> None:
+def test_read_listing_names_an_image_without_an_annotation(official: Path, tmp_path: Path) -> None:
     edit_annotations(official, "val_9.JPEG\tn02\t0\t0\t63\t63\n", "")
     assert str(official / "val" / "images" / "val_9.JPEG") in refusal(tmp_path, official)
 
 
-def test_validation_images_without_any_annotations_are_refused(official: Path, tmp_path: Path) -> None:
+def test_read_listing_refuses_validation_images_without_annotations(official: Path, tmp_path: Path) -> None:
     (official / "val" / "val_annotations.txt").unlink()
     message = refusal(tmp_path, official)
     assert str(official) in message
     assert "val_annotations.txt" in message
 
 
-def test_an_official_class_without_images_is_named(official: Path, tmp_path: Path) -> None:
+def test_read_listing_names_an_official_class_without_images(official: Path, tmp_path: Path) -> None:
     shutil.rmtree(official / "train" / "n02" / "images")
     message = refusal(tmp_path, official)
     assert str(official) in message
     assert "'n02'" in message
 
 
-def test_an_official_class_that_wnids_does_not_know_is_named(official: Path, tmp_path: Path) -> None:
+def test_read_listing_names_an_official_class_that_wnids_lacks(official: Path, tmp_path: Path) -> None:
     write_image(official / "train" / "n55" / "images" / "n55_0.JPEG", seed=0)
     message = refusal(tmp_path, official)
     assert str(official) in message
@@ -136,7 +138,7 @@ def test_an_official_class_that_wnids_does_not_know_is_named(official: Path, tmp
     assert "wnids.txt" in message
 
 
-def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+def test_read_listing_names_an_empty_class_folder(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "pets")
     (root / "train" / "hamster").mkdir()
     message = refusal(tmp_path, root)
@@ -144,7 +146,7 @@ def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     assert "'hamster'" in message
 
 
-def test_a_class_met_only_in_validation_is_refused(tmp_path: Path) -> None:
+def test_read_listing_refuses_a_class_that_is_only_in_validation(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "pets")
     write_image(root / "val" / "hamster" / "0.png", seed=0)
     message = refusal(tmp_path, root)
@@ -153,23 +155,23 @@ def test_a_class_met_only_in_validation_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_loose_image_outside_a_class_folder_is_named(tmp_path: Path, split: str) -> None:
+def test_read_listing_names_an_image_outside_class_folders(tmp_path: Path, split: str) -> None:
     root = write_class_folders(tmp_path / "pets")
     write_image(root / split / "loose.png", seed=0)
     assert str(root / split / "loose.png") in refusal(tmp_path, root)
 
 
-def test_a_source_without_images_is_named(tmp_path: Path) -> None:
+def test_read_listing_names_a_source_without_images(tmp_path: Path) -> None:
     (tmp_path / "empty" / "train").mkdir(parents=True)
     assert str(tmp_path / "empty") in refusal(tmp_path, tmp_path / "empty")
 
 
-def test_a_validation_image_renamed_to_txt_is_missed(official: Path, tmp_path: Path) -> None:
+def test_read_listing_misses_a_validation_image_renamed_to_txt(official: Path, tmp_path: Path) -> None:
     (official / "val" / "images" / "val_2.JPEG").rename(official / "val" / "images" / "val_2.txt")
     assert "names 'val_2.JPEG', which is not among the images" in refusal(tmp_path, official)
 
 
-def test_a_training_image_renamed_to_txt_is_counted(official: Path) -> None:
+def test_read_listing_counts_a_training_image_renamed_to_txt(official: Path) -> None:
     (official / "train" / "n01" / "images" / "n01_2.JPEG").rename(official / "train" / "n01" / "images" / "n01_2.txt")
     with SourceTree([official]) as tree:
         listing = read_listing(tree)

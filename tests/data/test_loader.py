@@ -17,13 +17,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @pytest.fixture
 def calibration(prepared: Path) -> PreparedSplit:
-    """15 images whose rows are not the first of the array."""
+    """Makes 15 images whose rows are not the first of the array."""
     return carve_calibration(open_prepared(prepared).split("train"), 5)[1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 15, 100])
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_batches_equal_direct_indexing(calibration: PreparedSplit, batch_size: int, shuffled: bool) -> None:
+def test_iterate_batches_equals_direct_indexing(calibration: PreparedSplit, batch_size: int, shuffled: bool) -> None:
     order = torch.randperm(15, generator=torch.Generator().manual_seed(1)) if shuffled else None
     positions = range(15) if order is None else order.tolist()
     rows = [int(calibration.rows[position]) for position in positions]
@@ -40,13 +40,13 @@ def test_batches_equal_direct_indexing(calibration: PreparedSplit, batch_size: i
     assert {batch.num_classes for batch in batches} == {3}
 
 
-def test_an_order_may_choose_and_repeat_positions(calibration: PreparedSplit) -> None:
+def test_iterate_batches_may_choose_and_repeat_positions(calibration: PreparedSplit) -> None:
     (batch,) = iterate_batches(calibration, 8, torch.tensor([3, 3, 0]))
     expected = calibration.images[calibration.rows[[3, 3, 0]]]
     np.testing.assert_array_equal(batch.images.numpy(), expected)
 
 
-def test_changing_a_batch_does_not_change_the_data(calibration: PreparedSplit) -> None:
+def test_iterate_batches_gives_copies_of_the_data(calibration: PreparedSplit) -> None:
     before = np.array(calibration.images)
     for batch in iterate_batches(calibration, 4):
         batch.images.zero_()
@@ -62,7 +62,7 @@ def some_images(dtype: torch.dtype) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_normalising_equals_torchvision(dtype: torch.dtype, channels_last: bool) -> None:
+def test_input_transform_normalises_like_torchvision(dtype: torch.dtype, channels_last: bool) -> None:
     images = some_images(dtype)
     expected = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(images)
     result = InputTransform(64, MEAN, STD, channels_last)(images)
@@ -76,7 +76,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 
 @RESIZED
 @DTYPES
-def test_resizing_equals_torchvision(size: int, dtype: torch.dtype) -> None:
+def test_input_transform_resizes_like_torchvision(size: int, dtype: torch.dtype) -> None:
     images = some_images(dtype)
     steps = [
         v2.ToDtype(torch.float32, scale=True),
@@ -91,7 +91,7 @@ def test_resizing_equals_torchvision(size: int, dtype: torch.dtype) -> None:
 
 @RESIZED
 @DTYPES
-def test_resizing_equals_pillow_without_its_rounding_to_whole_levels(size: int, dtype: torch.dtype) -> None:
+def test_input_transform_resizes_like_pillow_without_its_rounding(size: int, dtype: torch.dtype) -> None:
     planes = some_images(torch.uint8).float().flatten(0, 1).numpy()
     resized = [Image.fromarray(plane).resize((size, size), Image.Resampling.BICUBIC) for plane in planes]
     expected = np.stack([np.asarray(plane) for plane in resized]).clip(0, 255) / 255
@@ -99,7 +99,7 @@ def test_resizing_equals_pillow_without_its_rounding_to_whole_levels(size: int, 
     np.testing.assert_allclose(result.flatten(0, 1).numpy(), expected, rtol=0, atol=2e-5)
 
 
-def test_resized_pixels_stay_within_black_and_white() -> None:
+def test_input_transform_keeps_resized_pixels_between_black_and_white() -> None:
     edge = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     edge[..., 32:] = 255
     result = InputTransform(96, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))(edge)
@@ -109,7 +109,7 @@ def test_resized_pixels_stay_within_black_and_white() -> None:
 
 @pytest.mark.parametrize("size", [64, 80])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_memory_layout_is_the_asked_one(size: int, channels_last: bool) -> None:
+def test_input_transform_returns_the_given_memory_layout(size: int, channels_last: bool) -> None:
     result = InputTransform(size, MEAN, STD, channels_last)(some_images(torch.uint8))
     assert result.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert result.is_contiguous() != channels_last
@@ -118,7 +118,9 @@ def test_the_memory_layout_is_the_asked_one(size: int, channels_last: bool) -> N
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("size", [64, 80])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_input_is_never_changed_nor_shared(dtype: torch.dtype, size: int, channels_last: bool) -> None:
+def test_input_transform_neither_changes_nor_shares_its_input(
+    dtype: torch.dtype, size: int, channels_last: bool
+) -> None:
     images = some_images(dtype)
     if channels_last:
         images = images.to(memory_format=torch.channels_last)

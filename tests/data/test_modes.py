@@ -1,4 +1,4 @@
-"""Pixels as people see them: upright, over white, and of every range that is known."""
+"""Decoded pixels are upright, over white, and of every known range."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, 23)])
-def test_images_are_turned_upright(form: str, orientation: int, shape: tuple[int, int]) -> None:
+def test_decode_image_turns_images_upright(form: str, orientation: int, shape: tuple[int, int]) -> None:
     stored = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -64,7 +64,7 @@ def test_images_are_turned_upright(form: str, orientation: int, shape: tuple[int
     np.testing.assert_array_equal(turned, decoded(upright, "PNG"))
 
 
-def test_a_jpeg_of_a_phone_is_turned_also_where_it_is_decoded_at_a_fraction() -> None:
+def test_decode_image_turns_a_large_jpeg_of_a_phone_upright() -> None:
     ramp = np.tile(np.linspace(0, 255, 200), (200, 1)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # its left side is the upper one
@@ -73,34 +73,34 @@ def test_a_jpeg_of_a_phone_is_turned_also_where_it_is_decoded_at_a_fraction() ->
     assert turned[0, -1].min() > 235
 
 
-def test_damaged_exif_does_not_make_an_image_bad() -> None:
+def test_decode_image_ignores_damaged_exif() -> None:
     pixels = noise(3)
     for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"garbage"):
         np.testing.assert_array_equal(decoded(Image.fromarray(pixels), "PNG", exif=exif), pixels.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
-def test_transparency_is_laid_over_white(form: str) -> None:
+def test_to_rgb_lays_transparency_over_white(form: str) -> None:
     rgba = noise(4)
     options = {"lossless": True, "exact": True} if form == "WEBP" else {}
     expected = over_white(rgba[..., :3], rgba[..., 3])
     assert close(decoded(Image.fromarray(rgba), form, **options), expected)
 
 
-def test_opaque_pixels_of_an_image_with_alpha_are_kept_exactly() -> None:
+def test_to_rgb_keeps_opaque_pixels_of_an_image_with_alpha() -> None:
     rgba = noise(4)
     rgba[..., 3] = 255
     np.testing.assert_array_equal(decoded(Image.fromarray(rgba), "PNG"), rgba[..., :3].transpose(2, 0, 1))
 
 
-def test_grey_with_alpha_is_laid_over_white() -> None:
+def test_to_rgb_lays_grey_with_alpha_over_white() -> None:
     grey, alpha = noise(2).transpose(2, 0, 1)
     image = Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
     assert close(decoded(image, "PNG"), over_white(np.repeat(grey[..., None], 3, 2), alpha))
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF"])
-def test_a_transparent_entry_of_a_palette_shows_white(form: str) -> None:
+def test_to_rgb_shows_a_transparent_palette_entry_white(form: str) -> None:
     indices = np.indices((SIZE, SIZE)).sum(axis=0).astype(np.uint8) % 3
     image = Image.fromarray(indices).convert("P")
     table = [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
@@ -110,7 +110,7 @@ def test_a_transparent_entry_of_a_palette_shows_white(form: str) -> None:
     np.testing.assert_array_equal(decoded(image, form, transparency=1), expected.transpose(2, 0, 1))
 
 
-def test_partly_transparent_entries_of_a_palette_are_mixed_with_white() -> None:
+def test_to_rgb_mixes_partly_transparent_palette_entries_with_white() -> None:
     image = Image.new("P", (SIZE, SIZE), 1)
     image.putpalette([0, 0, 0, 100, 0, 200])
     assert close(decoded(image, "PNG", transparency=bytes([255, 51]))[:, 0, 0], np.array([224, 204, 244]))
@@ -140,13 +140,13 @@ def png(bits: int, colour_type: int, row: bytes, transparent: bytes, width: int)
         (16, b"\x12\x34\x80\x00" * 8, 0x1200, [18, 128] * 8),
     ],
 )
-def test_the_transparent_grey_of_a_png_shows_white(bits: int, row: bytes, key: int, expected: list[int]) -> None:
+def test_to_rgb_shows_the_transparent_grey_of_a_png_white(bits: int, row: bytes, key: int, expected: list[int]) -> None:
     pixels = decode_image(png(bits, 0, row, struct.pack(">H", key), SIZE), "a.png", SIZE)
     assert pixels[:, 3].tolist() == [expected] * 3
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_the_transparent_colour_of_a_png_shows_white(bits: int) -> None:
+def test_to_rgb_shows_the_transparent_colour_of_a_png_white(bits: int) -> None:
     wide = bits == 16
     colours = [(1, 2, 3), (1, 2, 4)]
     row = b"".join(struct.pack(">HHH", *(257 * c for c in each)) if wide else bytes(each) for each in colours) * 8
@@ -156,14 +156,14 @@ def test_the_transparent_colour_of_a_png_shows_white(bits: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
-def test_sixteen_bits_of_grey_keep_their_upper_eight(form: str) -> None:
+def test_to_rgb_keeps_the_upper_eight_of_sixteen_bits_of_grey(form: str) -> None:
     values = np.random.default_rng(2).integers(0, 1 << 16, (SIZE, SIZE), dtype=np.uint16)
     values[0, :2] = 0, 65535
     pixels = decoded(Image.fromarray(values), form)
     np.testing.assert_array_equal(pixels, np.stack([values >> 8] * 3))
 
 
-def test_sixteen_bits_in_other_byte_order_are_read() -> None:
+def test_to_rgb_reads_sixteen_bits_in_other_byte_order() -> None:
     values = (np.arange(SIZE * SIZE, dtype=np.uint16) * 257).reshape(SIZE, SIZE)
     pixels = decoded(Image.fromarray(values.astype(">u2")), "TIFF")
     np.testing.assert_array_equal(pixels[0], values >> 8)
@@ -177,7 +177,7 @@ def test_sixteen_bits_in_other_byte_order_are_read() -> None:
         (np.arange(256, dtype=np.uint16).reshape(16, 16) * 16, "at most 12 are used"),
     ],
 )
-def test_a_range_that_is_not_known_is_refused_by_name(values: np.ndarray, words: str) -> None:
+def test_to_rgb_refuses_an_unknown_range_by_name(values: np.ndarray, words: str) -> None:
     with pytest.raises(DataError, match=rf"^a\.tiff: holds .*{words}.* to 8 bits per channel first$"):
         decoded(Image.fromarray(values), "TIFF")
 
@@ -193,6 +193,6 @@ def test_a_range_that_is_not_known_is_refused_by_name(values: np.ndarray, words:
         ("LAB", "TIFF", (255, 128, 128), (0, 128, 128)),
     ],
 )
-def test_white_is_white_and_black_black_in_every_mode(mode: str, form: str, white: Any, black: Any) -> None:
+def test_to_rgb_keeps_white_and_black_in_every_mode(mode: str, form: str, white: Any, black: Any) -> None:
     for colour, level in ((white, 255), (black, 0)):
         assert close(decoded(Image.new(mode, (SIZE, SIZE), colour), form), np.full((3, SIZE, SIZE), level))

@@ -1,4 +1,4 @@
-"""Data sets pickled as the report's authors did."""
+"""Data sets pickled like the paper's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def val(tmp_path: Path) -> Path:
     return dump(tmp_path / "validation_dataset.pkl", images(2, seed=1), arrays([777, 3]))
 
 
-def test_without_a_map_the_sorted_labels_are_the_classes(train: Path, val: Path, tmp_path: Path) -> None:
+def test_pickled_source_without_a_map_takes_the_sorted_labels_as_classes(
+    train: Path, val: Path, tmp_path: Path
+) -> None:
     manifest = prepare([train, val], tmp_path / "out")
     data = open_prepared(tmp_path / "out")
     assert [info.id for info in data.classes] == ["3", "777", "10985"]
@@ -53,7 +55,7 @@ def test_without_a_map_the_sorted_labels_are_the_classes(train: Path, val: Path,
     assert [source["kind"] for source in manifest["sources"]] == ["pickle", "pickle"]
 
 
-def test_a_map_gives_the_indices_and_the_order(train: Path, tmp_path: Path) -> None:
+def test_pickled_source_takes_indices_and_order_from_a_map(train: Path, tmp_path: Path) -> None:
     write_label_map(tmp_path / "labels_map.pkl", {10985: 0, 777: 1, 3: 2})
     prepare([train], tmp_path / "out", PrepareOptions(labels_map=tmp_path / "labels_map.pkl"))
     data = open_prepared(tmp_path / "out")
@@ -61,7 +63,7 @@ def test_a_map_gives_the_indices_and_the_order(train: Path, tmp_path: Path) -> N
     assert data.splits["train"].labels.tolist() == [0, 2, 0, 1, 2, 1]
 
 
-def test_grey_and_ragged_images_become_rgb_squares(tmp_path: Path) -> None:
+def test_pickled_source_turns_grey_and_ragged_images_into_rgb_squares(tmp_path: Path) -> None:
     grey = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     wide = np.random.default_rng(2).integers(0, 256, (80, 120, 3), dtype=np.uint8)
     path = dump(tmp_path / "train.pkl", [grey, grey[..., None], wide], [0, 1, 0])
@@ -73,7 +75,7 @@ def test_grey_and_ragged_images_become_rgb_squares(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[2], np.asarray(scaled).transpose(2, 0, 1))
 
 
-def test_one_array_of_images_and_one_of_labels_will_do(tmp_path: Path) -> None:
+def test_pickled_source_accepts_one_array_of_images_and_one_of_labels(tmp_path: Path) -> None:
     path = dump(tmp_path / "train.pkl", np.stack(images(4)), np.array([5, 6, 5, 6]))
     prepare([path], tmp_path / "out", PrepareOptions(per_class=1))
     assert open_prepared(tmp_path / "out").splits["train"].labels.tolist() == [0, 1]
@@ -82,7 +84,7 @@ def test_one_array_of_images_and_one_of_labels_will_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "labels", "words"),
     [
-        (images(2), [1], "has 2 images and 1 labels; they must be as many"),
+        (images(2), [1], "has 2 images and 1 labels; the numbers must be equal"),
         ([], [], "has no images"),
         (5, [1], "its images are a int, not a list or an array"),
         (images(1), [1.5], "image 0 has the label 1.5, not one number or text"),
@@ -108,34 +110,34 @@ def test_one_array_of_images_and_one_of_labels_will_do(tmp_path: Path) -> None:
         (images(2), [1, "1"], "mixes numbers and texts"),
     ],
 )
-def test_what_is_no_data_set_is_refused(tmp_path: Path, pixels: Any, labels: Any, words: str) -> None:
+def test_pickled_source_refuses_an_invalid_data_set(tmp_path: Path, pixels: Any, labels: Any, words: str) -> None:
     assert words in refusal(tmp_path, dump(tmp_path / "train.pkl", pixels, labels))
 
 
-def test_a_label_that_the_map_lacks_is_named(train: Path, tmp_path: Path) -> None:
+def test_pickled_source_names_a_label_that_the_map_lacks(train: Path, tmp_path: Path) -> None:
     write_label_map(tmp_path / "labels_map.pkl", {10985: 0, 3: 1})
     message = refusal(tmp_path, train, options=PrepareOptions(labels_map=tmp_path / "labels_map.pkl"))
     assert message == f"{train}: image 3 has the label 777, which is not in the label map {tmp_path / 'labels_map.pkl'}"
 
 
-def test_a_validation_label_that_was_never_trained_on_is_named(train: Path, tmp_path: Path) -> None:
+def test_pickled_source_names_a_validation_label_without_training_images(train: Path, tmp_path: Path) -> None:
     val = dump(tmp_path / "val.pkl", images(1), [4])
     assert refusal(tmp_path, train, val) == f"{val}: image 0 has the label 4, which is not among the training labels"
 
 
-def test_sources_that_do_not_go_together_are_refused(train: Path, val: Path, tmp_path: Path) -> None:
+def test_open_source_refuses_sources_that_do_not_fit_together(train: Path, val: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    assert "cannot be joined with folders or zip files" in refusal(tmp_path, train, tmp_path / "folder")
-    assert "expected one pickle a split" in refusal(tmp_path, train, dump(tmp_path / "train-2.pkl", images(1), [3]))
-    assert "expected one pickle a split" in refusal(tmp_path, dump(tmp_path / "images.pkl", images(1), [3]))
+    assert "cannot be combined with folders or zip files" in refusal(tmp_path, train, tmp_path / "folder")
+    assert "expected one pickle per split" in refusal(tmp_path, train, dump(tmp_path / "train-2.pkl", images(1), [3]))
+    assert "expected one pickle per split" in refusal(tmp_path, dump(tmp_path / "images.pkl", images(1), [3]))
     options = PrepareOptions(labels_map=train)
     assert "a label map is for pickled data sets" in refusal(tmp_path, tmp_path / "folder", options=options)
 
 
-def test_another_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_pickled_source_refuses_another_pickle_without_running_it(tmp_path: Path) -> None:
     path, marker = tmp_path / "train.pkl", tmp_path / "marker"
     path.write_bytes(pickle.dumps(Trap(marker)))
     assert "greenedge reads only plain values and numpy arrays" in refusal(tmp_path, path)
     assert not marker.exists()
     path.write_bytes(pickle.dumps({"pictures": []}))
-    assert "is no pickled data set; expected a dict with 'images' and 'labels'" in refusal(tmp_path, path)
+    assert "is not a pickled data set; expected a dict with 'images' and 'labels'" in refusal(tmp_path, path)

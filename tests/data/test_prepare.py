@@ -51,7 +51,7 @@ def hash_of(path: str) -> int:
 
 
 @pytest.mark.parametrize("split", [as_folder, as_one_zip, as_parts_and_val])
-def test_every_form_of_a_source_gives_the_arrays_that_pillow_reads(
+def test_prepare_gives_the_arrays_that_pillow_reads_for_every_form_of_source(
     official: Path, tmp_path: Path, split: Split
 ) -> None:
     write_image(official / "train" / "n02" / "images" / "n02_3.JPEG", seed=5, mode="L")
@@ -60,7 +60,7 @@ def test_every_form_of_a_source_gives_the_arrays_that_pillow_reads(
     assert_holds(tmp_path / "out", read_official(official))
 
 
-def test_more_images_than_one_thread_takes_at_once_keep_their_places(tmp_path: Path) -> None:
+def test_prepare_keeps_the_order_of_more_images_than_one_chunk(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (600, 3), dtype=np.uint8)
     for n, colour in enumerate(colours):
         path = tmp_path / "set" / "train" / f"c{n % 2}" / f"{n:03}.ppm"
@@ -72,7 +72,7 @@ def test_more_images_than_one_thread_takes_at_once_keep_their_places(tmp_path: P
     np.testing.assert_array_equal(train.images, np.broadcast_to(expected[:, :, None, None], (600, 3, 4, 4)))
 
 
-def test_the_manifest_says_what_was_made_of_what(official: Path, tmp_path: Path) -> None:
+def test_prepare_writes_a_manifest_of_sources_and_options(official: Path, tmp_path: Path) -> None:
     train = zip_folder(official, tmp_path / "train.zip", keep=lambda p: p.startswith("train/"))
     val = zip_folder(official, tmp_path / "val.zip", keep=lambda p: not p.startswith("train/"))
     returned = prepare([train, val], tmp_path / "out", PrepareOptions(size=32, classes=2, per_class=7))
@@ -94,7 +94,7 @@ def test_the_manifest_says_what_was_made_of_what(official: Path, tmp_path: Path)
     assert manifest["versions"]["numpy"] == np.__version__
 
 
-def test_the_stored_arrays_are_plain_npy_files_that_others_may_read(official: Path, tmp_path: Path) -> None:
+def test_prepare_writes_plain_npy_files_that_others_can_read(official: Path, tmp_path: Path) -> None:
     prepare([official], tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
@@ -111,7 +111,7 @@ def test_the_stored_arrays_are_plain_npy_files_that_others_may_read(official: Pa
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-def test_an_output_that_exists_is_refused_and_kept(official: Path, tmp_path: Path, what: str) -> None:
+def test_prepare_refuses_and_keeps_an_existing_output(official: Path, tmp_path: Path, what: str) -> None:
     out = tmp_path / "out"
     kept = out / "mine.txt" if what == "folder" else out
     kept.parent.mkdir(exist_ok=True)
@@ -120,20 +120,20 @@ def test_an_output_that_exists_is_refused_and_kept(official: Path, tmp_path: Pat
     assert kept.read_text() == "keep me"
 
 
-def test_an_output_below_a_file_is_refused(official: Path, tmp_path: Path) -> None:
+def test_prepare_refuses_an_output_below_a_file(official: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/out: cannot be made"):
+    with pytest.raises(DataError, match=r"file/out: cannot be created"):
         prepare([official], tmp_path / "file" / "out")
 
 
-def test_short_writes_are_continued(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_continues_short_writes(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, view, offset: pwrite(file, view[:50_000], offset))
     prepare([official], tmp_path / "out")
     assert_holds(tmp_path / "out", read_official(official))
 
 
-def test_a_disk_that_fills_up_leaves_nothing(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_leaves_nothing_on_a_full_disk(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite, calls = os.pwrite, []
 
     def fill_up(file: int, view: memoryview, offset: int) -> int:
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_leaves_nothing(official: Path, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("limit_bytes", [100, 150, 3_000, 300_000])
-def test_a_file_that_may_not_grow_leaves_nothing(official: Path, tmp_path: Path, limit_bytes: int) -> None:
+def test_prepare_leaves_nothing_where_a_file_may_not_grow(official: Path, tmp_path: Path, limit_bytes: int) -> None:
     program = (
         "import resource, sys; from pathlib import Path; from greenedge.data.prepare import prepare\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))\n"
@@ -166,7 +166,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(official: Path, tmp_path: Path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_interrupt_leaves_nothing_that_opens(
+def test_prepare_leaves_nothing_that_opens_after_an_interrupt(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, unfinished = reading.decode_image, []
@@ -188,7 +188,7 @@ def test_an_interrupt_leaves_nothing_that_opens(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_memory_does_not_hold_the_whole_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_does_not_hold_the_whole_data_set_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for n in range(3_000):
             archive.writestr(f"train/c{n % 2}/{n}.ppm", b"P6 8 8 255\n" + bytes([n % 256]) * 192)

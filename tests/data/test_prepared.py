@@ -33,7 +33,7 @@ def complaint(folder: Path) -> str:
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
-    """Changes the manifest and takes its seal off."""
+    """Changes the manifest and removes its digest."""
     path = folder / "manifest.json"
     content = json.loads(path.read_text()) | changes
     content.pop("digest", None)
@@ -41,7 +41,7 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
 
 
 def as_format_1(folder: Path) -> Path:
-    """Takes away what the first format did not have."""
+    """Removes what the first format did not have."""
     content = json.loads((folder / "manifest.json").read_text())
     splits = {name: {"images": split["images"]} for name, split in content["splits"].items()}
     content.pop("skipped", None)
@@ -51,7 +51,7 @@ def as_format_1(folder: Path) -> Path:
     return folder
 
 
-def test_a_prepared_set_opens_with_its_images_labels_and_classes(prepared: Path) -> None:
+def test_open_prepared_reads_images_labels_and_classes(prepared: Path) -> None:
     data = open_prepared(prepared)
     assert data.classes == (
         ClassInfo("n01", "goldfish, Carassius auratus"),
@@ -61,19 +61,19 @@ def test_a_prepared_set_opens_with_its_images_labels_and_classes(prepared: Path)
     assert_holds(prepared, read_official(prepared.parent / "source"))
 
 
-def test_images_stay_on_disk_until_they_are_read(prepared: Path) -> None:
+def test_open_prepared_keeps_images_on_disk_until_they_are_read(prepared: Path) -> None:
     for split in open_prepared(prepared).splits.values():
         assert isinstance(split.images, np.memmap)
         assert split.images.dtype == np.uint8
 
 
-def test_the_images_cannot_be_written(prepared: Path) -> None:
+def test_open_prepared_gives_read_only_images(prepared: Path) -> None:
     images = open_prepared(prepared).split("val").images
     with pytest.raises(ValueError, match="read-only"):
         images[0] = 0
 
 
-def test_a_set_larger_than_memory_and_swap_opens(damaged: Path) -> None:
+def test_open_prepared_opens_a_set_larger_than_memory_and_swap(damaged: Path) -> None:
     count = 3_000_000_000_000 // (3 * 64 * 64)
     with (damaged / "val-images.npy").open("wb") as file:  # a sparse file of 3 TB
         np.lib.format.write_array_header_1_0(
@@ -88,7 +88,7 @@ def test_a_set_larger_than_memory_and_swap_opens(damaged: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["labels", "digests", "images"])
-def test_a_byte_changed_in_place_is_noticed(damaged: Path, what: str) -> None:
+def test_open_prepared_notices_a_byte_changed_in_place(damaged: Path, what: str) -> None:
     path = damaged / f"val-{what}.npy"
     content = bytearray(path.read_bytes())
     content[-16] ^= 1  # of the labels: the last but one becomes another class
@@ -97,7 +97,7 @@ def test_a_byte_changed_in_place_is_noticed(damaged: Path, what: str) -> None:
         check_images(damaged)
 
 
-def test_changed_pixels_are_noticed_when_they_are_read(damaged: Path) -> None:
+def test_prepared_split_read_notices_changed_pixels(damaged: Path) -> None:
     path = damaged / "val-images.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 128
@@ -110,7 +110,7 @@ def test_changed_pixels_are_noticed_when_they_are_read(damaged: Path) -> None:
     assert split.read(np.array([14]), check=False).shape == (1, 3, 64, 64)
 
 
-def test_each_image_has_the_digests_of_its_pixels_and_of_its_file(prepared: Path) -> None:
+def test_image_digests_are_those_of_pixels_and_files(prepared: Path) -> None:
     split = open_prepared(prepared).split("val")
     paths = image_paths(split)
     assert split.digests is not None
@@ -122,14 +122,14 @@ def test_each_image_has_the_digests_of_its_pixels_and_of_its_file(prepared: Path
         assert split.digests.pixels[row].tobytes() == hashlib.sha256(split.images[row].tobytes()).digest()[:16]
 
 
-def test_changed_paths_are_noticed(damaged: Path) -> None:
+def test_image_paths_notices_changed_paths(damaged: Path) -> None:
     path = damaged / "val-paths.json"
     path.write_bytes(path.read_bytes().replace(b"val_3.", b"val_4."))
     with pytest.raises(DataError, match=r"val-paths\.json: is damaged"):
         image_paths(open_prepared(damaged).split("val"))
 
 
-def test_a_manifest_changed_in_place_is_refused(damaged: Path) -> None:
+def test_read_manifest_refuses_one_changed_in_place(damaged: Path) -> None:
     path = damaged / "manifest.json"
     path.write_text(path.read_text().replace("bullfrog", "bulldogs"))
     assert "was changed after it was written" in complaint(damaged)
@@ -139,12 +139,12 @@ def test_a_manifest_changed_in_place_is_refused(damaged: Path) -> None:
     "classes",
     [["a", "b", "c"], [{"id": True, "name": "x"}], [{"id": "a", "name": None}], [{"id": "a", "name": "a"}] * 3, []],
 )
-def test_classes_that_cannot_be_are_refused(damaged: Path, classes: list[Any]) -> None:
+def test_read_manifest_refuses_invalid_classes(damaged: Path, classes: list[Any]) -> None:
     edit_manifest(damaged, classes=classes)
     assert "manifest.json" in complaint(damaged)
 
 
-def test_a_set_of_the_first_format_is_read_and_named_by_its_pixels(damaged: Path, prepared: Path) -> None:
+def test_open_prepared_reads_the_first_format_and_names_it_by_its_pixels(damaged: Path, prepared: Path) -> None:
     former = as_format_1(damaged)
     split, same = open_prepared(former).split("val"), open_prepared(prepared).split("val")
     assert split.digests is None
@@ -153,13 +153,13 @@ def test_a_set_of_the_first_format_is_read_and_named_by_its_pixels(damaged: Path
     assert check_images(former) == {"train": 0, "val": 0}
 
 
-def test_a_split_knows_its_length_and_rows(prepared: Path) -> None:
+def test_prepared_split_has_its_length_and_rows(prepared: Path) -> None:
     data = open_prepared(prepared)
     assert len(data.split("train")) == 36
     assert data.split("val").rows.tolist() == list(range(15))
 
 
-def test_a_split_that_was_not_prepared_is_named(tmp_path: Path) -> None:
+def test_prepared_data_names_a_split_that_was_not_prepared(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "pets")
     shutil.rmtree(root / "val")
     prepare([root], tmp_path / "out", PrepareOptions(size=8))
@@ -169,13 +169,13 @@ def test_a_split_that_was_not_prepared_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "out") in str(caught.value)
 
 
-def test_a_missing_folder_is_named_with_the_command_that_makes_one(tmp_path: Path) -> None:
+def test_open_prepared_names_a_missing_folder_and_the_command_to_make_one(tmp_path: Path) -> None:
     message = complaint(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message
     assert "greenedge data prepare" in message
 
 
-def test_a_folder_of_plain_images_is_told_apart(tmp_path: Path) -> None:
+def test_open_prepared_recognises_a_folder_of_plain_images(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "pets")
     message = complaint(root)
     assert str(root) in message
@@ -196,12 +196,12 @@ def test_a_folder_of_plain_images_is_told_apart(tmp_path: Path) -> None:
         b'{"format": 1, "image_size": 64, "classes": [], "splits": {"train": {"images": "many"}}}',
     ],
 )
-def test_a_damaged_manifest_is_named(damaged: Path, content: bytes) -> None:
+def test_read_manifest_names_a_damaged_manifest(damaged: Path, content: bytes) -> None:
     (damaged / "manifest.json").write_bytes(content)
     assert str(damaged / "manifest.json") in complaint(damaged)
 
 
-def test_another_format_is_refused_by_its_number(damaged: Path) -> None:
+def test_read_manifest_refuses_another_format_by_its_number(damaged: Path) -> None:
     edit_manifest(damaged, format=99)
     message = complaint(damaged)
     assert str(damaged) in message
@@ -210,16 +210,16 @@ def test_another_format_is_refused_by_its_number(damaged: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train-images.npy", "train-labels.npy", "val-images.npy", "val-labels.npy"])
 @pytest.mark.parametrize("kept_bytes", [0, 60, 130, -1])
-def test_a_truncated_array_is_named(damaged: Path, name: str, kept_bytes: int) -> None:
+def test_open_prepared_names_a_truncated_array(damaged: Path, name: str, kept_bytes: int) -> None:
     content = (damaged / name).read_bytes()
     (damaged / name).write_bytes(content[:kept_bytes])
     with pytest.raises(DataError) as caught:
         open_prepared(damaged)
-    assert str(caught.value).startswith(f"{damaged / name}: is damaged or cut short")
+    assert str(caught.value).startswith(f"{damaged / name}: is damaged or truncated")
     assert caught.value.exit_code == 1
 
 
-def test_a_missing_array_is_named(damaged: Path) -> None:
+def test_open_prepared_names_a_missing_array(damaged: Path) -> None:
     (damaged / "val-labels.npy").unlink()
     assert str(damaged / "val-labels.npy") in complaint(damaged)
 
@@ -245,11 +245,13 @@ def test_a_missing_array_is_named(damaged: Path) -> None:
         "pickled",
     ],
 )
-def test_an_array_that_does_not_fit_the_manifest_is_named(damaged: Path, name: str, array: np.ndarray) -> None:
+def test_open_prepared_names_an_array_that_does_not_fit_the_manifest(
+    damaged: Path, name: str, array: np.ndarray
+) -> None:
     np.save(damaged / f"{name}.npy", array)
     assert str(damaged / f"{name}.npy") in complaint(damaged)
 
 
-def test_a_manifest_that_promises_another_size_is_refused(damaged: Path) -> None:
+def test_open_prepared_refuses_a_manifest_of_another_size(damaged: Path) -> None:
     edit_manifest(damaged, image_size=32)
     assert str(damaged / "train-images.npy") in complaint(damaged)

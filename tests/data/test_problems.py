@@ -1,4 +1,4 @@
-"""Images that cannot be used: all in one report, or left out."""
+"""Images that cannot be used are all named in one error, or left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def some(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [2, 10, 11, 30])
-def test_all_problems_are_in_one_report_and_the_first_ten_named(official: Path, tmp_path: Path, count: int) -> None:
+def test_prepare_collects_all_problems_and_names_the_first_ten(official: Path, tmp_path: Path, count: int) -> None:
     bad = sorted(map(str, spoil(official, *some(count - 1), "val/images/val_7.JPEG")))
     with pytest.raises(ProblemsError) as caught:
         prepare([official], tmp_path / "out")
@@ -44,19 +44,15 @@ def test_all_problems_are_in_one_report_and_the_first_ten_named(official: Path, 
     assert list(tmp_path.iterdir()) == [official]
 
 
-def test_one_problem_is_the_whole_message(official: Path, tmp_path: Path) -> None:
+def test_prepare_with_one_problem_has_it_as_the_whole_message(official: Path, tmp_path: Path) -> None:
     (bad,) = spoil(official, "val/images/val_7.JPEG")
     with pytest.raises(ProblemsError) as caught:
         prepare([official], tmp_path / "out")
-    assert (
-        str(caught.value)
-        == caught.value.short
-        == f"{bad}: is not an image, whatever its name says; replace or remove it"
-    )
+    assert str(caught.value) == caught.value.short == f"{bad}: is not an image, despite its name; replace or remove it"
     assert caught.value.lines == []
 
 
-def test_what_is_left_out_leaves_the_others_as_they_are(official: Path, tmp_path: Path) -> None:
+def test_prepare_with_skip_bad_keeps_the_other_images(official: Path, tmp_path: Path) -> None:
     expected = read_official(official)
     bad = spoil(official, *some(7), "val/images/val_0.JPEG", "val/images/val_14.JPEG")
     manifest = prepare([official], tmp_path / "out", SKIP)
@@ -74,7 +70,7 @@ def test_what_is_left_out_leaves_the_others_as_they_are(official: Path, tmp_path
     assert sorted(line.partition(": ")[0] for line in manifest["skipped_images"]) == sorted(map(str, bad))
 
 
-def test_a_prepared_set_is_the_same_whether_bad_images_were_skipped_or_removed(official: Path, tmp_path: Path) -> None:
+def test_prepare_gives_the_same_set_whether_bad_images_are_skipped_or_removed(official: Path, tmp_path: Path) -> None:
     bad = spoil(official, *some(5))
     prepare([official], tmp_path / "skipped", SKIP)
     for path in bad:
@@ -86,24 +82,24 @@ def test_a_prepared_set_is_the_same_whether_bad_images_were_skipped_or_removed(o
         ).read_bytes()
 
 
-def test_a_class_may_not_lose_all_its_training_images(official: Path, tmp_path: Path) -> None:
+def test_prepare_refuses_to_skip_all_training_images_of_a_class(official: Path, tmp_path: Path) -> None:
     spoil(official, *(f"train/n02/images/n02_{k}.JPEG" for k in range(12)))
     with pytest.raises(DataError, match="class 'n02' would lose all its training images"):
         prepare([official], tmp_path / "out", SKIP)
     assert list(tmp_path.iterdir()) == [official]
 
 
-def test_a_split_may_lose_all_its_images(official: Path, tmp_path: Path) -> None:
+def test_prepare_may_skip_all_images_of_a_split(official: Path, tmp_path: Path) -> None:
     spoil(official, *(f"val/images/val_{k}.JPEG" for k in range(15)))
     prepare([official], tmp_path / "out", SKIP)
     assert set(open_prepared(tmp_path / "out").splits) == {"train"}
 
 
-def test_skipping_nothing_changes_nothing(official: Path, tmp_path: Path) -> None:
+def test_prepare_with_skip_bad_changes_nothing_without_problems(official: Path, tmp_path: Path) -> None:
     assert prepare([official], tmp_path / "one", SKIP) == prepare([official], tmp_path / "other")
 
 
-def test_loose_images_are_told_together(official: Path, tmp_path: Path) -> None:
+def test_read_listing_names_images_outside_class_folders_together(official: Path, tmp_path: Path) -> None:
     for name in ("train/a.png", "train/b.png"):
         write_image(official / name, seed=0)
     with pytest.raises(ProblemsError) as caught:
@@ -113,7 +109,7 @@ def test_loose_images_are_told_together(official: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_lines_of_annotations_are_told_together(official: Path, tmp_path: Path) -> None:
+def test_read_listing_names_invalid_lines_of_annotations_together(official: Path, tmp_path: Path) -> None:
     path = official / "val" / "val_annotations.txt"
     path.write_text(path.read_text().replace("val_1.JPEG", "gone.JPEG").replace("val_3.JPEG\tn01", "val_3.JPEG\tn77"))
     with pytest.raises(ProblemsError) as caught:
@@ -122,17 +118,17 @@ def test_lines_of_annotations_are_told_together(official: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", [0, -1, 8193])
-def test_a_size_that_no_image_is_stored_in_is_refused(official: Path, tmp_path: Path, size: int) -> None:
+def test_prepare_refuses_a_size_out_of_range(official: Path, tmp_path: Path, size: int) -> None:
     with pytest.raises(UsageError, match=f"not {size}"):
         prepare([official], tmp_path / "out", PrepareOptions(size=size))
 
 
-def test_few_threads_and_small_chunks_where_images_are_large(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_images_uses_few_threads_for_large_images(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 256)
     assert [decoding._threads(3 * size * size) for size in (64, 224, 2048, 8192)] == [8, 8, 8, 1]
 
 
-def test_images_are_written_in_place_when_chunks_are_single(
+def test_write_images_writes_in_place_in_chunks_of_one_image(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_CHUNK_BYTES", 1)

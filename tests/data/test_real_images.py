@@ -18,7 +18,7 @@ def read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 @needs_real_images
-def test_a_subset_of_tiny_imagenet_is_prepared_from_its_zips(real_images: Path, tmp_path: Path) -> None:
+def test_prepare_reads_a_subset_of_tiny_imagenet_from_its_zips(real_images: Path, tmp_path: Path) -> None:
     prepare(
         [real_images / "val.zip", real_images / "train-0.zip"],
         tmp_path / "out",

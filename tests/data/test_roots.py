@@ -1,4 +1,4 @@
-"""Where the splits of a source stand, and the sentence about sources that have none."""
+"""The folder of a source that holds its splits, and the errors for sources without one."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def found(source: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("train", ["train", "Train", "TRAIN", "training"])
 @pytest.mark.parametrize("val", ["val", "Val", "valid", "validation"])
-def test_usual_names_of_splits_are_understood(tmp_path: Path, train: str, val: str) -> None:
+def test_find_root_accepts_common_names_of_splits(tmp_path: Path, train: str, val: str) -> None:
     source = images(tmp_path / "set", f"deep/{train}/a", f"deep/{train}/b", f"deep/{val}/a", f"deep/{val}/b")
     assert found(source) == {"train": ["a", "b"], "val": ["a", "b"]}
 
 
-def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+def test_find_root_refuses_two_folders_for_one_split(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train/a", "train/b", "val/a", "Validation/a")
     message = refusal(tmp_path, source)
     assert "Validation/" in message
     assert "val/" in message
 
 
-def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+def test_find_root_accepts_classes_called_like_splits(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train/train", "train/val", "train/bus", "val/train", "val/val")
     assert found(source) == {"train": ["bus", "train", "val"], "val": ["train", "val"]}
 
 
 @pytest.mark.parametrize("third", ["train", "val", "boat"])
-def test_class_folders_without_splits_are_told_what_is_expected(tmp_path: Path, third: str) -> None:
+def test_find_root_explains_the_layout_for_class_folders_without_splits(tmp_path: Path, third: str) -> None:
     source = images(tmp_path / "photos", "bus", "car", third)
     message = refusal(tmp_path, source)
     assert message.startswith(f"{source}: holds folders of images (")
@@ -57,17 +57,17 @@ def test_class_folders_without_splits_are_told_what_is_expected(tmp_path: Path, 
     assert "train/<class>/ and val/<class>/" in message
 
 
-def test_a_split_given_as_the_source_is_answered_with_the_folder_to_name(tmp_path: Path) -> None:
+def test_find_root_names_the_folder_above_a_split(tmp_path: Path) -> None:
     source = write_class_folders(tmp_path / "pets")
     assert f"name the folder above it, {source}, instead" in refusal(tmp_path, source / "train")
 
 
-def test_images_without_class_folders_are_told(tmp_path: Path) -> None:
+def test_find_root_refuses_images_without_class_folders(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train", "val")
     assert "train/ holds images without a folder per class" in refusal(tmp_path, source)
 
 
-def test_several_data_sets_are_named(tmp_path: Path) -> None:
+def test_find_root_names_several_data_sets(tmp_path: Path) -> None:
     for name in ("first", "second"):
         write_class_folders(tmp_path / "sets" / name)
     message = refusal(tmp_path, tmp_path / "sets")
@@ -75,7 +75,7 @@ def test_several_data_sets_are_named(tmp_path: Path) -> None:
     assert str(tmp_path / "sets" / "second") in message
 
 
-def test_classes_one_level_too_deep_are_refused(tmp_path: Path) -> None:
+def test_read_listing_refuses_classes_one_level_too_deep(tmp_path: Path) -> None:
     source = write_class_folders(tmp_path / "pets")
     nested = tmp_path / "nested"
     shutil.copytree(source / "train", nested / "train" / "train")
@@ -84,9 +84,9 @@ def test_classes_one_level_too_deep_are_refused(tmp_path: Path) -> None:
     assert message.startswith(f"{nested}: train/train holds only folders (cat, dog)")
 
 
-def test_one_class_is_refused(tmp_path: Path) -> None:
+def test_read_listing_refuses_a_single_class(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train/only", "val/only")
-    assert "one class only, 'only'" in refusal(tmp_path, source)
+    assert "has only one class, 'only'" in refusal(tmp_path, source)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
         ("a/images/val/x", "a/labels/val/x"),
     ],
 )
-def test_data_sets_of_boxes_are_called_so(tmp_path: Path, folder: str, labels: str) -> None:
+def test_find_root_refuses_data_sets_for_detection(tmp_path: Path, folder: str, labels: str) -> None:
     source = images(tmp_path / "set", folder)
     (source / labels).mkdir(parents=True)
     (source / labels / "0.txt").write_text("0 0.5 0.5 1 1")
@@ -107,13 +107,13 @@ def test_data_sets_of_boxes_are_called_so(tmp_path: Path, folder: str, labels: s
     assert str(source) in message
 
 
-def test_classes_called_images_and_labels_are_classes(tmp_path: Path) -> None:
+def test_find_root_accepts_classes_called_images_and_labels(tmp_path: Path) -> None:
     source = images(tmp_path / "set", "train/images", "train/labels", "val/images", "val/labels")
     assert found(source) == {"train": ["images", "labels"], "val": ["images", "labels"]}
 
 
 @pytest.mark.parametrize("inner", ["", "images"])
-def test_class_folders_of_validation_images_count_though_annotations_were_left(official: Path, inner: str) -> None:
+def test_read_listing_prefers_class_folders_to_leftover_annotations(official: Path, inner: str) -> None:
     lines = (official / "val" / "val_annotations.txt").read_text().splitlines()
     for name, wnid in (line.split("\t")[:2] for line in lines):
         folder = official / "val" / wnid / inner
@@ -130,14 +130,14 @@ def test_class_folders_of_validation_images_count_though_annotations_were_left(o
     )
 
 
-def test_validation_images_both_ways_are_refused(official: Path, tmp_path: Path) -> None:
+def test_read_listing_refuses_validation_images_in_both_layouts(official: Path, tmp_path: Path) -> None:
     write_image(official / "val" / "n01" / "x.JPEG", seed=1)
     message = refusal(tmp_path, official)
     assert "val/n01/x.JPEG" in message
     assert "keep one of the two" in message
 
 
-def test_texts_with_a_byte_order_mark_are_read(official: Path) -> None:
+def test_read_listing_reads_texts_with_a_byte_order_mark(official: Path) -> None:
     for path in (official / "wnids.txt", official / "words.txt", official / "val" / "val_annotations.txt"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     with SourceTree([official]) as tree:

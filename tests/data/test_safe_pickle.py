@@ -34,20 +34,20 @@ def equal(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_values_and_arrays_come_back_from_every_protocol(tmp_path: Path, protocol: int) -> None:
+def test_read_pickle_restores_plain_values_and_arrays_of_every_protocol(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(VALUES, protocol=protocol))
     assert equal(read_pickle(path), VALUES)
 
 
-def test_arrays_of_older_numpy_come_back(tmp_path: Path) -> None:
+def test_read_pickle_restores_arrays_of_older_numpy(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     content = pickle.dumps(VALUES["images"], protocol=0)
     path.write_bytes(content.replace(b"numpy._core", b"numpy.core"))
     assert equal(read_pickle(path), VALUES["images"])
 
 
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_read_pickle_refuses_code_without_running_it(tmp_path: Path) -> None:
     path, marker = tmp_path / "a.pkl", tmp_path / "marker"
     path.write_bytes(pickle.dumps({"images": [Trap(marker)], "labels": [0]}))
     with pytest.raises(DataError, match=r"a\.pkl: names pathlib.*, and greenedge reads only plain values"):
@@ -56,25 +56,25 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [os.system, OrderedDict(a=1), {1, 2}, Path("a"), slice(1), print])
-def test_anything_else_is_refused_by_its_name(tmp_path: Path, value: Any) -> None:
+def test_read_pickle_refuses_anything_else_by_its_name(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(value, protocol=2))
     with pytest.raises(DataError, match=r"a\.pkl: names \w+\.\w+, and greenedge reads only"):
         read_pickle(path)
 
 
-def test_damaged_pickles_are_one_sentence(tmp_path: Path) -> None:
+def test_read_pickle_refuses_damaged_pickles_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     whole = pickle.dumps(VALUES)
     for content in [b"", b"hello", b"\x80\x05", *(whole[:cut] for cut in range(1, len(whole) - 1, 7))]:
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"a\.pkl: is damaged, or no pickle|a\.pkl: names"):
+        with pytest.raises(DataError, match=r"a\.pkl: is damaged or not a pickle|a\.pkl: names"):
             read_pickle(path)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_pickle(tmp_path / "absent.pkl")
 
 
-def test_no_byte_of_a_damaged_pickle_brings_a_traceback(tmp_path: Path) -> None:
+def test_read_pickle_raises_no_other_error_for_any_damaged_byte(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     path = tmp_path / "a.pkl"
     whole = bytearray(pickle.dumps(VALUES))

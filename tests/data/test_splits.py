@@ -18,16 +18,14 @@ CLASSES = tuple(ClassInfo(f"c{n}", f"class {n}") for n in range(4))
 
 @pytest.fixture
 def uneven() -> PreparedSplit:
-    """30, 40, 50 and 60 images of four classes in mixed order, of which every row from 20 on belongs to the split."""
+    """Makes 30, 40, 50 and 60 images of four classes in mixed order; the rows from 20 on belong to the split."""
     labels = np.repeat(np.arange(4), [30, 40, 50, 60])
     labels = np.random.default_rng(1).permutation(labels)
     return PreparedSplit("train", np.zeros((180, 3, 1, 1), np.uint8), labels, np.arange(20, 180), CLASSES)
 
 
 @pytest.mark.parametrize("per_class", [0, 1, 7, 20])
-def test_calibration_takes_the_asked_number_of_each_class_and_training_keeps_the_rest(
-    uneven: PreparedSplit, per_class: int
-) -> None:
+def test_carve_calibration_takes_the_given_number_of_each_class(uneven: PreparedSplit, per_class: int) -> None:
     train, calibration = carve_calibration(uneven, per_class)
     assert np.bincount(uneven.labels[calibration.rows], minlength=4).tolist() == [per_class] * 4
     assert len(set(train.rows.tolist()) & set(calibration.rows.tolist())) == 0
@@ -36,14 +34,14 @@ def test_calibration_takes_the_asked_number_of_each_class_and_training_keeps_the
     assert (train.name, calibration.name) == ("train", "calibration")
 
 
-def test_the_same_images_are_drawn_every_time(uneven: PreparedSplit) -> None:
+def test_carve_calibration_draws_the_same_images_every_time(uneven: PreparedSplit) -> None:
     np.random.seed(1)  # noqa: NPY002  # the draw must not depend on it
     first = carve_calibration(uneven, 5)[1]
     np.random.seed(2)  # noqa: NPY002
     assert carve_calibration(uneven, 5)[1].rows.tolist() == first.rows.tolist()
 
 
-def test_calibration_images_are_spread_over_the_class_not_its_first(uneven: PreparedSplit) -> None:
+def test_carve_calibration_spreads_the_images_over_each_class(uneven: PreparedSplit) -> None:
     calibration = carve_calibration(uneven, 10)[1]
     for label in range(4):
         members = uneven.rows[uneven.labels[uneven.rows] == label].tolist()
@@ -52,14 +50,14 @@ def test_calibration_images_are_spread_over_the_class_not_its_first(uneven: Prep
         assert ranks != list(range(10))
 
 
-def test_no_pixels_are_copied(prepared: Path) -> None:
+def test_carve_calibration_copies_no_pixels(prepared: Path) -> None:
     whole = open_prepared(prepared).split("train")
     for part in carve_calibration(whole, 3):
         assert np.shares_memory(part.images, whole.images)
         assert part.classes == whole.classes
 
 
-def test_the_given_split_is_left_as_it_was(uneven: PreparedSplit) -> None:
+def test_carve_calibration_does_not_change_the_given_split(uneven: PreparedSplit) -> None:
     rows, labels = uneven.rows.copy(), uneven.labels.copy()
     carve_calibration(uneven, 5)
     np.testing.assert_array_equal(uneven.rows, rows)
@@ -67,23 +65,23 @@ def test_the_given_split_is_left_as_it_was(uneven: PreparedSplit) -> None:
 
 
 @pytest.mark.parametrize("per_class", [6, 7])
-def test_a_class_that_would_keep_nothing_is_named(uneven: PreparedSplit, per_class: int) -> None:
+def test_carve_calibration_names_a_class_that_would_keep_nothing(uneven: PreparedSplit, per_class: int) -> None:
     scarce = np.flatnonzero(uneven.labels == 2)[:6]
     others = np.flatnonzero(uneven.labels != 2)
     few = replace(uneven, rows=np.sort(np.concatenate([scarce, others])))
-    with pytest.raises(DataError, match=f"calibration_per_class is {per_class}, and class 'c2' has 6") as caught:
+    with pytest.raises(DataError, match=f"calibration_per_class is {per_class}, but class 'c2' has 6") as caught:
         carve_calibration(few, per_class)
     assert caught.value.exit_code == 1
 
 
-def test_one_image_a_class_may_be_all_that_is_left_to_train_on(uneven: PreparedSplit) -> None:
+def test_carve_calibration_may_leave_one_image_per_class(uneven: PreparedSplit) -> None:
     scarce = np.concatenate([np.flatnonzero(uneven.labels == label)[:6] for label in range(4)])
     train, _ = carve_calibration(replace(uneven, rows=np.sort(scarce)), 5)
     assert sorted(uneven.labels[train.rows].tolist()) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.99])
-def test_a_fraction_of_each_class_is_set_aside_rounded_down(uneven: PreparedSplit, fraction: float) -> None:
+def test_carve_calibration_takes_a_fraction_of_each_class_rounded_down(uneven: PreparedSplit, fraction: float) -> None:
     counts = np.bincount(uneven.labels[uneven.rows], minlength=4)
     train, calibration = carve_calibration(uneven, None, fraction)
     found = np.bincount(uneven.labels[calibration.rows], minlength=4).tolist()
@@ -91,27 +89,27 @@ def test_a_fraction_of_each_class_is_set_aside_rounded_down(uneven: PreparedSpli
     assert len(train) + len(calibration) == len(uneven)
 
 
-def test_where_nothing_is_said_a_fifth_of_each_class_but_at_most_25_are_set_aside() -> None:
+def test_carve_calibration_takes_a_fifth_but_at_most_25_by_default() -> None:
     labels = np.repeat(np.arange(4), [4, 5, 60, 400])
     split = PreparedSplit("train", np.zeros((469, 3, 1, 1), np.uint8), labels, np.arange(469), CLASSES)
     calibration = carve_calibration(split, None)[1]
     assert np.bincount(labels[calibration.rows], minlength=4).tolist() == [0, 1, 12, 25]
 
 
-def test_more_calibration_images_contain_the_fewer(uneven: PreparedSplit) -> None:
+def test_carve_calibration_larger_draws_contain_smaller_ones(uneven: PreparedSplit) -> None:
     few, more = (set(carve_calibration(uneven, n)[1].rows.tolist()) for n in (3, 8))
     assert few < more
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.1, 0.25, 1.0])
-def test_a_fraction_takes_its_share_of_each_class_rounded_up(uneven: PreparedSplit, fraction: float) -> None:
+def test_take_fraction_takes_its_fraction_of_each_class_rounded_up(uneven: PreparedSplit, fraction: float) -> None:
     counts = np.bincount(uneven.labels[uneven.rows], minlength=4)
     taken = take_fraction(uneven, fraction)
     assert np.bincount(uneven.labels[taken.rows], minlength=4).tolist() == [math.ceil(fraction * n) for n in counts]
     assert set(taken.rows.tolist()) <= set(uneven.rows.tolist())
 
 
-def test_a_larger_fraction_contains_the_smaller_one(uneven: PreparedSplit) -> None:
+def test_take_fraction_larger_fractions_contain_smaller_ones(uneven: PreparedSplit) -> None:
     small, large = (set(take_fraction(uneven, fraction).rows.tolist()) for fraction in (0.3, 0.6))
     assert small < large
 
@@ -122,7 +120,7 @@ def digested(uneven: PreparedSplit) -> PreparedSplit:
     return replace(uneven, digests=ImageDigests(*random.integers(0, 256, (2, 180, 16), dtype=np.uint8)))
 
 
-def test_a_splits_digest_names_its_content_and_nothing_else(digested: PreparedSplit) -> None:
+def test_split_digest_depends_on_the_content_alone(digested: PreparedSplit) -> None:
     assert digested.digests is not None
     order = np.random.default_rng(2).permutation(180)  # the same images, stored elsewhere
     moved = replace(
@@ -136,8 +134,8 @@ def test_a_splits_digest_names_its_content_and_nothing_else(digested: PreparedSp
         assert digest(moved) == digest(digested)
 
 
-def test_every_part_of_a_split_is_in_its_digest(digested: PreparedSplit) -> None:
-    """Labels, rows, pixels and classes; what lies outside of its rows is not."""
+def test_split_digest_depends_on_every_part_of_a_split(digested: PreparedSplit) -> None:
+    """Labels, rows, pixels and classes are; images outside its rows are not."""
     assert digested.digests is not None
     labels, pixels = digested.labels.copy(), digested.digests.pixels.copy()
     labels[20] = (labels[20] + 1) % 4
@@ -156,7 +154,7 @@ def test_every_part_of_a_split_is_in_its_digest(digested: PreparedSplit) -> None
     assert split_digest(outside) == split_digest(digested)
 
 
-def test_two_preparations_of_the_same_files_share_the_digest_of_their_sources(official: Path, tmp_path: Path) -> None:
+def test_source_digest_is_equal_for_two_preparations_of_the_same_files(official: Path, tmp_path: Path) -> None:
     small, large = (
         open_prepared(tmp_path / f"{size}").split("val")
         for size in (16, 64)

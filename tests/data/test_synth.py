@@ -25,12 +25,12 @@ def images(root: Path) -> dict[str, bytes]:
 
 
 def noise(image: np.ndarray) -> float:
-    """How much neighbouring pixels differ; the median passes over the edges of shapes."""
+    """Measures how much neighbouring pixels differ; the median ignores the edges of shapes."""
     return float(np.median(np.abs(np.diff(image.astype(float), axis=-1))))
 
 
 def tint(split: PreparedSplit) -> np.ndarray:
-    """(N, 3): the direction in which each image's mean colour departs from grey."""
+    """Returns the direction from grey to each image's mean colour, (N, 3)."""
     mean = np.asarray(split.images, dtype=float).mean(axis=(2, 3))
     departure = mean - mean.mean(axis=1, keepdims=True)
     return departure / np.linalg.norm(departure, axis=1, keepdims=True)
@@ -38,13 +38,13 @@ def tint(split: PreparedSplit) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five classes of 40 and 20 images, for reading only."""
+    """Generates five classes of 40 and 20 images, to be read only."""
     out = tmp_path_factory.mktemp("synth") / "graded"
     synthesize(out, SynthOptions(classes=5, per_class=40, val_per_class=20, seed=3))
     return out
 
 
-def test_prepare_reads_what_was_generated(graded: Path, tmp_path: Path) -> None:
+def test_synthesize_writes_a_source_that_prepare_reads(graded: Path, tmp_path: Path) -> None:
     prepare([graded], tmp_path / "out")
     assert_holds(tmp_path / "out", read_official(graded))
     data = open_prepared(tmp_path / "out")
@@ -53,20 +53,20 @@ def test_prepare_reads_what_was_generated(graded: Path, tmp_path: Path) -> None:
     assert np.bincount(data.split("val").labels).tolist() == [20] * 5
 
 
-def test_images_are_coloured_jpegs_of_tinyimagenets_size(graded: Path) -> None:
+def test_synthesize_writes_coloured_jpegs_of_tinyimagenets_size(graded: Path) -> None:
     for path in graded.rglob("*.JPEG"):
         with Image.open(path) as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 64))
 
 
-def test_one_image_of_each_of_all_classes_is_enough(tmp_path: Path) -> None:
+def test_synthesize_accepts_one_image_of_each_of_all_classes(tmp_path: Path) -> None:
     synthesize(tmp_path / "a", SynthOptions(per_class=1, val_per_class=1))
     manifest = prepare([tmp_path / "a"], tmp_path / "out")
     assert len({info["name"] for info in manifest["classes"]}) == 10
     assert {name: split["images"] for name, split in manifest["splits"].items()} == {"train": 10, "val": 10}
 
 
-def test_the_seed_decides_every_image(tmp_path: Path) -> None:
+def test_synthesize_depends_on_the_seed_alone(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         synthesize(tmp_path / name, SynthOptions(2, 5, 5, seed))
     first, again, other = (images(tmp_path / name) for name in "abc")
@@ -75,7 +75,7 @@ def test_the_seed_decides_every_image(tmp_path: Path) -> None:
     assert all(first[name] != other[name] for name in first)
 
 
-def test_no_two_images_are_alike_within_or_across_the_splits(tmp_path: Path) -> None:
+def test_synthesize_repeats_no_image_within_or_across_splits(tmp_path: Path) -> None:
     synthesize(tmp_path / "a", SynthOptions(2, 6, 6))
     arrays = [pixels(tmp_path / "a" / name).astype(float) for name in images(tmp_path / "a")]
     assert len(arrays) == 24
@@ -83,14 +83,14 @@ def test_no_two_images_are_alike_within_or_across_the_splits(tmp_path: Path) -> 
         assert np.abs(one - other).mean() > 1
 
 
-def test_images_of_every_class_grow_noisier_with_their_number(graded: Path) -> None:
+def test_synthesize_makes_later_images_of_each_class_noisier(graded: Path) -> None:
     for folder in (graded / "train").iterdir():
         levels = [noise(pixels(folder / "images" / f"{folder.name}_{index}.JPEG")) for index in range(40)]
         assert np.mean(levels[-4:]) > 2 * np.mean(levels[:4])
         assert np.corrcoef(levels, np.arange(40))[0, 1] > 0.9
 
 
-def test_colour_tells_the_class_of_easy_images_but_not_of_hard_ones(graded: Path, tmp_path: Path) -> None:
+def test_synthesize_colours_easy_images_by_class_but_not_hard_ones(graded: Path, tmp_path: Path) -> None:
     prepare([graded], tmp_path / "out")
     data = open_prepared(tmp_path / "out")
     train, val = data.split("train"), data.split("val")
@@ -110,7 +110,7 @@ def lines(root: Path) -> list[str]:
 
 
 def order(root: Path) -> list[int]:
-    """Where each annotated image stands among the sorted ones, as a prepared data set holds them."""
+    """Returns the row of each annotated image in sorted order, as in a prepared data set."""
     names = [line.split("\t")[0] for line in lines(root)]
     return [sorted(names).index(name) for name in names]
 
@@ -126,7 +126,7 @@ def order(root: Path) -> list[int]:
         (SynthOptions(val_per_class=-1), "at least one training and one validation image"),
     ],
 )
-def test_options_out_of_range_are_refused(tmp_path: Path, options: SynthOptions, words: str) -> None:
+def test_synthesize_refuses_options_out_of_range(tmp_path: Path, options: SynthOptions, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         synthesize(tmp_path / "a", options)
     assert words in str(caught.value)
@@ -134,7 +134,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path, options: SynthOptions,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_exists_is_refused_and_stays(tmp_path: Path) -> None:
+def test_synthesize_refuses_and_keeps_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="a: exists already; choose another --out, or remove it first"):
@@ -142,9 +142,9 @@ def test_a_folder_that_exists_is_refused_and_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_synthesize_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="file/a: cannot be made: "):
+    with pytest.raises(DataError, match="file/a: cannot be created: "):
         synthesize(tmp_path / "file" / "a", SynthOptions(2, 1, 1))
 
 
@@ -159,14 +159,14 @@ def failing_after(count: int, error: BaseException) -> Callable[..., None]:
     return write
 
 
-def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthesize_leaves_nothing_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "save", failing_after(5, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path / "deep" / "a", SynthOptions(2, 3, 3))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthesize_leaves_nothing_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(Image.Image, "save", failing_after(5, full))
     with pytest.raises(DataError, match=r"a: cannot be written: No space left on device; nothing was kept$"):

@@ -18,7 +18,7 @@ def files_below(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("levels_above", ["", "deep", "deeper/still"])
-def test_a_folder_is_seen_from_the_level_of_train(official: Path, tmp_path: Path, levels_above: str) -> None:
+def test_source_tree_paths_start_at_the_level_of_train(official: Path, tmp_path: Path, levels_above: str) -> None:
     source = tmp_path / "source"
     shutil.copytree(official, source / levels_above)
     with SourceTree([source]) as tree:
@@ -26,7 +26,7 @@ def test_a_folder_is_seen_from_the_level_of_train(official: Path, tmp_path: Path
         assert tree.read("words.txt") == (official / "words.txt").read_bytes()
 
 
-def test_a_zip_is_read_in_place_like_its_folder(official: Path, tmp_path: Path) -> None:
+def test_source_tree_reads_a_zip_in_place_like_its_folder(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip", method=zipfile.ZIP_DEFLATED)
     before = sorted(tmp_path.rglob("*"))
     with SourceTree([archive]) as tree:
@@ -36,7 +36,7 @@ def test_a_zip_is_read_in_place_like_its_folder(official: Path, tmp_path: Path) 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_and_a_zip_make_one_tree(official: Path, tmp_path: Path) -> None:
+def test_source_tree_joins_a_folder_and_a_zip(official: Path, tmp_path: Path) -> None:
     expected = files_below(official)
     val = zip_folder(official, tmp_path / "val.zip", keep=lambda path: path.startswith("val/"))
     shutil.rmtree(official / "val")
@@ -44,7 +44,7 @@ def test_a_folder_and_a_zip_make_one_tree(official: Path, tmp_path: Path) -> Non
         assert tree.paths == expected
 
 
-def test_texts_repeated_in_every_part_are_read_once(official: Path, tmp_path: Path) -> None:
+def test_source_tree_reads_texts_repeated_in_every_part_once(official: Path, tmp_path: Path) -> None:
     parts = [
         zip_folder(official, tmp_path / f"{n}.zip", keep=lambda p, n=n: f"_{n}.JPEG" in p or p == "words.txt")
         for n in range(2)
@@ -53,7 +53,7 @@ def test_texts_repeated_in_every_part_are_read_once(official: Path, tmp_path: Pa
         assert tree.paths.count("words.txt") == 1
 
 
-def test_hidden_files_and_system_leftovers_are_not_seen(official: Path) -> None:
+def test_source_tree_ignores_hidden_and_system_files(official: Path) -> None:
     expected = files_below(official)
     for name in (
         ".DS_Store",
@@ -67,7 +67,7 @@ def test_hidden_files_and_system_leftovers_are_not_seen(official: Path) -> None:
         assert tree.paths == expected
 
 
-def test_a_file_is_located_for_people(official: Path, tmp_path: Path) -> None:
+def test_source_tree_locates_a_file_for_messages(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip")
     with SourceTree([official]) as tree:
         assert tree.locate("words.txt") == str(official / "words.txt")
@@ -75,7 +75,7 @@ def test_a_file_is_located_for_people(official: Path, tmp_path: Path) -> None:
         assert tree.locate("words.txt") == f"{archive}:{official.name}/words.txt"
 
 
-def test_the_digest_of_a_zip_is_that_of_its_bytes(official: Path, tmp_path: Path) -> None:
+def test_source_tree_digest_of_a_zip_is_that_of_its_bytes(official: Path, tmp_path: Path) -> None:
     archive = zip_folder(official, tmp_path / "all.zip")
     with SourceTree([archive]) as tree:
         (digest,) = tree.digests()
@@ -83,7 +83,7 @@ def test_the_digest_of_a_zip_is_that_of_its_bytes(official: Path, tmp_path: Path
     assert digest["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
-def test_the_digest_of_a_folder_is_that_of_its_listing(official: Path) -> None:
+def test_source_tree_digest_of_a_folder_is_that_of_its_listing(official: Path) -> None:
     lines = [f"{name}\t{len((official / name).read_bytes())}\n" for name in files_below(official)]
     with SourceTree([official]) as tree:
         (digest,) = tree.digests()
@@ -91,28 +91,28 @@ def test_the_digest_of_a_folder_is_that_of_its_listing(official: Path) -> None:
     assert digest["sha256_of_listing"] == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def test_no_source_at_all_is_refused(tmp_path: Path) -> None:
+def test_source_tree_refuses_an_empty_list_of_sources(tmp_path: Path) -> None:
     assert "source" in refusal(tmp_path)
 
 
-def test_a_missing_source_is_named(tmp_path: Path) -> None:
+def test_source_tree_names_a_missing_source(tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere.zip") in refusal(tmp_path, tmp_path / "nowhere.zip")
 
 
-def test_a_folder_without_train_and_val_is_named(tmp_path: Path) -> None:
+def test_source_tree_names_a_folder_without_train_and_val(tmp_path: Path) -> None:
     write_image(tmp_path / "holiday" / "beach.png", seed=0)
     message = refusal(tmp_path, tmp_path / "holiday")
     assert str(tmp_path / "holiday") in message
     assert "train" in message
 
 
-def test_a_file_that_is_no_zip_is_named(tmp_path: Path) -> None:
+def test_source_tree_names_a_file_that_is_not_a_zip(tmp_path: Path) -> None:
     write_image(tmp_path / "one.png", seed=0)
     assert str(tmp_path / "one.png") in refusal(tmp_path, tmp_path / "one.png")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
-def test_a_zip_cut_short_is_named(official: Path, tmp_path: Path, kept: float) -> None:
+def test_source_tree_names_a_truncated_zip(official: Path, tmp_path: Path, kept: float) -> None:
     archive = zip_folder(official, tmp_path / "all.zip")
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(kept * len(whole))])
@@ -121,7 +121,7 @@ def test_a_zip_cut_short_is_named(official: Path, tmp_path: Path, kept: float) -
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("position", [0.0, 0.5, 0.99])
-def test_a_flipped_byte_inside_a_zip_is_found_and_its_image_named(
+def test_source_tree_names_the_image_of_a_flipped_byte_in_a_zip(
     official: Path, tmp_path: Path, method: int, position: float
 ) -> None:
     archive = zip_folder(official, tmp_path / "all.zip", method=method)
@@ -137,7 +137,7 @@ def test_a_flipped_byte_inside_a_zip_is_found_and_its_image_named(
     assert name in message
 
 
-def test_the_same_image_in_two_zips_is_refused(official: Path, tmp_path: Path) -> None:
+def test_source_tree_refuses_the_same_image_in_two_zips(official: Path, tmp_path: Path) -> None:
     first = zip_folder(official, tmp_path / "first.zip")
     second = zip_folder(official, tmp_path / "second.zip", keep=lambda path: path.endswith("n01_7.JPEG"))
     message = refusal(tmp_path, first, second)
@@ -146,13 +146,13 @@ def test_the_same_image_in_two_zips_is_refused(official: Path, tmp_path: Path) -
     assert str(second) in message
 
 
-def test_a_file_that_goes_away_is_named(official: Path) -> None:
+def test_source_tree_names_a_file_that_vanishes(official: Path) -> None:
     with SourceTree([official]) as tree:
         (official / "words.txt").unlink()
         with pytest.raises(DataError, match=r"words\.txt: cannot be read"):
             tree.read("words.txt")
 
 
-def test_a_text_that_is_not_utf8_is_named(official: Path, tmp_path: Path) -> None:
+def test_source_tree_names_a_text_that_is_not_utf8(official: Path, tmp_path: Path) -> None:
     (official / "words.txt").write_bytes(b"n01\t\xff\xfe\n")
     assert str(official / "words.txt") in refusal(tmp_path, official)

@@ -1,4 +1,4 @@
-"""What is read of a tree, what is passed over, and that it is counted."""
+"""What is read of a source tree, what is ignored, and that it is counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pets(tmp_path: Path) -> Path:
     return write_class_folders(tmp_path / "pets")
 
 
-def test_links_are_followed(pets: Path, tmp_path: Path) -> None:
+def test_walk_folder_follows_links(pets: Path, tmp_path: Path) -> None:
     (pets / "val" / "dog").rename(tmp_path / "away")
     (pets / "val" / "dog").symlink_to(tmp_path / "away")
     (pets / "train" / "cat" / "0.png").rename(tmp_path / "elsewhere.png")
@@ -58,7 +58,7 @@ def test_links_are_followed(pets: Path, tmp_path: Path) -> None:
     }
 
 
-def test_links_that_lead_back_end(pets: Path) -> None:
+def test_walk_folder_stops_at_links_that_lead_back(pets: Path) -> None:
     (pets / "train" / "cat" / "again").symlink_to("..")
     (pets / "train" / "dog" / "itself").symlink_to("itself")
     listing = listed(pets)
@@ -67,27 +67,29 @@ def test_links_that_lead_back_end(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pipe.png", "pipe"])
-def test_pipes_are_never_opened(pets: Path, name: str) -> None:
+def test_walk_folder_never_opens_pipes(pets: Path, name: str) -> None:
     os.mkfifo(pets / "train" / "cat" / name)
     listing = listed(pets)
     assert counts(listing) == [6, 4]
     assert listing.unused == {"special file": 1}
 
 
-def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+def test_source_tree_refuses_a_pipe_as_a_source(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
     assert "neither a folder nor a file" in refusal(tmp_path, tmp_path / "pipe.zip")
 
 
-def test_a_file_that_became_a_pipe_is_not_waited_for(pets: Path) -> None:
+def test_source_tree_does_not_wait_for_a_file_that_became_a_pipe(pets: Path) -> None:
     with SourceTree([pets]) as tree:
         (pets / "train" / "cat" / "0.png").unlink()
         os.mkfifo(pets / "train" / "cat" / "0.png")
-        with pytest.raises(DataError, match=r"0\.png: is no file"):
+        with pytest.raises(DataError, match=r"0\.png: is not a regular file"):
             tree.read("train/cat/0.png")
 
 
-def test_a_folder_that_cannot_be_listed_is_named(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_walk_folder_names_a_folder_that_cannot_be_listed(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scan = os.scandir
 
     def deny(path: Path) -> object:
@@ -103,7 +105,7 @@ def test_a_folder_that_cannot_be_listed_is_named(pets: Path, tmp_path: Path, mon
     "junk",
     ["@eaDir", "LOST+FOUND", "$Recycle.Bin", "System Volume Information", "__macosx", ".ipynb_checkpoints", "#recycle"],
 )
-def test_folders_of_systems_are_no_classes(pets: Path, tmp_path: Path, junk: str) -> None:
+def test_walk_folder_ignores_folders_of_systems(pets: Path, tmp_path: Path, junk: str) -> None:
     write_image(pets / "train" / junk / "0.png", seed=0)
     for source in (pets, zip_names(tmp_path / "pets.zip", pets)):
         listing = listed(source)
@@ -111,7 +113,7 @@ def test_folders_of_systems_are_no_classes(pets: Path, tmp_path: Path, junk: str
         assert listing.unused == {"hidden or system file": 1}
 
 
-def test_what_is_not_used_is_counted_by_kind(pets: Path, tmp_path: Path) -> None:
+def test_prepare_counts_unused_files_by_kind(pets: Path, tmp_path: Path) -> None:
     for name in ("train/cat/notes.TXT", "train/list.csv", "README.md", "valid2/cat/0.png", "test/0.png", "test/1.png"):
         (pets / name).parent.mkdir(parents=True, exist_ok=True)
         (pets / name).write_bytes(b"")
@@ -125,7 +127,7 @@ def test_what_is_not_used_is_counted_by_kind(pets: Path, tmp_path: Path) -> None
     [((("/", "\\"),), ""), ((), "./"), ((("/", "\\"),), "pets\\"), ((("/", "//"),), "./pets/./")],
     ids=["backslashes", "dot", "backslashes below a folder", "doubled"],
 )
-def test_names_in_zips_are_understood_however_they_were_written(
+def test_list_zip_reads_names_of_any_system(
     pets: Path, tmp_path: Path, rename: tuple[tuple[str, str], ...], prefix: str
 ) -> None:
     zip_names(tmp_path / "pets.zip", pets, rename, prefix)
@@ -135,12 +137,12 @@ def test_names_in_zips_are_understood_however_they_were_written(
 
 
 @pytest.mark.parametrize("prefix", ["/", "../", "C:\\", "a/../../"])
-def test_names_that_lead_out_of_a_zip_are_refused(pets: Path, tmp_path: Path, prefix: str) -> None:
+def test_list_zip_refuses_names_outside_the_archive(pets: Path, tmp_path: Path, prefix: str) -> None:
     zip_names(tmp_path / "pets.zip", pets, prefix=prefix)
     assert "lies outside the archive" in refusal(tmp_path, tmp_path / "pets.zip")
 
 
-def test_a_member_that_is_there_twice_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_list_zip_refuses_a_repeated_member(pets: Path, tmp_path: Path) -> None:
     zip_names(tmp_path / "pets.zip", pets)
     with zipfile.ZipFile(tmp_path / "pets.zip", "a") as archive:
         archive.writestr("train\\cat\\0.png", b"another")
@@ -148,7 +150,7 @@ def test_a_member_that_is_there_twice_is_refused(pets: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_that_cannot_be_unpacked_in_bounded_memory_is_named(pets: Path, tmp_path: Path, method: int) -> None:
+def test_source_tree_names_a_member_that_needs_unbounded_memory(pets: Path, tmp_path: Path, method: int) -> None:
     zip_names(tmp_path / "pets.zip", pets, [("dog/1.png", "dog/one.txt")])
     with zipfile.ZipFile(tmp_path / "pets.zip", "a") as archive:
         archive.writestr("train/dog/odd.png", b"0" * 1000, method)
@@ -156,7 +158,7 @@ def test_a_member_that_cannot_be_unpacked_in_bounded_memory_is_named(pets: Path,
     assert "train/dog/odd.png: is compressed by method" in message
 
 
-def test_an_encrypted_member_is_named(pets: Path, tmp_path: Path) -> None:
+def test_source_tree_names_an_encrypted_member(pets: Path, tmp_path: Path) -> None:
     content = bytearray(zip_names(tmp_path / "pets.zip", pets).read_bytes())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + offset] |= 1
@@ -164,7 +166,7 @@ def test_an_encrypted_member_is_named(pets: Path, tmp_path: Path) -> None:
     assert "train/cat/0.png: is encrypted" in refusal(tmp_path, tmp_path / "pets.zip")
 
 
-def test_a_member_made_to_fill_the_memory_is_not_unpacked(
+def test_source_tree_does_not_unpack_a_member_made_to_fill_the_memory(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zip_names(tmp_path / "pets.zip", pets)
@@ -175,7 +177,7 @@ def test_a_member_made_to_fill_the_memory_is_not_unpacked(
     assert "train/cat/bomb.png: is 20 MB, more than" in refusal(tmp_path, tmp_path / "pets.zip")
 
 
-def test_a_member_that_unpacks_to_more_than_it_says_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_source_tree_refuses_a_member_that_exceeds_its_stated_size(pets: Path, tmp_path: Path) -> None:
     zip_names(tmp_path / "pets.zip", pets)
     with zipfile.ZipFile(tmp_path / "pets.zip", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train/cat/liar.png", bytes(30_000_000))
@@ -186,7 +188,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_refused(pets: Path, tmp_p
     with SourceTree([tmp_path / "pets.zip"]) as tree:
         tracemalloc.start()
         try:
-            with pytest.raises(DataError, match=r"train/cat/liar\.png: damaged inside the zip"):
+            with pytest.raises(DataError, match=r"train/cat/liar\.png: is damaged inside the zip"):
                 tree.read("train/cat/liar.png")
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
@@ -194,13 +196,13 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_refused(pets: Path, tmp_p
     assert peak_bytes < 5_000_000
 
 
-def test_a_file_that_is_too_large_is_not_read(pets: Path, tmp_path: Path) -> None:
+def test_source_tree_does_not_read_a_file_that_is_too_large(pets: Path, tmp_path: Path) -> None:
     with (pets / "train" / "cat" / "huge.png").open("wb") as file:
         file.truncate(reading.MAX_FILE_BYTES + 1)
-    assert "huge.png: is 268 MB, more than the 268 MB of an image" in refusal(tmp_path, pets)
+    assert "huge.png: is 268 MB, more than the limit of 268 MB" in refusal(tmp_path, pets)
 
 
-def test_names_that_are_not_utf8_are_read(pets: Path, tmp_path: Path) -> None:
+def test_walk_folder_reads_names_that_are_not_utf8(pets: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         (pets / split / "dog").rename(pets / split / os.fsdecode(b"d\xe9g"))
     (pets / "train" / "cat" / "0.png").rename(pets / "train" / "cat" / os.fsdecode(b"caf\xe9.png"))
@@ -214,23 +216,23 @@ def test_names_that_are_not_utf8_are_read(pets: Path, tmp_path: Path) -> None:
         prepare([pets], tmp_path / "other")
 
 
-def test_one_name_in_two_normal_forms_is_one_class(pets: Path, tmp_path: Path) -> None:
+def test_walk_folder_joins_the_unicode_forms_of_a_class_name(pets: Path, tmp_path: Path) -> None:
     for split, form in (("train", "NFC"), ("val", "NFD")):
         (pets / split / "dog").rename(pets / split / unicodedata.normalize(form, "dög"))  # type: ignore[arg-type]
     assert [info.id for info in listed(pets).classes] == ["cat", "d\N{LATIN SMALL LETTER O WITH DIAERESIS}g"]
     assert counts(listed(pets)) == [6, 4]
 
 
-def test_two_names_that_look_the_same_are_told_apart(pets: Path, tmp_path: Path) -> None:
+def test_walk_folder_refuses_two_names_that_look_the_same(pets: Path, tmp_path: Path) -> None:
     for form in ("NFC", "NFD"):
         write_image(pets / "train" / "dog" / (unicodedata.normalize(form, "\xe9") + ".png"), seed=1)  # type: ignore[arg-type]
     message = refusal(tmp_path, pets)
-    assert "two spellings" in message
+    assert "two Unicode forms" in message
     assert "\\xe9.png" in message
     assert "e\\u0301.png" in message
 
 
-def test_a_class_with_a_link_that_leads_nowhere_is_a_problem_that_can_be_left_out(pets: Path, tmp_path: Path) -> None:
+def test_prepare_can_skip_a_broken_link(pets: Path, tmp_path: Path) -> None:
     (pets / "train" / "cat" / "gone.png").symlink_to("nowhere")
     assert "gone.png: cannot be read: No such file or directory" in refusal(tmp_path, pets)
     manifest = prepare([pets], tmp_path / "out", PrepareOptions(skip_bad=True))

@@ -1,4 +1,4 @@
-"""Memory that is kept: counted in page faults, which is what the kernel charges for."""
+"""Freed memory that is kept, measured by the page faults that are saved."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ print(faults())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-def test_freed_memory_is_used_again_without_new_pages() -> None:
-    # In processes of their own: how memory is kept cannot be taken back.
+def test_disable_malloc_trim_reuses_freed_memory_without_new_pages() -> None:
+    # Each setting runs in its own process, since it cannot be undone.
     counts = {}
     for way in ("keep", "default", "declined"):
         environment = {**os.environ, "GREENEDGE_MALLOC": "default" if way == "declined" else "keep"}
@@ -46,7 +46,7 @@ def test_freed_memory_is_used_again_without_new_pages() -> None:
     assert counts["keep"] < counts["default"] / 5
 
 
-def test_an_unknown_wish_of_the_environment_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disable_malloc_trim_refuses_an_unknown_setting_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREENEDGE_MALLOC", "jemalloc")
     with pytest.raises(UsageError, match="GREENEDGE_MALLOC is 'jemalloc'; expected keep or default"):
         disable_malloc_trim()

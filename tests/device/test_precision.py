@@ -24,13 +24,15 @@ def on_meta(backbone: str) -> nn.Module:
 
 
 @pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
-def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, available: bool, device: str) -> None:
+def test_choose_device_auto_is_the_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, available: bool, device: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert choose_device("auto") == torch.device(device)
     assert choose_device("cpu") == CPU
 
 
-def test_asking_for_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_device_refuses_a_missing_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"^train\.device: no CUDA device is available here; use auto or cpu$"):
         choose_device("cuda")
@@ -39,7 +41,7 @@ def test_asking_for_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_float32_and_bf16_are_what_they_say_everywhere(monkeypatch: pytest.MonkeyPatch, present: bool) -> None:
+def test_choose_autocast_obeys_float32_and_bf16_everywhere(monkeypatch: pytest.MonkeyPatch, present: bool) -> None:
     cpu_with_bf16(monkeypatch, present=present)
     for network in (nn.Linear(2, 2), on_meta("efficientnet_b0")):
         assert choose_autocast("float32", network, CPU) is None
@@ -50,7 +52,7 @@ def test_float32_and_bf16_are_what_they_say_everywhere(monkeypatch: pytest.Monke
     ("backbone", "depthwise"),
     [("resnet18", False), ("resnext50_32x4d", False), ("vgg11", False), ("efficientnet_b0", True)],
 )
-def test_auto_on_a_cpu_is_bf16_where_it_has_the_instructions_but_not_for_depthwise_convolutions(
+def test_choose_autocast_auto_on_a_cpu_needs_bf16_instructions_and_no_depthwise_convolutions(
     monkeypatch: pytest.MonkeyPatch, backbone: str, depthwise: bool
 ) -> None:
     network = on_meta(backbone)
@@ -61,7 +63,7 @@ def test_auto_on_a_cpu_is_bf16_where_it_has_the_instructions_but_not_for_depthwi
 
 
 @pytest.mark.parametrize("supported", [True, False])
-def test_auto_on_a_gpu_asks_the_gpu_and_takes_no_emulation(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
+def test_choose_autocast_auto_on_a_gpu_accepts_no_emulation(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
     def is_bf16_supported(including_emulation: bool = True) -> bool:
         return including_emulation or supported
 
@@ -93,7 +95,7 @@ READ: list[Callable[[], object]] = [
 
 
 def settings() -> list[object]:
-    """What a user can read, by PyTorch's older switches and its newer ones; they may refuse to be read together."""
+    """Reads what PyTorch's older and newer switches return; mixed settings may raise errors."""
     found: list[object] = []
     for read in READ:
         try:
@@ -105,7 +107,7 @@ def settings() -> list[object]:
 
 @pytest.fixture
 def own_settings() -> Iterator[None]:
-    """Whatever a test sets, the next one finds PyTorch as it comes."""
+    """Restores PyTorch's default settings after each test."""
     yield
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = True
@@ -120,7 +122,7 @@ def own_settings() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_exact_float32_forbids_tf32_leaves_cudnn_on_and_puts_all_back(state: str, own_settings: None) -> None:
+def test_exact_float32_forbids_tf32_keeps_cudnn_on_and_restores_all_settings(state: str, own_settings: None) -> None:
     STATES[state]()
     before = settings()
     with exact_float32(CUDA, torch.float32):
@@ -136,7 +138,7 @@ def test_exact_float32_forbids_tf32_leaves_cudnn_on_and_puts_all_back(state: str
 
 
 @pytest.mark.parametrize(("device", "dtype"), [(CPU, torch.float32), (CUDA, torch.bfloat16)])
-def test_exact_float32_touches_nothing_where_there_is_no_tf32(
+def test_exact_float32_changes_nothing_where_there_is_no_tf32(
     device: torch.device, dtype: torch.dtype, own_settings: None
 ) -> None:
     torch.set_float32_matmul_precision("high")
@@ -146,7 +148,7 @@ def test_exact_float32_touches_nothing_where_there_is_no_tf32(
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-def test_make_repeatable_settles_algorithms_and_float32(autocast: torch.dtype | None, own_settings: None) -> None:
+def test_set_deterministic_fixes_algorithms_and_float32(autocast: torch.dtype | None, own_settings: None) -> None:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     set_deterministic(CPU, None)
@@ -178,9 +180,11 @@ def test_exact_float32_on_a_gpu_rounds_as_float32_does_and_uses_cudnn(own_settin
 
 
 @pytest.mark.parametrize(
-    ("requested", "words"), [("cuda:1", "there is no cuda:1 here, the last is cuda:0"), ("cuda:0", None)]
+    ("requested", "words"), [("cuda:1", "cuda:1 is not available here; the last device is cuda:0"), ("cuda:0", None)]
 )
-def test_a_numbered_gpu_must_be_there(requested: str, words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_device_refuses_a_gpu_number_that_is_missing(
+    requested: str, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     if words is None:

@@ -1,4 +1,4 @@
-"""A network small enough to be trained in a test, and a disk that is full."""
+"""Helpers for training tests: a tiny network, and a full disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRANSFORM = InputTransform(16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def tiny_network(seed: int = 0, width: int = 8, dropout: float = 0.3) -> MultiExitNetwork:
-    """Two convolutions with norms, dropout, an early exit between them; 3 classes."""
+    """Builds two convolutions with norms and dropout, with an early exit between them; 3 classes."""
     torch.manual_seed(seed)
     backbone = nn.Sequential(
         nn.Sequential(nn.Conv2d(3, width, 3, stride=2), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(dropout)),
@@ -52,7 +52,7 @@ def tiny_state(
 
 
 def settings(**changes: Any) -> TrainSettings:
-    """Plain steps at a constant rate on batches of 10 (3 steps an epoch, 6 images left out)."""
+    """Settings of a constant learning rate on batches of 10 (3 steps per epoch, 6 images left out)."""
     usual: dict[str, Any] = {
         "epochs": 1,
         "batch_size": 10,
@@ -73,7 +73,7 @@ def train_split(prepared: Path) -> PreparedSplit:
 def train(
     state: TrainingState, split: PreparedSplit, settings: TrainSettings, stop_after: int | None = None
 ) -> list[EpochRecord]:
-    """Trains; with `stop_after`, the wish to stop comes after that many steps."""
+    """Trains; `stop_after` requests a stop after that many steps."""
     asked = iter(range(10**9))
     records = []
     for record in fit(state, split, settings, lambda: stop_after is not None and next(asked) >= stop_after):
@@ -100,7 +100,7 @@ def differing(one: TrainingState, other: TrainingState) -> list[str]:
 
 @contextmanager
 def full_disk(bytes_left: int = 4096) -> Iterator[None]:
-    """No file can grow beyond `bytes_left`; writing more fails as on a full disk."""
+    """Limits files to `bytes_left`, so that writing more fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:

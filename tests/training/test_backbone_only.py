@@ -1,4 +1,4 @@
-"""Epochs in which only the final exit's loss counts leave the heads as they are."""
+"""Epochs in which only the final exit's loss counts do not change the heads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def heads(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("optimizer", [partial(sgd, weight_decay=0.1), partial(adam, weight_decay=0.1), adamw])
-def test_heads_stay_bit_for_bit_as_they_are(prepared: Path, optimizer: object) -> None:
+def test_backbone_only_epochs_do_not_change_the_heads(prepared: Path, optimizer: object) -> None:
     state = tiny_state(optimizer=optimizer)  # type: ignore[arg-type]
-    state.network.heads[0].append(nn.BatchNorm1d(3))  # its statistics stay too
+    state.network.heads[0].append(nn.BatchNorm1d(3))  # its statistics do not change either
     before = heads(state.network)
     (record,) = train(state, train_split(prepared), settings(epochs=1, trunk_only_epochs=1))
     assert all(torch.equal(each, before[name]) for name, each in heads(state.network).items())
@@ -30,7 +30,7 @@ def test_heads_stay_bit_for_bit_as_they_are(prepared: Path, optimizer: object) -
     assert record.train_accuracy[1] is not None
 
 
-def test_after_them_the_heads_are_trained(prepared: Path) -> None:
+def test_backbone_only_epochs_are_followed_by_training_of_the_heads(prepared: Path) -> None:
     state = tiny_state()
     before = heads(state.network)
     records = train(state, train_split(prepared), settings(epochs=2, trunk_only_epochs=1))
@@ -38,7 +38,7 @@ def test_after_them_the_heads_are_trained(prepared: Path) -> None:
     assert records[1].train_accuracy[0] is not None
 
 
-def test_momentum_gathered_before_does_not_move_what_has_no_loss(prepared: Path) -> None:
+def test_fit_does_not_move_parameters_without_a_loss_by_old_momentum(prepared: Path) -> None:
     """An exit of weight 0 is not run at all: neither decay nor momentum touches it."""
     state = tiny_state()
     train(state, train_split(prepared), settings(epochs=1))

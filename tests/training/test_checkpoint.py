@@ -31,7 +31,7 @@ def refused(path: Path, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_weights_and_metadata_come_back(tmp_path: Path, layout: torch.memory_format) -> None:
+def test_read_checkpoint_restores_weights_and_metadata(tmp_path: Path, layout: torch.memory_format) -> None:
     path = tmp_path / "run" / "best.safetensors"
     network = tiny_network(1).to(memory_format=layout)  # type: ignore[call-overload]
     save_checkpoint(path, network, replace(INFO, epoch=12))
@@ -46,7 +46,7 @@ def test_weights_and_metadata_come_back(tmp_path: Path, layout: torch.memory_for
         assert torch.equal(torch.stack(other.eval()(images)), expected)
 
 
-def test_the_file_is_a_plain_safetensors_file_with_the_networks_own_names(tmp_path: Path) -> None:
+def test_save_checkpoint_writes_a_plain_safetensors_file(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     network = tiny_network()
     save_checkpoint(path, network, replace(INFO, epoch=1))
@@ -59,12 +59,12 @@ def test_the_file_is_a_plain_safetensors_file_with_the_networks_own_names(tmp_pa
     assert json.loads(metadata["classes"])[1] == {"id": "n02", "name": 'Ñandú "x"\n'}
 
 
-def test_a_missing_checkpoint_says_so(tmp_path: Path) -> None:
+def test_read_checkpoint_names_a_missing_file(tmp_path: Path) -> None:
     refused(tmp_path / "best.safetensors", r"no such checkpoint; `greenedge train` writes best\.safetensors$")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None:
+def test_read_checkpoint_refuses_a_truncated_file(tmp_path: Path, share: float) -> None:
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, tiny_network(), replace(INFO, epoch=1))
     content = path.read_bytes()
@@ -72,7 +72,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, share: float) -> None
     refused(path, r"cannot be read; it is truncated or not a \.safetensors checkpoint \(.+\)$")
 
 
-def test_a_pickle_in_its_place_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_read_checkpoint_refuses_a_pickle_without_running_it(tmp_path: Path) -> None:
     path, marker = tmp_path / "best.safetensors", tmp_path / "marker"
     torch.save({"weight": Trap(marker)}, path)
     refused(path, r"cannot be read; it is truncated or not a \.safetensors checkpoint \(.+\)$")
@@ -82,7 +82,7 @@ def test_a_pickle_in_its_place_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "greenedge/0"}])
-def test_weights_of_another_origin_are_refused_with_the_way_to_use_them(
+def test_read_checkpoint_refuses_other_weights_and_names_model_weights(
     tmp_path: Path, metadata: dict[str, str] | None
 ) -> None:
     path = tmp_path / "weights.safetensors"
@@ -110,7 +110,7 @@ def test_weights_of_another_origin_are_refused_with_the_way_to_use_them(
         {"seen": "[" * 100_000},
     ],
 )
-def test_damaged_metadata_are_refused(tmp_path: Path, change: dict[str, str]) -> None:
+def test_read_checkpoint_refuses_damaged_metadata(tmp_path: Path, change: dict[str, str]) -> None:
     path = tmp_path / "best.safetensors"
     metadata = {"format": "greenedge/1", "config": CONFIG, "classes": '[{"id": "a", "name": "b"}]', "epoch": "1"}
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
@@ -120,7 +120,7 @@ def test_damaged_metadata_are_refused(tmp_path: Path, change: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("case", ["shape", "missing", "surplus"])
-def test_weights_of_another_network_are_refused(tmp_path: Path, case: str) -> None:
+def test_load_into_refuses_weights_of_another_network(tmp_path: Path, case: str) -> None:
     tensors = dict(tiny_network(width=4 if case == "shape" else 8).state_dict())
     if case == "missing":
         del tensors["heads.0.2.bias"]
@@ -135,11 +135,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, case: str) -> No
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None:
+def test_save_checkpoint_on_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, tiny_network(), replace(INFO, epoch=1))
     before = path.read_bytes()
-    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    sentence = r"cannot be written \(.+\); free some space and resume, the previous checkpoint is intact$"
     with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
         save_checkpoint(path, tiny_network(width=64), replace(INFO, epoch=2))
     assert "\n" not in str(caught.value)
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_intact(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_costs_come_back(tmp_path: Path) -> None:
+def test_read_checkpoint_restores_the_costs(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     cost = NetworkCost(
         (ExitCost("a", 0.5, 0.25, 0.75, 0.75, 12), ExitCost("b", 1.0, 0.5, 2.0, 2.25, 34)), 2.0, 30, {"add": 2}
@@ -156,7 +156,7 @@ def test_the_costs_come_back(tmp_path: Path) -> None:
     assert read_checkpoint(path).info.cost == cost
 
 
-def test_the_images_seen_come_back(tmp_path: Path) -> None:
+def test_read_checkpoint_restores_the_images_seen(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, tiny_network(), replace(INFO, seen=SEEN))
     seen = read_checkpoint(path).info.seen
@@ -166,7 +166,7 @@ def test_the_images_seen_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["first", "middle", "last", "classes"])
-def test_a_byte_changed_in_place_is_noticed(tmp_path: Path, where: str) -> None:
+def test_read_checkpoint_notices_a_byte_changed_in_place(tmp_path: Path, where: str) -> None:
     path = tmp_path / "best.safetensors"
     save_checkpoint(path, tiny_network(), INFO)
     content = bytearray(path.read_bytes())
@@ -178,7 +178,7 @@ def test_a_byte_changed_in_place_is_noticed(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: float) -> None:
+def test_read_checkpoint_refuses_weights_that_are_not_finite_by_name(tmp_path: Path, value: float) -> None:
     path = tmp_path / "best.safetensors"
     network = tiny_network()
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, value: 
     refused(path, r"backbone\.0\.0\.weight holds weights that are NaN or infinite; train again$")
 
 
-def test_a_checkpoint_of_before_its_content_was_digested_is_read(tmp_path: Path) -> None:
+def test_read_checkpoint_reads_files_without_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     metadata = {"format": "greenedge/1", "config": CONFIG, "classes": '[{"id": "a", "name": "b"}]', "epoch": "3"}
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)

@@ -1,4 +1,4 @@
-"""What only a GPU can show: a step of the training copies without waiting."""
+"""Tests that need a GPU: a training step copies without waiting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AUGMENT = ("horizontal_flip", "pad_and_crop", "brightness", "gaussian_noise", "c
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_step_makes_the_host_wait_for_nothing(prepared: Path) -> None:
+def test_step_does_not_make_the_host_wait(prepared: Path) -> None:
     device = torch.device("cuda")
     network = tiny_network().to(device)
     state = new_state(network, adamw(network, lr=0.01), 0.9)

@@ -41,7 +41,7 @@ def refusal(path: Path, **options: Any) -> str:
     return str(caught.value).removeprefix(f"{path}: ")
 
 
-def test_what_is_written_is_read_back_one_json_line_per_epoch(tmp_path: Path) -> None:
+def test_write_history_reads_back_equal_with_one_line_per_epoch(tmp_path: Path) -> None:
     path = tmp_path / "run" / "history.jsonl"
     assert read_history(path) == []
     records = [record(epoch) for epoch in (1, 2, 3)]
@@ -52,14 +52,14 @@ def test_what_is_written_is_read_back_one_json_line_per_epoch(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("epochs", [[1, 3], [3], [2, 1, 3], [0.5, 2, 3], [1, 1], [0, 1], ["1"], [True]])
-def test_epochs_that_are_not_one_to_n_in_order_are_refused(tmp_path: Path, epochs: list[Any]) -> None:
+def test_read_history_refuses_epochs_that_are_not_one_to_n_in_order(tmp_path: Path, epochs: list[Any]) -> None:
     found = refusal(written(tmp_path / "history.jsonl", *map(record, epochs)))
     assert "is damaged" in found
     assert found.endswith("; put back a copy of it")
 
 
 @pytest.mark.parametrize("damage", ["{", "epoch 2", "5", "[1]", "null", "{}", '{"epoch": 2', "", "[" * 100_000])
-def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
+def test_read_history_names_a_damaged_line(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(json.dumps(record(1)) + "\n" + damage + "\n")
     assert refusal(path).startswith("line 2 ")
@@ -79,28 +79,28 @@ def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
         {"surplus": 1},
     ],
 )
-def test_values_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_read_history_refuses_impossible_values(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = written(tmp_path / "history.jsonl", record(1), record(2, **changes))
     assert refusal(path).startswith("line 2 is damaged: ")
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_write_history_refuses_numbers_that_are_not_finite(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(json.dumps(record(1)).replace("1.5", "NaN") + "\n")
     assert "no finite number" in refusal(path)
 
 
-def test_a_history_of_other_exits_is_refused(tmp_path: Path) -> None:
+def test_read_history_refuses_a_history_of_other_exits(tmp_path: Path) -> None:
     assert "expected the accuracies of 3 exits" in refusal(written(tmp_path / "h.jsonl", record(1)), num_exits=3)
 
 
-def test_a_line_that_is_cut_short_is_damage(tmp_path: Path) -> None:
+def test_read_history_refuses_a_truncated_line(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text(json.dumps(record(1)))
-    assert "cut short" in refusal(path)
+    assert "truncated" in refusal(path)
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_the_history_alone(tmp_path: Path) -> None:
+def test_write_history_on_a_full_disk_keeps_the_old_history(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     write_history(path, [record(1)])
     before = path.read_bytes()

@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @pytest.fixture(autouse=True)
 def _own_handlers() -> Iterator[None]:
-    """Handlers that only these tests use, so that a failing test cannot end the run."""
+    """Installs handlers for these tests, so that a failing test cannot end the test run."""
 
     def unexpected(number: int, _: object) -> None:
         raise AssertionError(f"signal {number} was not handled")
@@ -26,7 +26,7 @@ def _own_handlers() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_only_raises_the_flag(number: signal.Signals) -> None:
+def test_stop_signals_only_record_the_first_signal(number: signal.Signals) -> None:
     with StopSignals() as stop:
         assert not stop.requested()
         os.kill(os.getpid(), number)
@@ -35,7 +35,7 @@ def test_the_first_signal_only_raises_the_flag(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("first", SIGNALS)
-def test_an_interrupt_after_the_first_signal_is_an_interrupt(first: signal.Signals) -> None:
+def test_stop_signals_interrupt_on_a_second_sigint(first: signal.Signals) -> None:
     with StopSignals() as stop:
         os.kill(os.getpid(), first)
         with pytest.raises(KeyboardInterrupt):
@@ -43,7 +43,7 @@ def test_an_interrupt_after_the_first_signal_is_an_interrupt(first: signal.Signa
         assert stop.requested()
 
 
-def test_a_second_sigterm_changes_nothing() -> None:
+def test_stop_signals_ignore_a_second_sigterm() -> None:
     with StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -51,7 +51,7 @@ def test_a_second_sigterm_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_the_handlers_before_are_put_back(failing: bool) -> None:
+def test_stop_signals_restore_the_previous_handlers(failing: bool) -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     try:
         with StopSignals():
@@ -63,14 +63,14 @@ def test_the_handlers_before_are_put_back(failing: bool) -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_each_use_starts_without_a_signal() -> None:
+def test_stop_signals_start_without_a_signal() -> None:
     with StopSignals():
         os.kill(os.getpid(), signal.SIGINT)
     with StopSignals() as again:
         assert not again.requested()
 
 
-def test_outside_the_main_thread_it_stays_out_of_the_way() -> None:
+def test_stop_signals_do_nothing_outside_the_main_thread() -> None:
     seen: list[object] = []
 
     def work() -> None:
@@ -85,7 +85,7 @@ def test_outside_the_main_thread_it_stays_out_of_the_way() -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_when_all_is_written_no_signal_changes_how_it_ends(number: signal.Signals) -> None:
+def test_stop_signals_are_ignored_once_the_outcome_is_known(number: signal.Signals) -> None:
     with StopSignals() as stop:
         stop.outcome_is_known = True
         os.kill(os.getpid(), number)

@@ -22,7 +22,7 @@ PLAIN = partial(sgd, lr=0.05, momentum=0.0, nesterov=False, weight_decay=0.0)
 
 
 @pytest.mark.parametrize("augment", [(), AUGMENT], ids=["plain", "augmented"])
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: Path, augment: Any) -> None:
+def test_fit_depends_on_the_seed_alone(prepared: Path, augment: Any) -> None:
     states = [tiny_state() for _ in range(3)]
     for state, seed in zip(states, (5, 5, 6), strict=True):
         torch.rand(3)
@@ -31,7 +31,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(prepared: 
     assert differing(states[0], states[2])
 
 
-def test_the_first_step_is_the_hand_written_one(prepared: Path) -> None:
+def test_fit_first_step_equals_a_hand_written_one(prepared: Path) -> None:
     split, rate = train_split(prepared), 0.05
     state = tiny_state(optimizer=PLAIN, dropout=0.0)
     twin = tiny_state(dropout=0.0).network.train()
@@ -54,7 +54,7 @@ def test_the_first_step_is_the_hand_written_one(prepared: Path) -> None:
         torch.testing.assert_close(ours, theirs - rate * theirs.grad, rtol=1e-4, atol=1e-6)  # type: ignore[operator]
 
 
-def test_every_image_is_seen_at_most_once_an_epoch_in_another_order_each_time(prepared: Path) -> None:
+def test_fit_uses_each_image_at_most_once_per_epoch_in_a_new_order(prepared: Path) -> None:
     seen: list[int] = []
     split = train_split(prepared)
     prints = [int(image.astype(np.int64).sum()) for image in split.images]
@@ -70,7 +70,7 @@ def test_every_image_is_seen_at_most_once_an_epoch_in_another_order_each_time(pr
     assert first != second
 
 
-def test_progress_rises_evenly_and_sets_the_rate_of_every_step(prepared: Path) -> None:
+def test_fit_sets_the_learning_rate_of_every_step_by_even_progress(prepared: Path) -> None:
     asked: list[float] = []
 
     def rate(progress: float) -> float:
@@ -84,7 +84,7 @@ def test_progress_rises_evenly_and_sets_the_rate_of_every_step(prepared: Path) -
     assert {group["lr"] for group in state.optimizer.param_groups} == {asked[-1] / 100}
 
 
-def test_clipping_limits_the_whole_gradient(prepared: Path) -> None:
+def test_fit_clips_the_norm_of_the_whole_gradient(prepared: Path) -> None:
     moved = []
     for limit in (None, 0.01):
         state = tiny_state(optimizer=PLAIN)
@@ -95,14 +95,14 @@ def test_clipping_limits_the_whole_gradient(prepared: Path) -> None:
     assert moved[1] == pytest.approx(0.01, rel=1e-3)
 
 
-def test_an_exit_of_weight_zero_learns_nothing(prepared: Path) -> None:
+def test_fit_does_not_train_an_exit_of_weight_zero(prepared: Path) -> None:
     state = tiny_state(optimizer=PLAIN)
     before = flat(state.network.heads.parameters())
     train(state, train_split(prepared), settings(exit_weights=(0.0, 1.0)))
     assert torch.equal(flat(state.network.heads.parameters()), before)
 
 
-def test_mixed_labels_count_by_their_largest_share(prepared: Path) -> None:
+def test_fit_counts_mixed_labels_by_the_dominant_one(prepared: Path) -> None:
     def soften(batch: Batch, _: Generator) -> Batch:
         one_hot = F.one_hot(batch.targets, 3).float()
         return dataclasses.replace(batch, targets=0.6 * one_hot + 0.4 * one_hot.roll(1, dims=1))
@@ -116,19 +116,19 @@ def test_mixed_labels_count_by_their_largest_share(prepared: Path) -> None:
     assert records[1].loss != records[0].loss
 
 
-@pytest.mark.parametrize("batch_size", [3, 36])  # noticed while an epoch runs, and at its end
-def test_a_loss_that_is_not_finite_stops_the_training(prepared: Path, batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [3, 36])  # noticed within an epoch, and at its end
+def test_fit_stops_at_a_loss_that_is_not_finite(prepared: Path, batch_size: int) -> None:
     state = tiny_state()
     with torch.no_grad():
         next(iter(state.network.parameters())).fill_(float("nan"))
     with pytest.raises(
-        TrainingError, match=r"^the loss is not finite any more; [^\n]* with a lower learning rate, [^\n]*$"
+        TrainingError, match=r"^the loss is no longer finite; [^\n]* with a lower learning rate, [^\n]*$"
     ):
         train(state, train_split(prepared), settings(batch_size=batch_size))
     assert state.epoch == 0
 
 
-def test_a_finished_training_does_nothing_more(prepared: Path) -> None:
+def test_fit_does_nothing_after_the_last_epoch(prepared: Path) -> None:
     state = tiny_state()
     assert len(train(state, train_split(prepared), settings(epochs=2))) == 2
     before = flat(iter(state.network.state_dict().values()))
@@ -136,7 +136,7 @@ def test_a_finished_training_does_nothing_more(prepared: Path) -> None:
     assert torch.equal(flat(iter(state.network.state_dict().values())), before)
 
 
-def test_training_learns_the_few_images_by_heart(prepared: Path) -> None:
+def test_fit_learns_a_few_images_by_heart(prepared: Path) -> None:
     state = tiny_state(width=32, dropout=0.0, optimizer=partial(adamw, lr=0.01))
     transform = InputTransform(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     setting = settings(epochs=25, batch_size=12, transform=transform, learning_rate=lambda p: 0.02 * (1 - p))
@@ -146,7 +146,7 @@ def test_training_learns_the_few_images_by_heart(prepared: Path) -> None:
     assert isinstance(state.evaluated, nn.Module)
 
 
-def test_the_compiled_network_is_what_is_trained(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_trains_the_compiled_network(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
 
     def spy(network: nn.Module) -> nn.Module:
@@ -163,8 +163,8 @@ def test_the_compiled_network_is_what_is_trained(prepared: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_a_compiled_training_is_the_same_but_for_rounding(prepared: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # warnings of the compiler
+def test_fit_compiled_equals_uncompiled_except_for_rounding(prepared: Path) -> None:
     eager, compiled = tiny_state(dropout=0), tiny_state(dropout=0)
     train(eager, train_split(prepared), settings())
     train(compiled, train_split(prepared), settings(compile=True))
@@ -173,7 +173,7 @@ def test_a_compiled_training_is_the_same_but_for_rounding(prepared: Path) -> Non
     )
 
 
-def test_memory_that_does_not_suffice_is_one_sentence(prepared: Path) -> None:
+def test_enough_memory_turns_out_of_memory_into_one_sentence(prepared: Path) -> None:
     def hungry(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
@@ -181,7 +181,7 @@ def test_memory_that_does_not_suffice_is_one_sentence(prepared: Path) -> None:
         train(tiny_state(), train_split(prepared), settings(loss=hungry))
 
 
-def test_other_errors_of_torch_are_not_taken_for_that(prepared: Path) -> None:
+def test_enough_memory_passes_other_errors_on(prepared: Path) -> None:
     def broken(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("shapes do not fit")
 

@@ -32,7 +32,7 @@ def test_cross_entropy_is_computed_in_float32_from_bf16_logits() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_only_matrices_and_kernels_decay_and_every_parameter_is_trained_once(name: str) -> None:
+def test_optimizers_decay_only_matrices_and_kernels(name: str) -> None:
     network = tiny_network()
     frozen = next(iter(network.backbone.parameters())).requires_grad_(False)
     optimizer = OPTIMIZERS[name](network, weight_decay=0.3)
@@ -56,7 +56,9 @@ def test_only_matrices_and_kernels_decay_and_every_parameter_is_trained_once(nam
         ("sgd", optim.SGD, {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
     ],
 )
-def test_steps_equal_torchs_own(name: str, theirs: type[optim.Optimizer], options: dict[str, Any]) -> None:
+def test_optimizers_make_the_same_steps_as_torchs(
+    name: str, theirs: type[optim.Optimizer], options: dict[str, Any]
+) -> None:
     ours, other = nn.Linear(5, 4), nn.Linear(5, 4)
     other.load_state_dict(ours.state_dict())
     by_hand: list[dict[str, Any]] = [
@@ -76,13 +78,13 @@ def test_steps_equal_torchs_own(name: str, theirs: type[optim.Optimizer], option
     torch.testing.assert_close(ours.bias, other.bias)
 
 
-def test_nesterov_without_momentum_is_refused_in_one_sentence() -> None:
+def test_sgd_refuses_nesterov_without_momentum() -> None:
     part = Component("sgd", {"momentum": 0.0})
     with pytest.raises(ConfigError, match=r"^sgd: nesterov needs a momentum above 0; set nesterov: false$"):
         instantiate(part, OPTIMIZERS, nn.Linear(2, 2))
 
 
-def test_a_learning_rate_of_zero_and_an_unknown_optimizer_are_refused() -> None:
+def test_optimizers_refuse_a_learning_rate_of_zero_and_unknown_names() -> None:
     with pytest.raises(ConfigError, match=r"adamw\.lr: .*above 0"):
         instantiate(Component("adamw", {"lr": 0.0}), OPTIMIZERS, nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"there is no 'adamm'; did you mean 'adam"):

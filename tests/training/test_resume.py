@@ -26,13 +26,13 @@ def timeless(records: list[EpochRecord]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(r) | {"seconds": 0, "images_per_second": 0} for r in records]
 
 
-@pytest.mark.parametrize("stop_after", [6, 7, 1])  # after two epochs; in the middle of the third; of the first
+@pytest.mark.parametrize("stop_after", [6, 7, 1])  # after two epochs, within the third, within the first
 @pytest.mark.parametrize(
     ("optimizer", "ema_decay"),
     [(sgd, None), (sgd, 0.9), (partial(adamw, lr=0.01), 0.9)],
     ids=["sgd", "ema", "adamw"],
 )
-def test_a_broken_and_resumed_training_equals_an_unbroken_one(
+def test_resumed_training_equals_an_uninterrupted_one(
     prepared: Path,
     tmp_path: Path,
     optimizer: Callable[..., optim.Optimizer],
@@ -58,7 +58,7 @@ def test_a_broken_and_resumed_training_equals_an_unbroken_one(
     assert differing(unbroken, first)
 
 
-def test_a_resumed_efficientnet_with_stochastic_depth_equals_an_unbroken_one(prepared: Path, tmp_path: Path) -> None:
+def test_resumed_efficientnet_with_stochastic_depth_equals_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
     def fresh(seed: int) -> TrainingState:
         torch.manual_seed(seed)
         exits = (ExitConfig("features.3", Component("light")),)

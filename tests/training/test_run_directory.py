@@ -1,4 +1,4 @@
-"""One training at a time in a run directory, and what a start that was cut short leaves."""
+"""Run directories: one training at a time, and the files of a training that was killed at its start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_a_directory_that_is_in_use_is_refused_and_free_after_its_owner_died(tmp_path: Path) -> None:
+def test_locked_refuses_a_directory_in_use_until_its_owner_dies(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-c", HOLDER, str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as holder:
@@ -39,19 +39,19 @@ def test_a_directory_that_is_in_use_is_refused_and_free_after_its_owner_died(tmp
     assert [path.name for path in out.iterdir()] == ["kept"]
 
 
-def test_a_directory_that_stays_empty_is_removed_again(tmp_path: Path) -> None:
+def test_locked_removes_a_directory_that_is_still_empty(tmp_path: Path) -> None:
     with locked(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b" / LOCK).is_file()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_lies_there_already_is_no_place_for_a_run(tmp_path: Path) -> None:
+def test_locked_refuses_a_file_in_place_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file, or lies below one"), locked(tmp_path / "file" / "run"):
         pass
 
 
-def test_half_written_files_of_a_killed_run_are_removed_and_no_others(tmp_path: Path) -> None:
+def test_locked_removes_only_half_written_files_of_a_killed_run(tmp_path: Path) -> None:
     names = [".last.state.pt.ab_c1.partial.pt", ".config.yaml.x9.partial.yaml", ".mine.partial", "config.yaml"]
     for name in names:
         (tmp_path / name).write_text("")
@@ -71,16 +71,14 @@ def test_half_written_files_of_a_killed_run_are_removed_and_no_others(tmp_path: 
         ([CONFIG, "history.jsonl"], False),
     ],
 )
-def test_a_start_that_was_cut_short_holds_nothing_but_its_first_files(
-    tmp_path: Path, names: list[str], unfinished: bool
-) -> None:
+def test_is_unfinished_start_accepts_only_the_first_files(tmp_path: Path, names: list[str], unfinished: bool) -> None:
     for name in names:
         (tmp_path / name).write_text("")
     assert is_unfinished_start(tmp_path) is unfinished
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 0), (0, 2)])
-def test_a_state_of_no_step_is_such_a_start(tmp_path: Path, epoch: int, step: int) -> None:
+def test_is_unfinished_start_accepts_a_state_without_steps(tmp_path: Path, epoch: int, step: int) -> None:
     state = tiny_state()
     state.epoch, state.step = epoch, step
     (tmp_path / CONFIG).write_text("")

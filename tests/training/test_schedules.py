@@ -29,7 +29,7 @@ def optimizer(lr: float) -> torch.optim.Optimizer:
 
 @pytest.mark.parametrize(("warmup", "start", "end"), [(0.3, 25.0, 1e4), (0.1, 10.0, 100.0), (0.5, 1.0, 1.0)])
 @pytest.mark.parametrize("total", [11, 101])
-def test_one_cycle_is_torchs(total: int, warmup: float, start: float, end: float) -> None:
+def test_one_cycle_equals_torchs(total: int, warmup: float, start: float, end: float) -> None:
     # torch ends the rise at step pct_start * total - 1, of total - 1 in all.
     pct_start = (warmup * (total - 1) + 1) / total
     scheduler = OneCycleLR(
@@ -45,20 +45,20 @@ def test_one_cycle_is_torchs(total: int, warmup: float, start: float, end: float
     assert ours == pytest.approx(torchs_rates(scheduler, total), rel=1e-9)
 
 
-def test_one_cycle_peaks_at_the_optimizers_rate_without_one_of_its_own() -> None:
+def test_one_cycle_peaks_at_the_optimizers_rate_by_default() -> None:
     assert one_cycle(0.3, 0.02) == pytest.approx(0.02)
     assert one_cycle(0.0, 0.02) == pytest.approx(0.02 / 25)
     assert one_cycle(1.0, 0.02) == pytest.approx(0.02 / 25 / 1e4)
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1])
-def test_cosine_is_torchs(final: float) -> None:
+def test_cosine_equals_torchs(final: float) -> None:
     scheduler = CosineAnnealingLR(optimizer(0.3), T_max=50, eta_min=0.3 * final)
     ours = [cosine(k / 50, 0.3, final=final) for k in range(50)]
     assert ours == pytest.approx(torchs_rates(scheduler, 50), rel=1e-9)
 
 
-def test_cosine_warms_up_in_a_straight_line_from_nothing_and_then_falls() -> None:
+def test_cosine_warms_up_linearly_from_zero_and_then_falls() -> None:
     assert [cosine(p, 0.4, warmup=0.2) for p in (0, 0.05, 0.1, 0.2)] == pytest.approx([0, 0.1, 0.2, 0.4])
     assert cosine(0.6, 0.4, warmup=0.2) == pytest.approx(0.2)  # half way down
     assert cosine(1.0, 0.4, warmup=0.2, final=0.25) == pytest.approx(0.1)
@@ -70,7 +70,7 @@ def test_constant_is_constant(progress: float, lr: float) -> None:
 
 
 @given(progress=progresses, lr=rates, warmup=fractions, final=fractions)
-def test_cosine_stays_between_nothing_and_its_peak(progress: float, lr: float, warmup: float, final: float) -> None:
+def test_cosine_is_between_zero_and_its_peak(progress: float, lr: float, warmup: float, final: float) -> None:
     rate = cosine(progress, lr, warmup=warmup, final=final)
     assert 0 <= rate <= lr * (1 + 1e-12)
     if progress >= warmup:
@@ -85,7 +85,7 @@ def test_cosine_stays_between_nothing_and_its_peak(progress: float, lr: float, w
     start=st.floats(1, 1e3),
     end=st.floats(1, 1e6),
 )
-def test_one_cycle_stays_between_its_last_rate_and_its_peak(
+def test_one_cycle_is_between_its_last_rate_and_its_peak(
     progress: float, lr: float, max_lr: float | None, warmup: float, start: float, end: float
 ) -> None:
     rate = one_cycle(progress, lr, max_lr=max_lr, warmup=warmup, start=start, end=end)
@@ -96,7 +96,7 @@ def test_one_cycle_stays_between_its_last_rate_and_its_peak(
 
 
 @given(one=progresses, other=progresses, warmup=fractions)
-def test_both_rise_before_the_peak_and_fall_after_it(one: float, other: float, warmup: float) -> None:
+def test_schedules_rise_before_the_peak_and_fall_after_it(one: float, other: float, warmup: float) -> None:
     earlier, later = sorted((one, other))
     for schedule in (cosine, one_cycle):
         first, second = schedule(earlier, 1.0, warmup=warmup), schedule(later, 1.0, warmup=warmup)

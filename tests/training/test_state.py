@@ -15,7 +15,7 @@ from tests.training.helpers import Trap, flat, full_disk, settings, tiny_state, 
 
 
 def trained(prepared: Path) -> TrainingState:
-    """Stopped in the middle of its second epoch."""
+    """Builds a state that was stopped in the middle of its second epoch."""
     state = tiny_state(optimizer=partial(adamw, lr=0.01), ema_decay=0.9)
     train(state, train_split(prepared), settings(epochs=2), stop_after=4)
     return state
@@ -28,7 +28,7 @@ def refused(path: Path, state: TrainingState, sentence: str) -> None:
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_everything_comes_back(prepared: Path, tmp_path: Path) -> None:
+def test_restore_state_restores_everything(prepared: Path, tmp_path: Path) -> None:
     state, other = trained(prepared), tiny_state(seed=1, optimizer=partial(adamw, lr=0.5), ema_decay=0.9)
     save_state(tmp_path / "state.pt", state)
     restore_state(tmp_path / "state.pt", other, steps_per_epoch=3)
@@ -47,7 +47,7 @@ def test_everything_comes_back(prepared: Path, tmp_path: Path) -> None:
     assert torch.equal(moments[0], moments[1])
 
 
-def test_the_average_is_the_exponential_one_and_is_what_is_evaluated() -> None:
+def test_training_state_evaluates_the_exponential_average() -> None:
     state = tiny_state(ema_decay=0.8)
     assert state.averaged is not None
     assert state.evaluated is state.averaged.module
@@ -59,23 +59,23 @@ def test_the_average_is_the_exponential_one_and_is_what_is_evaluated() -> None:
                 parameter.normal_()
         state.averaged.update_parameters(state.network)
         now = flat(state.network.parameters())
-        decay = min(0.8, (1 + seed) / (10 + seed))  # rises to its value
+        decay = min(0.8, (1 + seed) / (10 + seed))  # rises up to 0.8
         expected = now if expected is None else decay * expected + (1 - decay) * now
     assert expected is not None
     torch.testing.assert_close(flat(state.evaluated.parameters()), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_without_an_average_the_network_itself_is_evaluated() -> None:
+def test_training_state_evaluates_the_network_without_an_average() -> None:
     state = tiny_state()
     assert state.evaluated is state.network
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_read_state_names_a_missing_file(tmp_path: Path) -> None:
     refused(tmp_path / "state.pt", tiny_state(), r"there is nothing to resume here; train without --resume$")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+def test_read_state_refuses_a_truncated_file(tmp_path: Path, share: float) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state())
     content = path.read_bytes()
@@ -83,7 +83,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     refused(path, tiny_state(), r"cannot be read; it is truncated or not a file of tensors$")
 
 
-def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_read_state_refuses_code_without_running_it(tmp_path: Path) -> None:
     path, marker = tmp_path / "state.pt", tmp_path / "marker"
     pickle.loads(pickle.dumps(Trap(marker)))
     assert marker.exists()  # the trap works
@@ -97,7 +97,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_restore_state_refuses_the_state_of_another_network(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state(width=4))
     refused(path, tiny_state(width=8), r"belongs to another network, config or data set \(.+\)$")
@@ -105,18 +105,18 @@ def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
     refused(path, tiny_state(), r"belongs to another network, config or data set \(.+\)$")
 
 
-def test_an_average_that_was_not_kept_cannot_be_resumed(tmp_path: Path) -> None:
+def test_restore_state_refuses_a_state_without_the_average(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state())
     refused(path, tiny_state(ema_decay=0.9), r"belongs to another network, config or data set \(.+\)$")
 
 
-def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:
+def test_save_state_on_a_full_disk_keeps_the_previous_state(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save_state(path, tiny_state())
     before = path.read_bytes()
     large = tiny_state(width=64)
-    sentence = r"cannot be written \(.+\); free some space and resume, the checkpoint before is intact$"
+    sentence = r"cannot be written \(.+\); free some space and resume, the previous checkpoint is intact$"
     with full_disk(), pytest.raises(CheckpointError, match=sentence) as caught:
         save_state(path, large)
     assert "\n" not in str(caught.value)
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_state_before_intact(tmp_path: Path) -> None:
     assert path.stat().st_size > len(before)
 
 
-def test_the_average_takes_the_batch_norms_statistics_along_and_copies_their_counters() -> None:
+def test_exponential_average_averages_batch_norm_statistics_and_copies_counters() -> None:
     state = tiny_state(ema_decay=0.8)
     assert state.averaged is not None
     name = "backbone.0.1.running_mean"

@@ -1,4 +1,4 @@
-"""Freezing, staged unfreezing, a slower trunk, and the trunk first."""
+"""Freezing, staged unfreezing, a slower backbone, and training the backbone first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def test_frozen_blocks_stay_to_the_last_bit_until_their_epochs_are_over(prepared: Path) -> None:
+def test_frozen_blocks_do_not_change_until_their_epochs_are_over(prepared: Path) -> None:
     state = tiny_state(optimizer=partial(adamw, lr=0.01))
     split = train_split(prepared)
     setting = partial(settings, frozen=((2, 1), (1, 2)))  # both blocks in the first epoch, the first in the second too
@@ -40,7 +40,7 @@ def test_frozen_blocks_stay_to_the_last_bit_until_their_epochs_are_over(prepared
     assert {"backbone.0.0.weight", "backbone.0.1.running_mean"} <= changed(second, state.network.state_dict())
 
 
-def test_a_training_broken_while_blocks_are_frozen_equals_an_unbroken_one(prepared: Path, tmp_path: Path) -> None:
+def test_resumed_training_with_frozen_blocks_equals_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
     split = train_split(prepared)
     setting = settings(epochs=3, frozen=((2, 1), (1, 2)), trunk_only_epochs=2)
     slow = partial(sgd, trunk_lr=0.1)
@@ -53,7 +53,7 @@ def test_a_training_broken_while_blocks_are_frozen_equals_an_unbroken_one(prepar
     assert differing(unbroken, second) == []
 
 
-def test_early_exits_learn_nothing_while_the_trunk_comes_first(prepared: Path) -> None:
+def test_trunk_only_epochs_do_not_train_early_exits(prepared: Path) -> None:
     state = tiny_state()  # plain SGD without decay on biases; heads get no gradient
     weights = lambda: state.network.heads[0][2].bias.detach().clone()  # type: ignore[index] # noqa: E731
     before = weights()
@@ -63,7 +63,7 @@ def test_early_exits_learn_nothing_while_the_trunk_comes_first(prepared: Path) -
     assert not torch.equal(weights(), before)
 
 
-def test_the_trunk_alone_trains_as_a_network_whose_early_exits_weigh_nothing(prepared: Path) -> None:
+def test_trunk_only_epochs_equal_training_with_early_exits_of_weight_zero(prepared: Path) -> None:
     one, other = tiny_state(), tiny_state()
     train(one, train_split(prepared), settings(trunk_only_epochs=1, exit_weights=(1.0, 0.5)))
     train(other, train_split(prepared), settings(exit_weights=(0.0, 0.5)))
@@ -71,7 +71,7 @@ def test_the_trunk_alone_trains_as_a_network_whose_early_exits_weigh_nothing(pre
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.1, 1.0, 2.0])
-def test_the_first_step_of_the_trunk_is_its_factor_of_a_full_one(factor: float) -> None:
+def test_trunk_lr_scales_the_first_step_of_the_backbone(factor: float) -> None:
     images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
     def step(trunk_lr: float) -> dict[str, Tensor]:
@@ -84,15 +84,15 @@ def test_the_first_step_of_the_trunk_is_its_factor_of_a_full_one(factor: float) 
         return {name: p.detach() - start[name] for name, p in network.named_parameters()}
 
     full, slowed = step(1.0), step(factor)
-    trunk = {name for name in full if name.startswith(("backbone.0.", "backbone.1."))}
-    assert trunk
+    backbone = {name for name in full if name.startswith(("backbone.0.", "backbone.1."))}
+    assert backbone
     for name in full:
-        expected = full[name] * (factor if name in trunk else 1)
+        expected = full[name] * (factor if name in backbone else 1)
         torch.testing.assert_close(slowed[name], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_parameter_is_in_one_group_with_its_own_factor(name: str) -> None:
+def test_trunk_lr_puts_every_parameter_in_one_group_with_its_factor(name: str) -> None:
     network = tiny_network()
     optimizer = OPTIMIZERS[name](network, 0.2, weight_decay=0.3)
     found = {id(p): (g["lr_factor"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}

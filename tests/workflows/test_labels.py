@@ -68,7 +68,7 @@ def test_a_text_file_is_read_without_its_mark_and_numbers_are_sorted_as_numbers(
     (tmp_path / "classes.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="is not UTF-8 text"):
         build_labels(tmp_path / "classes.txt", tmp_path / "out")
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         build_labels(Path("/dev/zero"), tmp_path / "out")
 
 
@@ -114,10 +114,10 @@ def test_another_map_stays_and_nothing_is_written(tmp_path: Path) -> None:
         (["cat", "dog"], ["cat"], "has labels for 1 classes, the network has 2"),
         (["cat", "dog"], ["cat", "cat"], "gives the label 'cat' to two classes"),
         (["cat", "dog"], [1, "1"], "gives the label 1 to two classes"),
-        (["cat", "dog"], [1, True], "has True where a label belongs"),
-        (["cat", "dog"], [1, float("nan")], "has nan where a label belongs"),
-        (["cat", "dog"], ["", "dog"], "has '' where a label belongs"),
-        (["cat", "dog"], ["\ud800", "dog"], "where a label belongs"),
+        (["cat", "dog"], [1, True], "has True in place of a label"),
+        (["cat", "dog"], [1, float("nan")], "has nan in place of a label"),
+        (["cat", "dog"], ["", "dog"], "has '' in place of a label"),
+        (["cat", "dog"], ["\ud800", "dog"], "in place of a label"),
     ],
 )
 def test_a_map_of_other_classes_is_refused(tmp_path: Path, ids: list[str], labels: list[Any], words: str) -> None:
