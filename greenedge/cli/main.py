@@ -27,8 +27,8 @@ from greenedge.cli import (
     train,
     tune,
 )
-from greenedge.cli.output import say_error
-from greenedge.errors import GreenedgeError
+from greenedge.cli.output import say, say_error
+from greenedge.errors import GreenedgeError, printable
 
 app = typer.Typer(
     name="greenedge",
@@ -88,7 +88,10 @@ def run() -> None:
         return
     if debug:
         traceback.print_exception(caught)
-    say_error(_sentence(caught))
+    first, *mistakes = _sentence(caught).split("\n")
+    say_error(first)
+    for mistake in mistakes:  # of a config that has several
+        say(mistake)
     sys.exit(code)
 
 
@@ -101,7 +104,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
         return "there is not enough memory for this; use smaller batches, smaller images or fewer of them"
     if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+        return printable(f"{error.filename or 'input or output'}: {error.strerror or error}")
     first_line = str(error).strip().partition("\n")[0]
     return f"unexpected {type(error).__name__}: {first_line}; this is a fault of greenedge, --debug shows where"
 

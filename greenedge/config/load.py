@@ -5,27 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
+from greenedge.config.choices import ComponentTables, find_choices, resolve_components
 from greenedge.config.components import Component
 from greenedge.config.convert import convert
+from greenedge.config.mistakes import Mistakes
 from greenedge.config.nodes import LARGEST_TEXT, Loader, parse_override, parse_yaml, with_override
 from greenedge.config.overrides import full_key
 from greenedge.config.schema import RunConfig
 from greenedge.errors import ConfigError
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), tables: ComponentTables | None = None) -> RunConfig:
     """Reads a config.
 
     Args:
         path: a YAML file.
         overrides: texts like `train.epochs=3`, applied in order.
+        tables: by their names; None: phase 1 only.
 
     Raises:
-        ConfigError: the file cannot be read, or says something that a config may not say.
+        ConfigError: the file cannot be read or is not a valid config; all mistakes are reported together.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -37,16 +40,33 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text; a config is a YAML file", where=str(path)) from None
-    return config_from_text(text, str(path), overrides)
+    return config_from_text(text, str(path), overrides, tables)
 
 
-def config_from_text(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
+def config_from_text(
+    text: str, name: str, overrides: Sequence[str] = (), tables: ComponentTables | None = None
+) -> RunConfig:
     """Like `load_config`, from text; `name` stands for the file in messages."""
-    root = parse_yaml(text, name)
+    mistakes = Mistakes(name)
+    root = parse_yaml(text, name, mistakes)
     for override in overrides:
-        key, value = parse_override(override)
-        root = with_override(root, full_key(root, RunConfig, key, value), value)
-    config: RunConfig = convert(root, RunConfig, "")
+        with mistakes.collect():
+            key, value = parse_override(override)
+            root = with_override(root, full_key(root, RunConfig, key, value), value)
+
+    # Phase 2 does not wait for phase 1: a mistake there must not hide one in the options of a component.
+    config: RunConfig | None = None
+    with mistakes.collect():
+        config = convert(root, RunConfig, "")
+    if tables is not None:
+        for choice in find_choices(root, RunConfig):
+            with mistakes.collect():
+                choice.check(tables)
+    mistakes.raise_all()
+
+    config = cast(RunConfig, config)
+    if tables is not None:
+        config = resolve_components(config, tables)
     return dataclasses.replace(config, origins=dict(root.origins()))
 
 

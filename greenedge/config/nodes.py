@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from greenedge.config.mistakes import Mistakes
 from greenedge.errors import ConfigError
 
 Scalar = str | int | float | bool | None
@@ -80,18 +81,25 @@ Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, name: str) -> Node:
-    """Parses one YAML document; `name` stands for the file in places.
+def parse_yaml(text: str, name: str, mistakes: Mistakes | None = None) -> Node:
+    """Parses one YAML document.
+
+    Args:
+        text: the document.
+        name: of the file, for places.
+        mistakes: takes the mistakes after which reading can go on (a key given twice, a key that is not text). None:
+            they are raised.
 
     Raises:
-        ConfigError: not YAML, a key given twice, a key that is not text, or more than a config may hold.
+        ConfigError: not YAML, more than a config may hold, or a mistake that nobody collects.
     """
+    found = Mistakes(name) if mistakes is None else mistakes
     if len(text) > LARGEST_TEXT:
         raise ConfigError(
             f"is too long for a config: {len(text):,} characters, of at most {LARGEST_TEXT:,}", where=name
         )
     try:
-        node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "")
+        node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "", found)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
@@ -99,6 +107,8 @@ def parse_yaml(text: str, name: str) -> Node:
         raise ConfigError(f"not valid YAML: {problem}", where=f"{name}:{line + 1}") from None
     except RecursionError:
         raise ConfigError("nested too deeply, or within itself", where=f"{name}:1") from None
+    if mistakes is None:
+        found.raise_all()
     return node or Node({}, f"{name}:1")
 
 
@@ -114,10 +124,12 @@ def parse_override(text: str) -> tuple[str, Node]:
         raise ConfigError("expected KEY=VALUE, such as train.epochs=3", where=place)
     if len(text) > LARGEST_TEXT or key.count(".") >= _DEEPEST:
         raise ConfigError("is too long for a config", where=place)
+    mistakes = Mistakes()
     try:
-        node = _compose(value, lambda _: place, key.strip())
+        node = _compose(value, lambda _: place, key.strip(), mistakes)
     except (yaml.YAMLError, RecursionError):
         raise ConfigError(f"the value {shortened(repr(value))} is not valid YAML", where=place) from None
+    mistakes.raise_all()
     return key.strip(), node or Node(None, place)
 
 
@@ -172,12 +184,12 @@ def _replaced(node: Node, path: list[str], value: Node, prefix: str) -> Node:
     return Node(children, node.where)
 
 
-def _compose(text: str, place: Callable[[yaml.Mark], str], key: str) -> Node | None:
+def _compose(text: str, place: Callable[[yaml.Mark], str], key: str, mistakes: Mistakes) -> Node | None:
     """The document's root, which stands at `key`, or None for no document; `place` says where a mark stands."""
     loader = Loader(text)
     try:
         root = loader.get_single_node()
-        return None if root is None else _Converter(loader, place).convert(root, key)
+        return None if root is None else _Converter(loader, place, mistakes).convert(root, key)
     finally:
         loader.dispose()
 
@@ -185,8 +197,8 @@ def _compose(text: str, place: Callable[[yaml.Mark], str], key: str) -> Node | N
 class _Converter:
     """Turns PyYAML's graph, in which aliases share their node, into a tree of limited size."""
 
-    def __init__(self, loader: Loader, place: Callable[[yaml.Mark], str]) -> None:
-        self._loader, self._place = loader, place
+    def __init__(self, loader: Loader, place: Callable[[yaml.Mark], str], mistakes: Mistakes) -> None:
+        self._loader, self._place, self._mistakes = loader, place, mistakes
         self._nodes = count(1)
 
     def convert(self, node: yaml.Node, key: str, depth: int = 0) -> Node:
@@ -209,13 +221,15 @@ class _Converter:
             where = self._place(key_node.start_mark)
             name = _scalar(self._loader, key_node, key, where) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(name, str):
-                raise ConfigError("keys must be plain text", key=key or None, where=where)
+                self._mistakes.add(ConfigError("keys must be plain text", key=key or None, where=where))
+                continue
             child_key = join_key(key, name)
+            child = replace(self.convert(value_node, child_key, depth + 1), where=where)
             if name in children:
-                raise ConfigError(
-                    f"given twice (first at {children[name].where}); keep one", key=child_key, where=where
-                )
-            children[name] = replace(self.convert(value_node, child_key, depth + 1), where=where)
+                first = children[name].where
+                self._mistakes.add(ConfigError(f"given twice (first at {first}); keep one", key=child_key, where=where))
+                continue
+            children[name] = child
         return children
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from greenedge.config.components import Component
+from greenedge.config.convert import without_limits
 from greenedge.config.nodes import Node, join_key
 
 
@@ -28,7 +29,7 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
     for place, name in enumerate(names):
         annotation, default = _below(annotation, name)
         node = _child(node, name)
-        if annotation is Component:
+        if without_limits(annotation) is Component:
             chosen = _component(node, default)
             option = names[place + 1 :]
             if (
@@ -45,9 +46,8 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
 
 def _below(annotation: Any, name: str) -> tuple[Any, Any]:
     """The annotation and the default of a field, or the annotation of a list's item; nothing where there is none."""
+    annotation = without_limits(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _below(arguments[0], name)
     if origin in (Union, types.UnionType):
         found = [_below(each, name) for each in arguments]
         return next((each for each in found if each[0] is not None), (None, None))

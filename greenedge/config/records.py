@@ -69,8 +69,9 @@ def convert_record(value: Any, kind: type[T]) -> T:
     try:
         record: T = convert(_node(value), kind, "")
     except ConfigError as error:
-        where = f"{error.key}: " if error.key else ""
-        raise RecordError(f"is damaged: {where}{error.message}") from None
+        first = error.errors[0]
+        where = f"{first.key}: " if first.key else ""
+        raise RecordError(f"is damaged: {where}{first.message}") from None
     except RecursionError:
         raise RecordError("is damaged: it is nested too deeply") from None
     return record

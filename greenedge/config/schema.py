@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -15,16 +14,19 @@ from greenedge.config.convert import (
     FractionAboveZero,
     FractionBelowOne,
     NonNegative,
+    Pattern,
     Positive,
     Probability,
     Range,
-    did_you_mean,
+    Table,
 )
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZES = Range(minimum=8, maximum=2048)
 _USUAL_SIZE = 64
-_DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?"
+_DEVICES = Pattern(
+    r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda, cuda:N or mps", ("auto", "cpu", "cuda", "mps")
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class ExitConfig:
     """
 
     after: str
-    head: Component = Component("light")
+    head: Annotated[Component, Table("heads")] = Component("light")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class ModelConfig:
             1,000-class one that belong to the data set's classes, by wnid (with the extra `timm`).
     """
 
-    backbone: str
+    backbone: Annotated[str, Table("backbones", prefix="timm/")]
     weights: str | None = None
     stem: Literal["imagenet", "small"] = "imagenet"
     exits: tuple[ExitConfig, ...] = ()
@@ -134,9 +136,9 @@ class TrainConfig:
 
     epochs: Count
     batch_size: Count = 256
-    optimizer: Component = Component("adam")
-    schedule: Component = Component("constant")
-    loss: Component = Component("cross_entropy")
+    optimizer: Annotated[Component, Table("optimizers")] = Component("adam")
+    schedule: Annotated[Component, Table("schedules")] = Component("constant")
+    loss: Annotated[Component, Table("losses")] = Component("cross_entropy")
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
     trunk_only_epochs: CountOrZero = 0
@@ -147,7 +149,7 @@ class TrainConfig:
     channels_last: bool = True
     compile: bool = False
     keep_state: bool = True
-    device: str = "auto"
+    device: Annotated[str, _DEVICES] = "auto"
     seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
 
     def __post_init__(self) -> None:
@@ -159,12 +161,6 @@ class TrainConfig:
                 "exit_weights",
                 f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
                 "would be learnt; make it positive, or set trunk_only_epochs to 0",
-            )
-        if not re.fullmatch(_DEVICES, self.device):
-            hint = did_you_mean(self.device, ("auto", "cpu", "cuda", "mps"))
-            raise FieldError(
-                "device",
-                f"expected auto, cpu, cuda, cuda:N or mps, found {self.device!r}" + (f"; {hint}" if hint else ""),
             )
 
 
@@ -178,7 +174,7 @@ class SweepConfig:
             distinct operating point.
     """
 
-    criterion: str = "entropy"
+    criterion: Annotated[str, Table("criteria")] = "entropy"
     thresholds: tuple[NonNegative, ...] | Literal["all"] = "all"
 
     def __post_init__(self) -> None:
@@ -203,7 +199,7 @@ class RunConfig:
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
-    augment: tuple[Component, ...] = ()
+    augment: tuple[Annotated[Component, Table("augmentations")], ...] = ()
     sweep: SweepConfig = SweepConfig()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

@@ -12,7 +12,8 @@ from greenedge.data.prepared import MANIFEST, open_prepared
 from greenedge.files import write_json
 from greenedge.reporting.names import exit_name
 from greenedge.reporting.tables import format_table, write_csv
-from greenedge.workflows.build import build_model, complete_config, read_config
+from greenedge.workflows.build import build_model, complete_config
+from greenedge.workflows.configs import read_config
 from greenedge.workflows.report import Report
 from greenedge.workflows.trained import model_summary
 

@@ -143,9 +143,8 @@ def test_what_is_neither_a_name_nor_one_name_with_options_is_refused(text: str) 
 
 def test_two_parts_at_once_are_refused_where_the_second_was_said() -> None:
     message = refusal("\n    adam: {}\n    sgd: {}")
-    assert (
-        message == "a.yaml:4: train.optimizer: names several parts, adam and sgd; set train.optimizer as a whole to one"
-    )
+    assert message.startswith("a.yaml:4: train.optimizer: names several components, adam and sgd; ")
+    assert message.endswith("; set train.optimizer as a whole to one")
 
 
 def test_a_fault_in_an_option_names_the_options_own_line() -> None:

@@ -31,7 +31,8 @@ def refusal(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         config_from_text(text, "a.yaml")
     assert time.process_time() - started < 4
-    assert "\n" not in str(caught.value)
+    assert not any("\n" in str(error) for error in caught.value.errors)
+    assert len(str(caught.value)) < 10_000
     return str(caught.value)
 
 
@@ -46,6 +47,7 @@ def refusal(text: str) -> str:
         ("".join(" " * i + "a:\n" for i in range(200)), "nested too deeply"),
         ("a: &a [*a]", "within itself"),
         ("? [a]\n: 1", "keys must be plain text"),
+        ("{" + ", ".join(f"epoch{i}: 1" for i in range(7000)) + "}", "and 80 more$"),
         ("a: [" + "1, " * 30_000 + "1]", "values, each alias"),
         ("x" * 200_000, "is too long for a config"),
         ("a: " + "9" * 5000, "is not a value that can be read"),
@@ -125,6 +127,6 @@ def test_no_mutation_brings_anything_but_a_sentence() -> None:
         try:
             config_from_text(text, "a.yaml")
         except ConfigError as error:
-            assert "\n" not in str(error)  # noqa: PT017
+            assert not any("\n" in str(each) for each in error.errors)  # noqa: PT017
             refused += 1
     assert refused > 100

@@ -1,0 +1,44 @@
+"""Reads configs and checks their components: the one place where both phases of `greenedge.config` meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenedge.augment import AUGMENTATIONS
+from greenedge.config import ComponentTables, RunConfig, config_from_text, load_config
+from greenedge.exits.confidence import CRITERIA
+from greenedge.models.catalog import BACKBONE_FAMILIES
+from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.training.losses import LOSSES
+from greenedge.training.optimizers import OPTIMIZERS
+from greenedge.training.schedules import SCHEDULES
+
+# The tables that the dataclasses of `greenedge.config.schema` name.
+COMPONENT_TABLES: ComponentTables = {
+    "augmentations": AUGMENTATIONS,
+    "backbones": BACKBONE_FAMILIES,
+    "criteria": CRITERIA,
+    "heads": EXIT_HEADS,
+    "losses": LOSSES,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+}
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a config and spells out the options of all its components.
+
+    Args:
+        path: a YAML file.
+        overrides: texts like `train.epochs=3`, applied in order.
+
+    Raises:
+        ConfigError: it is not a valid config; all mistakes are reported together.
+    """
+    return load_config(path, overrides, COMPONENT_TABLES)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Like `read_config`, from text; `name` stands for the file in messages."""
+    return config_from_text(text, name, overrides, COMPONENT_TABLES)
