@@ -16,6 +16,7 @@ from greenedge.cli import (
     augment,
     bench,
     compare,
+    configs,
     data,
     diagnose,
     evaluate,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(augment.app, name="augment")
 app.add_typer(labels.app, name="labels")
+app.add_typer(configs.config_app, name="config")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)

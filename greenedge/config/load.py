@@ -72,7 +72,7 @@ def config_from_text(
 
 def config_to_text(config: RunConfig) -> str:
     """The config as YAML that `config_from_text` reads back to an equal one."""
-    return yaml.dump(_plain(config), Dumper=_Dumper, sort_keys=False)
+    return yaml.dump(plain_value(config), Dumper=_Dumper, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -82,13 +82,14 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A config, or a value in it, as plain mappings, lists and scalars."""
     if isinstance(value, Component):
-        return _plain(value.plain())
+        return plain_value(value.plain())
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+        return {f.name: plain_value(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain_value(item) for name, item in value.items()}
     return value

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import ComponentTables, RunConfig, config_from_text, load_config
+from greenedge.config.json_schema import config_schema
 from greenedge.exits.confidence import CRITERIA
+from greenedge.files import write_text
 from greenedge.models.catalog import BACKBONE_FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.training.losses import LOSSES
@@ -42,3 +46,17 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Like `read_config`, from text; `name` stands for the file in messages."""
     return config_from_text(text, name, overrides, COMPONENT_TABLES)
+
+
+def build_schema() -> dict[str, Any]:
+    """The JSON Schema of configs."""
+    return config_schema(COMPONENT_TABLES)
+
+
+def write_schema(out: Path) -> None:
+    """Writes the JSON Schema of configs to a file.
+
+    Args:
+        out: replaced where it exists.
+    """
+    write_text(out, json.dumps(build_schema(), indent=2) + "\n")

@@ -16,6 +16,7 @@ GROUPS = {
     "data": {"prepare", "check", "download", "synth"},
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
+    "config": {"schema"},
 }
 SINGLE = [
     "train",
