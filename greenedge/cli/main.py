@@ -24,6 +24,7 @@ from greenedge.cli import (
     flops,
     import_weights,
     labels,
+    listing,
     predict,
     train,
     tune,
@@ -43,6 +44,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(augment.app, name="augment")
 app.add_typer(labels.app, name="labels")
 app.add_typer(configs.config_app, name="config")
+app.add_typer(configs.configs_app, name="configs")
+app.add_typer(listing.app, name="list")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)

@@ -10,6 +10,7 @@ from typing import Any
 from greenedge.augment import AUGMENTATIONS
 from greenedge.config import ComponentTables, RunConfig, config_from_text, load_config
 from greenedge.config.json_schema import config_schema
+from greenedge.config.shipped import find_config
 from greenedge.exits.confidence import CRITERIA
 from greenedge.files import write_text
 from greenedge.models.catalog import BACKBONE_FAMILIES
@@ -34,13 +35,13 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a config and spells out the options of all its components.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of a config that comes with greenedge.
         overrides: texts like `train.epochs=3`, applied in order.
 
     Raises:
-        ConfigError: it is not a valid config; all mistakes are reported together.
+        ConfigError: there is no such config, or it is not valid; all mistakes are reported together.
     """
-    return load_config(path, overrides, COMPONENT_TABLES)
+    return load_config(find_config(path), overrides, COMPONENT_TABLES)
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:

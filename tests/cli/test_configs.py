@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.cli.helpers import changed_checkpoint
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize("command", ["train", "flops", "augment preview"])
@@ -40,3 +41,41 @@ def test_the_schema_is_printed_or_written(cli: Cli, tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, "")
     assert json.loads((tmp_path / "schema.json").read_text()) == printed
     assert result.err.splitlines()[-1] == f"# yaml-language-server: $schema={tmp_path / 'schema.json'}"
+
+
+def test_shipped_configs_are_shown_and_copied(cli: Cli, tmp_path: Path) -> None:
+    source = (REPOSITORY / "configs" / "quickstart.yaml").read_text()
+    assert cli("configs", "show", "quickstart").out == source
+    result = cli("configs", "copy", "quickstart", "--out", tmp_path / "mine.yaml")
+    assert (result.code, result.err) == (0, f"{tmp_path / 'mine.yaml'}: written\n")
+    assert (tmp_path / "mine.yaml").read_text() == source
+    again = cli("configs", "copy", "quickstart", "--out", tmp_path / "mine.yaml")
+    assert (again.code, again.sentence.startswith(f"{tmp_path / 'mine.yaml'}: exists already")) == (2, True)
+    assert cli("configs", "show", "quikstart").sentence == (
+        "there is no shipped config 'quikstart'; did you mean 'quickstart'?"
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "flops", "augment preview"])
+def test_a_config_is_named_as_well_as_given_by_its_path(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli(*command.split(), "--config", "quickstart", "--out", "out.png", "--set", "train.epochs=0")
+    assert (result.code, result.sentence) == (
+        2,
+        "--set train.epochs=0: train.epochs: expected a number at least 1, found 0",
+    )
+    unknown = cli(*command.split(), "--config", "quikstart", "--out", "out.png")
+    assert (unknown.code, unknown.sentence) == (
+        2,
+        "quikstart: cannot be read: no such file, and no shipped config of that name; did you mean 'quickstart'?",
+    )
+
+
+def test_label_maps_that_come_with_greenedge_are_found_anywhere(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "n01443537" in cli("labels", "show", "labels_map.pkl").out
+    assert cli("labels", "show", "maps/labels_map.pkl").code == 1

@@ -17,6 +17,18 @@ GROUPS = {
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
     "config": {"schema"},
+    "configs": {"show", "copy"},
+    "list": {
+        "backbones",
+        "blocks",
+        "heads",
+        "augmentations",
+        "losses",
+        "optimizers",
+        "schedules",
+        "criteria",
+        "configs",
+    },
 }
 SINGLE = [
     "train",
