@@ -35,7 +35,6 @@ from greenedge.errors import GreenedgeError, printable
 app = typer.Typer(
     name="greenedge",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
