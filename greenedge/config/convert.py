@@ -1,4 +1,4 @@
-"""Nodes turned into typed values: one function for every annotation a config or a part may use."""
+"""Turns nodes into typed values: one function for every annotation that a config or a component may use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from greenedge.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """Limits of a number, for use in `Annotated`; `above` and `below` are themselves excluded."""
+    """The limits of a number, for use in `Annotated`; `above` and `below` are excluded themselves."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -86,10 +86,10 @@ _EXPECTED = {
 
 
 class FieldError(ValueError):
-    """A rule between the fields of a dataclass is broken; raised from its `__post_init__`.
+    """Says that fields of a dataclass do not fit each other; raised from its `__post_init__`.
 
     Args:
-        key: the dotted key, below the dataclass, that is to be changed.
+        key: the dotted key, below the dataclass, that the user should change.
         message: what is wrong with it.
     """
 
@@ -165,7 +165,7 @@ def without_limits(annotation: Any) -> Any:
 
 
 def type_mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
-    """The error "expected X, found Y"."""
+    """Makes the error "expected X, found Y"."""
     shown = node.value
     kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
     found = kinds.get(type(shown)) or shortened(repr(shown))
@@ -249,7 +249,8 @@ def _union(node: Node, arguments: tuple[Any, ...], key: str) -> Any:
     if node.value is None and type(None) in arguments:
         return None
     choices = [argument for argument in arguments if argument is not type(None)]
-    if isinstance(node.value, list):  # a list can only be meant for the list among the choices
+    if isinstance(node.value, list):
+        # Only the list among the choices can be meant, so its own error says more than that of the union.
         choices = [choice for choice in choices if get_origin(choice) is tuple] or choices
     if len(choices) == 1:
         return convert(node, choices[0], key)

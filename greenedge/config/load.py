@@ -1,4 +1,4 @@
-"""From a YAML file and `--set` overrides to a `RunConfig`, and back to YAML."""
+"""Reads a YAML file and `--set` overrides into a `RunConfig`, and writes it back as YAML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), tables: ComponentTabl
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise ConfigError("is no file; a config is a YAML file", where=str(path))
+            raise ConfigError("is not a regular file; a config is a YAML file", where=str(path))
         if path.stat().st_size > 4 * LARGEST_TEXT:
             raise ConfigError(f"is too long for a config: {path.stat().st_size:,} bytes", where=str(path))
         text = path.read_text(encoding="utf-8-sig")
@@ -71,12 +71,12 @@ def config_from_text(
 
 
 def config_to_text(config: RunConfig) -> str:
-    """The config as YAML that `config_from_text` reads back to an equal one."""
+    """Writes a config as YAML, which `config_from_text` reads back as an equal one."""
     return yaml.dump(plain_value(config), Dumper=_Dumper, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that the loader would otherwise read as numbers."""
+    """Writes YAML in which texts that the loader would read as numbers are quoted."""
 
 
 _Dumper.yaml_implicit_resolvers = Loader.yaml_implicit_resolvers

@@ -1,4 +1,4 @@
-"""`--set` keys that name an option of a component without the component's own name."""
+"""Completes `--set` keys that leave out the name of the component whose option they set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from greenedge.config.nodes import Node, join_key
 
 
 def full_key(root: Node, kind: type, key: str, value: Node) -> str:
-    """The key with the name of the component whose option it is, where that was left out.
+    """Adds the name of the component to the key of its option, where that was left out.
 
     `train.optimizer.lr` is `train.optimizer.adamw.lr` where the optimizer is adamw. A key that goes on below the
-    option's name, or whose value is a mapping or nothing, may mean another component and stays as it is.
+    option's name, or whose value is a mapping or null, may mean another component and is returned unchanged.
 
     Args:
         root: the config so far.
         kind: the dataclass that it is to become.
         key: dotted.
-        value: what the key is to be.
+        value: what the key is set to.
     """
     annotation, default = kind, None
     node: Node | None = root
@@ -45,7 +45,7 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
 
 
 def _below(annotation: Any, name: str) -> tuple[Any, Any]:
-    """The annotation and the default of a field, or the annotation of a list's item; nothing where there is none."""
+    """Finds the annotation and default of a field, or the annotation of a list's item; (None, None) without either."""
     annotation = without_limits(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
@@ -70,7 +70,7 @@ def _child(node: Node | None, name: str) -> Node | None:
 
 
 def _component(node: Node | None, default: Any) -> str | None:
-    """The name of the component that a node, or else a default, chooses."""
+    """Finds the name of the component that a node chooses, or else the default."""
     if node is None or node.value is None:
         return default.name if isinstance(default, Component) else None
     if isinstance(node.value, dict):

@@ -1,4 +1,4 @@
-"""The config: what every key means, its unit, its limits and its default."""
+"""The dataclasses of a config: what every key means, with its unit, limits and default."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _DEVICES = Pattern(
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how they are presented to the network.
+    """The images, and how they are presented to the network.
 
     Attributes:
         path: folder of a prepared data set (`greenedge data prepare`).
         image_size: pixels per side; other sizes are reached by bicubic resizing on the batch. null: as they are stored.
         calibration_per_class: training images per class set aside to choose weights and thresholds on. null: a fifth of
-            each class, but at most 25, unless `calibration_fraction` says otherwise.
-        calibration_fraction: in place of a number, the fraction of each class's training images that is set aside.
-        train_fraction: fraction of the other training images of each class that is used, in (0, 1]; the same draw every
-            time, and larger fractions contain the smaller ones.
-        mean: of each channel (R, G, B), pixels in [0, 1]. null: as the pre-trained weights say, else ImageNet's.
-        std: of each channel, likewise.
+            each class, but at most 25, unless `calibration_fraction` is set.
+        calibration_fraction: fraction of each class's training images that is set aside, in place of a number.
+        train_fraction: fraction of the other training images of each class that is used, in (0, 1]. The same images are
+            drawn every time, and larger fractions contain the smaller ones.
+        mean: mean of each channel (R, G, B), for pixels in [0, 1]. null: the pre-trained weights' own, else ImageNet's.
+        std: standard deviation of each channel, with the same default.
     """
 
     path: str
@@ -56,11 +56,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.calibration_per_class is not None and self.calibration_fraction is not None:
-            raise FieldError("calibration_fraction", "stands beside calibration_per_class; give one of the two")
+            raise FieldError("calibration_fraction", "is given beside calibration_per_class; give one of the two")
 
     @property
     def input_size(self) -> int:
-        """Pixels per side of what the network sees; the usual number where neither config nor data say one."""
+        """Pixels per side of what the network sees; 64 where neither the config nor the data set a size."""
         return _USUAL_SIZE if self.image_size is None else self.image_size
 
 
@@ -102,8 +102,8 @@ class FreezeConfig:
     """Blocks that are not trained at first; several of these unfreeze a network in stages.
 
     Attributes:
-        until: the last of them, a block or a stage; all before it are frozen too.
-        epochs: first epochs in which they stay as they are, batch norms included.
+        until: the last frozen block, or a stage; all blocks before it are frozen too.
+        epochs: number of first epochs in which they do not change, batch norms included.
     """
 
     until: str
@@ -112,26 +112,27 @@ class FreezeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the weights are found.
+    """How the network is trained.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images per step.
         optimizer: a name in `OPTIMIZERS`, with its options.
         schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
         loss: a name in `LOSSES`, with its options; applied to each exit.
-        exit_weights: factor of each exit's loss, early exits in order, then the final one; null: all 1.
+        exit_weights: factor of each exit's loss, early exits in order, then the final one. null: all 1.
         trunk_lr: factor of the learning rate for the backbone's blocks; heads and classifier have 1.
-        trunk_only_epochs: first epochs in which only the final exit's loss counts; then all exits are trained.
+        trunk_only_epochs: number of first epochs in which only the final exit's loss counts; all exits are
+            trained after them.
         freeze: blocks that are not trained in the first epochs.
-        gradient_clip_norm: largest norm of the whole gradient; null: unlimited.
-        ema_decay: a step, of the averaged weights that are evaluated and kept as best; null: no averaging.
+        gradient_clip_norm: largest norm of the whole gradient. null: unlimited.
+        ema_decay: decay per step of the averaged weights, which are evaluated and kept as best. null: no averaging.
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
-        channels_last: memory layout of images and weights.
+        channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
-        keep_state: keep `last.state.pt` after the last epoch, so that the run can be made longer.
+        keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
-        seed: of the weights, the order of the images and the augmentations.
+        seed: seed of the weights, the order of the images and the augmentations.
     """
 
     epochs: Count
@@ -155,7 +156,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.exit_weights is not None and not any(self.exit_weights):
-            raise FieldError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
+            raise FieldError("exit_weights", "all are 0, so nothing would be learnt; make one positive")
         if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:
             raise FieldError(
                 "exit_weights",
@@ -166,10 +167,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Which operating points are reported.
+    """The operating points that are reported.
 
     Attributes:
-        criterion: a name in `CRITERIA`: what the threshold is compared with.
+        criterion: a name in `CRITERIA`; its score is compared with the threshold.
         thresholds: shared by all early exits, in the criterion's unit (entropy: nats), or `all`: every
             distinct operating point.
     """
@@ -188,11 +189,11 @@ class RunConfig:
     """A whole config.
 
     Attributes:
-        data: which images.
-        model: which network.
-        train: how its weights are found.
-        augment: applied to each training batch, in order; names in `AUGMENTATIONS`.
-        sweep: which operating points are reported.
+        data: the images.
+        model: the network.
+        train: how the network is trained.
+        augment: augmentations of each training batch, in order; names in `AUGMENTATIONS`.
+        sweep: the operating points that are reported.
         origins: dotted key -> the file and line that set it.
     """
 

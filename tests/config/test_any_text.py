@@ -1,4 +1,4 @@
-"""Whatever is written into a config, the answer is a config or one sentence."""
+"""Any text at all is read as a config or refused in one sentence per mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes to typed values: each annotation takes what it should and refuses the rest with a sentence."""
+"""Nodes become typed values: each annotation takes what it should and refuses the rest with a sentence."""
 
 from __future__ import annotations
 

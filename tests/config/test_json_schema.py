@@ -1,4 +1,4 @@
-"""The JSON Schema of configs: it takes what the loader takes, and refuses nothing else's."""
+"""The JSON Schema of configs takes what the loader takes, and what it refuses the loader refuses."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_the_designs_example_says_what_it_looks_like_it_says() -> None:
 
 def test_a_number_and_a_fraction_of_calibration_images_exclude_each_other() -> None:
     message = refusal(SMALLEST, "data.calibration_per_class=5", "data.calibration_fraction=0.2")
-    assert message.endswith("data.calibration_fraction: stands beside calibration_per_class; give one of the two")
+    assert message.endswith("data.calibration_fraction: is given beside calibration_per_class; give one of the two")
 
 
 @pytest.mark.parametrize(
