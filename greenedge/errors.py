@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_MOST_MISTAKES = 20  # shown of one config
+
 
 def printable(text: str) -> str:
     """Escapes control characters and bytes that are not text, so that a text is one line and safe for a terminal.
@@ -45,6 +49,34 @@ class ConfigError(GreenedgeError):
         sentence = ": ".join(part for part in (where, key, message) if part)
         super().__init__(sentence)
         self.message, self.key, self.where = message, key, where
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """This error, or each of several that are reported together."""
+        return (self,)
+
+
+class CombinedConfigError(ConfigError):
+    """Several mistakes in one config. As text: a title, then one line for each.
+
+    Args:
+        errors: in the order of the report; at least one.
+        name: the config's file.
+    """
+
+    def __init__(self, errors: Sequence[ConfigError], name: str | None = None) -> None:
+        super().__init__("; ".join(map(str, errors)))
+        self._errors = tuple(errors)
+        title = f"{len(errors)} mistakes in {printable(name)}:" if name else f"{len(errors)} mistakes:"
+        lines = [f"  {error}" for error in errors[:_MOST_MISTAKES]]
+        if len(errors) > _MOST_MISTAKES:
+            lines.append(f"  and {len(errors) - _MOST_MISTAKES} more")
+        self.args = ("\n".join([title, *lines]),)
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """Each of the mistakes."""
+        return self._errors
 
 
 class InstallationError(GreenedgeError):

@@ -8,11 +8,11 @@ values may lie outside [0, 1]. Where torchvision has the operation, the results 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as tv
 
 from greenedge.data.loader import to_device
 
@@ -79,12 +79,12 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blends towards the mean grey of the image (factor 0) or away from it (above 1)."""
-    return _blend(images, tv.rgb_to_grayscale(images).mean(dim=(-3, -2, -1), keepdim=True), factor)
+    return _blend(images, _functional().rgb_to_grayscale(images).mean(dim=(-3, -2, -1), keepdim=True), factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blends towards the grey image (factor 0) or away from it (above 1)."""
-    return _blend(images, tv.rgb_to_grayscale(images), factor)
+    return _blend(images, _functional().rgb_to_grayscale(images), factor)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -111,13 +111,13 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 def autocontrast(images: Tensor, _: Tensor) -> Tensor:
     """Spreads each channel over the whole range."""
-    spread: Tensor = tv.autocontrast(images)
+    spread: Tensor = _functional().autocontrast(images)
     return spread
 
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Makes all levels of each channel equally frequent."""
-    equal: Tensor = tv.equalize(images)
+    equal: Tensor = _functional().equalize(images)
     return equal
 
 
@@ -138,3 +138,9 @@ def _matrices(
     none = torch.zeros_like(xx)
     columns = [xx, xy, none if x is None else x, yx, yy, none if y is None else y]
     return torch.stack(columns, dim=1).view(-1, 2, 3)
+
+
+def _functional() -> Any:
+    from torchvision.transforms.v2 import functional  # a second, which reading a config need not wait for
+
+    return functional

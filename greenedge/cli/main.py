@@ -16,6 +16,7 @@ from greenedge.cli import (
     augment,
     bench,
     compare,
+    configs,
     data,
     diagnose,
     evaluate,
@@ -23,17 +24,17 @@ from greenedge.cli import (
     flops,
     import_weights,
     labels,
+    listing,
     predict,
     train,
     tune,
 )
-from greenedge.cli.output import say_error, shown_logs
-from greenedge.errors import GreenedgeError
+from greenedge.cli.output import say, say_error, shown_logs
+from greenedge.errors import GreenedgeError, printable
 
 app = typer.Typer(
     name="greenedge",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,6 +42,9 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(augment.app, name="augment")
 app.add_typer(labels.app, name="labels")
+app.add_typer(configs.config_app, name="config")
+app.add_typer(configs.configs_app, name="configs")
+app.add_typer(listing.app, name="list")
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
@@ -89,7 +93,10 @@ def run() -> None:
         return
     if debug:
         traceback.print_exception(caught)
-    say_error(_sentence(caught))
+    first, *mistakes = _sentence(caught).split("\n")
+    say_error(first)
+    for mistake in mistakes:  # of a config that has several
+        say(mistake)
     sys.exit(code)
 
 
@@ -102,7 +109,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not imported here
         return "there is not enough memory for this; use smaller batches, smaller images or fewer of them"
     if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+        return printable(f"{error.filename or 'input or output'}: {error.strerror or error}")
     first_line = str(error).strip().partition("\n")[0]
     return f"unexpected {type(error).__name__}: {first_line}; this is a fault of greenedge, --debug shows where"
 

@@ -33,16 +33,23 @@ def say_error(sentence: str) -> None:
     tqdm.write(f"error: {shown}", file=sys.stderr)
 
 
+def show(text: str) -> None:
+    """Writes text to standard output."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))) + "\n")
+
+
+def show_json(value: Any) -> None:
+    """Writes JSON to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
 def show_result(result: CommandResult[Any], *, as_json: bool) -> None:
     """Writes a result to standard output: its blocks as text, or its JSON.
 
     Raises:
         DataError: the result says that something could not be done; it has been shown nevertheless.
     """
-    if as_json:
-        sys.stdout.write(json.dumps(result.json, indent=2, allow_nan=False) + "\n")
-    else:
-        sys.stdout.write("\n".join(map(printable, result.text.split("\n"))) + "\n")
+    show_json(result.json) if as_json else show(result.text)
     if result.problem is not None:
         raise DataError(result.problem)
 

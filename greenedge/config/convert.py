@@ -1,22 +1,24 @@
-"""Nodes turned into typed values: one function for every annotation a config or a part may use."""
+"""Turns nodes into typed values: one function for every annotation that a config or a component may use."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
+import re
 import types
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from greenedge.config.mistakes import Mistakes
 from greenedge.config.nodes import Node, join_key, shortened
 from greenedge.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Range:
-    """Limits of a number, for use in `Annotated`; `above` and `below` are themselves excluded."""
+    """The limits of a number, for use in `Annotated`; `above` and `below` are excluded themselves."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -34,6 +36,34 @@ class Range:
     def __str__(self) -> str:
         named = {"at least": self.minimum, "at most": self.maximum, "above": self.above, "below": self.below}
         return " and ".join(f"{name} {limit:g}" for name, limit in named.items() if limit is not None)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a text must match, for use in `Annotated`.
+
+    Attributes:
+        regex: of the whole text.
+        expected: the same in words.
+        known: usual texts, one of which may have been meant.
+    """
+
+    regex: str
+    expected: str
+    known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table whose names may stand here, for use in `Annotated`; what it holds is checked in phase 2.
+
+    Attributes:
+        name: of the table: `heads`, `losses`, ....
+        prefix: names that begin with it are known to another library and are not checked.
+    """
+
+    name: str
+    prefix: str = ""
 
 
 Probability = Annotated[float, Range(minimum=0, maximum=1)]
@@ -56,10 +86,10 @@ _EXPECTED = {
 
 
 class FieldError(ValueError):
-    """A rule between the fields of a dataclass is broken; raised from its `__post_init__`.
+    """Says that fields of a dataclass do not fit each other; raised from its `__post_init__`.
 
     Args:
-        key: the dotted key, below the dataclass, that is to be changed.
+        key: the dotted key, below the dataclass, that the user should change.
         message: what is wrong with it.
     """
 
@@ -69,18 +99,17 @@ class FieldError(ValueError):
 
 
 def convert(node: Node, annotation: Any, key: str) -> Any:
-    """The node's value as `annotation`: a scalar type, Annotated range, Literal, union, tuple, dict or dataclass.
+    """The node's value as `annotation`: a scalar type, Annotated limit, Literal, union, tuple, dict or dataclass.
 
-    `dict[str, X]` takes any keys, `Any` any value.
-
-    Classes with a `from_node(node, key)` constructor convert themselves.
+    `dict[str, X]` takes any keys, `Any` any value. Classes with a `from_node(node, key)` method convert themselves.
 
     Raises:
-        ConfigError: the value has another type or lies out of range; names the place and the dotted key.
+        ConfigError: the value has another type or lies out of range; names the place and the dotted key. All mistakes
+            at and below the node are raised together.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _ranged(convert(node, arguments[0], key), arguments[1], node, key)
+        return _limited(convert(node, arguments[0], key), arguments[1], node, key)
     if origin is Literal:
         if node.value in arguments and type(node.value) is type(arguments[0]):
             return node.value
@@ -110,19 +139,33 @@ def convert_mapping(node: Node, hints: dict[str, Any], required: Collection[str]
         node = Node({}, node.where)
     if not isinstance(node.value, dict):
         raise type_mismatch(node, key, "a mapping with " + ("the keys " + ", ".join(hints) if hints else "no keys"))
+    mistakes, values = Mistakes(), {}
+    meant = set()  # keys that an unknown one is probably a misspelling of
     for name, child in node.value.items():
-        if name not in hints:
-            known = f"the keys here are {', '.join(hints)}" if hints else "there are no options here"
-            hint = did_you_mean(name, hints) or known
-            raise ConfigError(f"unknown key; {hint}", key=join_key(key, name), where=child.where)
+        if name in hints:
+            with mistakes.collect():
+                values[name] = convert(child, hints[name], join_key(key, name))
+            continue
+        known = f"the keys here are {', '.join(hints)}" if hints else "there are no options here"
+        near = nearest(name, hints)
+        meant.add(near)
+        hint = f"did you mean {near!r}?" if near else known
+        mistakes.add(ConfigError(f"unknown key; {hint}", key=join_key(key, name), where=child.where))
+
     for name in required:
-        if name not in node.value:
-            raise ConfigError("missing; it has no default", key=join_key(key, name), where=node.where)
-    return {name: convert(child, hints[name], join_key(key, name)) for name, child in node.value.items()}
+        if name not in node.value and name not in meant:
+            mistakes.add(ConfigError("missing; it has no default", key=join_key(key, name), where=node.where))
+    mistakes.raise_all()
+    return values
+
+
+def without_limits(annotation: Any) -> Any:
+    """The type that an `Annotated` is about; any other annotation as it is."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def type_mismatch(node: Node, key: str, expected: str, hint: str = "") -> ConfigError:
-    """The error "expected X, found Y"."""
+    """Makes the error "expected X, found Y"."""
     shown = node.value
     kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "null"}
     found = kinds.get(type(shown)) or shortened(repr(shown))
@@ -134,10 +177,16 @@ def type_mismatch(node: Node, key: str, expected: str, hint: str = "") -> Config
 
 
 def did_you_mean(word: object, known: Collection[Any]) -> str:
-    """`did you mean 'x'?` for the nearest of `known`, whatever its capitals, or nothing."""
+    """`did you mean 'x'?` for the nearest of `known`, or an empty text."""
+    near = nearest(word, known)
+    return f"did you mean {near!r}?" if near else ""
+
+
+def nearest(word: object, known: Collection[Any]) -> str | None:
+    """The one of `known` that `word` is probably a misspelling of, whatever its capitals."""
     names = {str(name).casefold(): str(name) for name in known}
     near = difflib.get_close_matches(shortened(str(word)).casefold(), list(names), n=1, cutoff=0.6)
-    return f"did you mean {names[near[0]]!r}?" if near else ""
+    return names[near[0]] if near else None
 
 
 def join_or(values: Collection[Any]) -> str:
@@ -162,9 +211,11 @@ def _scalar(node: Node, kind: type, key: str) -> Any:
     return value
 
 
-def _ranged(value: Any, allowed: Range, node: Node, key: str) -> Any:
-    if value not in allowed:
-        raise type_mismatch(node, key, f"a number {allowed}")
+def _limited(value: Any, limit: object, node: Node, key: str) -> Any:
+    if isinstance(limit, Range) and value not in limit:
+        raise type_mismatch(node, key, f"a number {limit}")
+    if isinstance(limit, Pattern) and not re.fullmatch(limit.regex, value):
+        raise type_mismatch(node, key, limit.expected, did_you_mean(value, limit.known))
     return value
 
 
@@ -175,21 +226,31 @@ def _tuple(node: Node, arguments: tuple[Any, ...], key: str) -> tuple[Any, ...]:
         arguments = (arguments[0],) * len(node.value)
     if len(arguments) != len(node.value):
         raise ConfigError(f"expected a list of {len(arguments)}, found {len(node.value)}", key=key, where=node.where)
-    pairs = zip(node.value, arguments, strict=True)
-    return tuple(convert(item, kind, join_key(key, str(i))) for i, (item, kind) in enumerate(pairs))
+    mistakes, values = Mistakes(), []
+    for index, (item, kind) in enumerate(zip(node.value, arguments, strict=True)):
+        with mistakes.collect():
+            values.append(convert(item, kind, join_key(key, str(index))))
+    mistakes.raise_all()
+    return tuple(values)
 
 
 def _mapping(node: Node, kind: Any, key: str) -> dict[str, Any]:
     if not isinstance(node.value, dict):
         raise type_mismatch(node, key, "a mapping")
-    return {name: convert(child, kind, join_key(key, name)) for name, child in node.value.items()}
+    mistakes, values = Mistakes(), {}
+    for name, child in node.value.items():
+        with mistakes.collect():
+            values[name] = convert(child, kind, join_key(key, name))
+    mistakes.raise_all()
+    return values
 
 
 def _union(node: Node, arguments: tuple[Any, ...], key: str) -> Any:
     if node.value is None and type(None) in arguments:
         return None
     choices = [argument for argument in arguments if argument is not type(None)]
-    if isinstance(node.value, list):  # a list can only be meant for the list among the choices
+    if isinstance(node.value, list):
+        # Only the list among the choices can be meant, so its own error says more than that of the union.
         choices = [choice for choice in choices if get_origin(choice) is tuple] or choices
     if len(choices) == 1:
         return convert(node, choices[0], key)

@@ -1,4 +1,4 @@
-"""YAML text as a tree in which every value remembers the file and line that said it."""
+"""Parses YAML text into a tree in which every value remembers the file and line that set it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
+from greenedge.config.mistakes import Mistakes
 from greenedge.errors import ConfigError
 
 Scalar = str | int | float | bool | None
 
-# A config says what a person decided: a few hundred values. With these bounds any text takes a second at most.
+# A config holds what a person decided, a few hundred values. With these limits any text is read within a second.
 LARGEST_TEXT = 100_000  # characters
-_MOST_NODES = 20_000  # with every alias written out
+_MOST_NODES = 20_000  # counted with every alias written out
 _DEEPEST = 50
 
 
@@ -28,7 +29,7 @@ class Node:
     where: str
 
     def plain(self) -> Any:
-        """The value without its places: scalars, lists and dicts."""
+        """Gives the value without its places, as scalars, lists and dicts."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -36,7 +37,7 @@ class Node:
         return self.value
 
     def origins(self, prefix: str = "") -> Iterator[tuple[str, str]]:
-        """Pairs (dotted key, place) of this value and all below it."""
+        """Yields (dotted key, place) of this value and of all below it."""
         yield prefix, self.where
         children: Iterable[tuple[object, Node]] = ()
         if isinstance(self.value, dict):
@@ -48,12 +49,12 @@ class Node:
 
 
 class Loader(yaml.SafeLoader):
-    """SafeLoader with the numbers of YAML 1.2: `1e-3` is one, `010` is ten, and `1:30` and dates are text."""
+    """SafeLoader with the numbers of YAML 1.2: `1e-3` is a number, `010` is ten, `1:30` and dates are text."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML's, to a limited depth."""
+        """Composes a node as PyYAML does, to a limited depth."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise RecursionError
@@ -80,18 +81,25 @@ Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, name: str) -> Node:
-    """Parses one YAML document; `name` stands for the file in places.
+def parse_yaml(text: str, name: str, mistakes: Mistakes | None = None) -> Node:
+    """Parses one YAML document.
+
+    Args:
+        text: the document.
+        name: of the file, for places.
+        mistakes: takes the mistakes after which reading can go on (a key given twice, a key that is not text). None:
+            they are raised.
 
     Raises:
-        ConfigError: not YAML, a key given twice, a key that is not text, or more than a config may hold.
+        ConfigError: not YAML, more than a config may hold, or a mistake that nobody collects.
     """
+    found = Mistakes(name) if mistakes is None else mistakes
     if len(text) > LARGEST_TEXT:
         raise ConfigError(
             f"is too long for a config: {len(text):,} characters, of at most {LARGEST_TEXT:,}", where=name
         )
     try:
-        node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "")
+        node = _compose(text, lambda mark: f"{name}:{mark.line + 1}", "", found)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
@@ -99,6 +107,8 @@ def parse_yaml(text: str, name: str) -> Node:
         raise ConfigError(f"not valid YAML: {problem}", where=f"{name}:{line + 1}") from None
     except RecursionError:
         raise ConfigError("nested too deeply, or within itself", where=f"{name}:1") from None
+    if mistakes is None:
+        found.raise_all()
     return node or Node({}, f"{name}:1")
 
 
@@ -106,7 +116,7 @@ def parse_override(text: str) -> tuple[str, Node]:
     """Splits `train.epochs=3` into its dotted key and its value, parsed as YAML.
 
     Raises:
-        ConfigError: there is no `=`, no key, or the value is not YAML.
+        ConfigError: the `=` or the key is missing, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
     place = f"--set {shortened(text)}"
@@ -114,15 +124,17 @@ def parse_override(text: str) -> tuple[str, Node]:
         raise ConfigError("expected KEY=VALUE, such as train.epochs=3", where=place)
     if len(text) > LARGEST_TEXT or key.count(".") >= _DEEPEST:
         raise ConfigError("is too long for a config", where=place)
+    mistakes = Mistakes()
     try:
-        node = _compose(value, lambda _: place, key.strip())
+        node = _compose(value, lambda _: place, key.strip(), mistakes)
     except (yaml.YAMLError, RecursionError):
         raise ConfigError(f"the value {shortened(repr(value))} is not valid YAML", where=place) from None
+    mistakes.raise_all()
     return key.strip(), node or Node(None, place)
 
 
 def with_override(root: Node, key: str, value: Node) -> Node:
-    """A copy of `root` in which the dotted `key` holds `value`; list items are named by their number.
+    """Copies `root` with `value` at the dotted `key`; list items are named by their number.
 
     Raises:
         ConfigError: the path runs through a list item that does not exist, or through a plain value.
@@ -131,12 +143,12 @@ def with_override(root: Node, key: str, value: Node) -> Node:
 
 
 def shortened(text: str) -> str:
-    """Text of at most 120 characters: what is longer loses its middle."""
+    """Cuts the middle out of a text of more than 120 characters."""
     return text if len(text) <= 120 else f"{text[:80]}...{text[-37:]}"
 
 
 def join_key(prefix: str, name: str) -> str:
-    """`train` and `epochs` become `train.epochs`."""
+    """Joins dotted keys: `train` and `epochs` become `train.epochs`."""
     return f"{prefix}.{name}" if prefix else name
 
 
@@ -161,7 +173,7 @@ def _replaced(node: Node, path: list[str], value: Node, prefix: str) -> Node:
     elif node.value is None:
         children = {}
     elif isinstance(node.value, str) and node.value == name:
-        children = {name: Node(None, node.where)}  # the part `adam` is short for `{adam: {}}`
+        children = {name: Node(None, node.where)}  # `adam` is short for `{adam: {}}`
     else:
         raise ConfigError(
             f"{prefix} is {shortened(repr(node.value))}, which has no keys; set {prefix} as a whole",
@@ -172,12 +184,23 @@ def _replaced(node: Node, path: list[str], value: Node, prefix: str) -> Node:
     return Node(children, node.where)
 
 
-def _compose(text: str, place: Callable[[yaml.Mark], str], key: str) -> Node | None:
-    """The document's root, which stands at `key`, or None for no document; `place` says where a mark stands."""
+def _compose(text: str, place: Callable[[yaml.Mark], str], key: str, mistakes: Mistakes) -> Node | None:
+    """Reads a document; None where it is empty.
+
+    Args:
+        text: of the document.
+        place: turns a mark of PyYAML's into file and line.
+        key: the dotted key of the document's root.
+        mistakes: takes the mistakes after which reading can go on.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+        ConfigError: it holds too much, or a value that cannot be read.
+    """
     loader = Loader(text)
     try:
         root = loader.get_single_node()
-        return None if root is None else _Converter(loader, place).convert(root, key)
+        return None if root is None else _Converter(loader, place, mistakes).convert(root, key)
     finally:
         loader.dispose()
 
@@ -185,14 +208,14 @@ def _compose(text: str, place: Callable[[yaml.Mark], str], key: str) -> Node | N
 class _Converter:
     """Turns PyYAML's graph, in which aliases share their node, into a tree of limited size."""
 
-    def __init__(self, loader: Loader, place: Callable[[yaml.Mark], str]) -> None:
-        self._loader, self._place = loader, place
+    def __init__(self, loader: Loader, place: Callable[[yaml.Mark], str], mistakes: Mistakes) -> None:
+        self._loader, self._place, self._mistakes = loader, place, mistakes
         self._nodes = count(1)
 
     def convert(self, node: yaml.Node, key: str, depth: int = 0) -> Node:
-        """The node and all below it; `key` is its own."""
+        """Converts a node and all below it; `key` is the node's own."""
         where = self._place(node.start_mark)
-        if depth > _DEEPEST:  # an alias within itself
+        if depth > _DEEPEST:  # only an alias within itself is that deep
             raise RecursionError
         if next(self._nodes) > _MOST_NODES:
             raise ConfigError(f"holds more than {_MOST_NODES:,} values, each alias (*name) written out", where=where)
@@ -209,20 +232,22 @@ class _Converter:
             where = self._place(key_node.start_mark)
             name = _scalar(self._loader, key_node, key, where) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(name, str):
-                raise ConfigError("keys must be plain text", key=key or None, where=where)
+                self._mistakes.add(ConfigError("keys must be plain text", key=key or None, where=where))
+                continue
             child_key = join_key(key, name)
+            child = replace(self.convert(value_node, child_key, depth + 1), where=where)
             if name in children:
-                raise ConfigError(
-                    f"given twice (first at {children[name].where}); keep one", key=child_key, where=where
-                )
-            children[name] = replace(self.convert(value_node, child_key, depth + 1), where=where)
+                first = children[name].where
+                self._mistakes.add(ConfigError(f"given twice (first at {first}); keep one", key=child_key, where=where))
+                continue
+            children[name] = child
         return children
 
 
 def _scalar(loader: Loader, node: yaml.Node, key: str, where: str) -> Scalar:
     try:
         value = loader.construct_object(node)
-    # What YAML's own constructors raise on `!!int x`.
+    # These are what YAML's own constructors raise on `!!int x`.
     except (ValueError, LookupError, AttributeError, ArithmeticError):
         shown = shortened(repr(node.value))
         raise ConfigError(f"{shown} is not a value that can be read", key=key or None, where=where) from None

@@ -1,26 +1,27 @@
-"""`--set` keys that name an option of a component without the component's own name."""
+"""Completes `--set` keys that leave out the name of the component whose option they set."""
 
 from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from greenedge.config.components import Component
+from greenedge.config.convert import without_limits
 from greenedge.config.nodes import Node, join_key
 
 
 def full_key(root: Node, kind: type, key: str, value: Node) -> str:
-    """The key with the name of the component whose option it is, where that was left out.
+    """Adds the name of the component to the key of its option, where that was left out.
 
     `train.optimizer.lr` is `train.optimizer.adamw.lr` where the optimizer is adamw. A key that goes on below the
-    option's name, or whose value is a mapping or nothing, may mean another component and stays as it is.
+    option's name, or whose value is a mapping or null, may mean another component and is returned unchanged.
 
     Args:
         root: the config so far.
         kind: the dataclass that it is to become.
         key: dotted.
-        value: what the key is to be.
+        value: what the key is set to.
     """
     annotation, default = kind, None
     node: Node | None = root
@@ -28,7 +29,7 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
     for place, name in enumerate(names):
         annotation, default = _below(annotation, name)
         node = _child(node, name)
-        if annotation is Component:
+        if without_limits(annotation) is Component:
             chosen = _component(node, default)
             option = names[place + 1 :]
             if (
@@ -44,10 +45,9 @@ def full_key(root: Node, kind: type, key: str, value: Node) -> str:
 
 
 def _below(annotation: Any, name: str) -> tuple[Any, Any]:
-    """The annotation and the default of a field, or the annotation of a list's item; nothing where there is none."""
+    """Finds the annotation and default of a field, or the annotation of a list's item; (None, None) without either."""
+    annotation = without_limits(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _below(arguments[0], name)
     if origin in (Union, types.UnionType):
         found = [_below(each, name) for each in arguments]
         return next((each for each in found if each[0] is not None), (None, None))
@@ -70,7 +70,7 @@ def _child(node: Node | None, name: str) -> Node | None:
 
 
 def _component(node: Node | None, default: Any) -> str | None:
-    """The name of the component that a node, or else a default, chooses."""
+    """Finds the name of the component that a node chooses, or else the default."""
     if node is None or node.value is None:
         return default.name if isinstance(default, Component) else None
     if isinstance(node.value, dict):

@@ -1,7 +1,7 @@
-"""JSON files of greenedge's own, read into frozen dataclasses that say what each key may hold.
+"""Reads greenedge's own JSON files into frozen dataclasses, which define what each key may hold.
 
 A record is checked by the same annotations as a config (`config/convert.py`): types, ranges, lengths, no unknown and no
-missing key. What a file says is never taken half: a record is right as a whole, or refused with the key that is wrong.
+missing key. A record is valid as a whole, or refused with the key that is invalid; no part of it is used then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST_BYTES = 64_000_000
 
 
 class RecordError(ValueError):
-    """A record that cannot be used: a fragment such as `is damaged: epoch: expected a whole number, found 'x'`."""
+    """An invalid record; the message is a fragment such as `is damaged: epoch: expected a whole number, found 'x'`."""
 
 
 def read_record(path: Path, kind: type[T], largest_bytes: int = _LARGEST_BYTES) -> T:
@@ -46,7 +46,7 @@ def read_record(path: Path, kind: type[T], largest_bytes: int = _LARGEST_BYTES) 
 
 
 def parse_record(content: bytes | str, kind: type[T]) -> T:
-    """As `read_record`, for what a file, or a line of it, holds.
+    """Reads a record, as `read_record` does, from the content of a file or of a line.
 
     Raises:
         RecordError: it holds something else, or was changed after it was written.
@@ -61,7 +61,7 @@ def parse_record(content: bytes | str, kind: type[T]) -> T:
 
 
 def convert_record(value: Any, kind: type[T]) -> T:
-    """A value of plain mappings, lists and scalars as a dataclass.
+    """Converts plain mappings, lists and scalars to a dataclass.
 
     Raises:
         RecordError: a key is unknown, missing, or of another type or range.
@@ -69,15 +69,16 @@ def convert_record(value: Any, kind: type[T]) -> T:
     try:
         record: T = convert(_node(value), kind, "")
     except ConfigError as error:
-        where = f"{error.key}: " if error.key else ""
-        raise RecordError(f"is damaged: {where}{error.message}") from None
+        first = error.errors[0]
+        where = f"{first.key}: " if first.key else ""
+        raise RecordError(f"is damaged: {where}{first.message}") from None
     except RecursionError:
         raise RecordError("is damaged: it is nested too deeply") from None
     return record
 
 
 def parse_json(content: bytes | str) -> Any:
-    """JSON as its standard has it: UTF-8, no NaN or infinity, no key twice, not nested without end.
+    """Parses JSON strictly: UTF-8, no NaN or infinity, no repeated key, limited depth.
 
     Raises:
         RecordError: anything else.
@@ -91,12 +92,12 @@ def parse_json(content: bytes | str) -> Any:
         raise RecordError("is damaged: it is not UTF-8 text") from None
     except RecordError:
         raise
-    except ValueError as error:  # json's own, and that of numbers with too many digits
+    except ValueError as error:  # also of numbers with too many digits
         raise RecordError(f"is damaged: it is not JSON ({error})") from None
 
 
 def digest_of(content: bytes) -> str:
-    """SHA-256, hexadecimal."""
+    """Computes the SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -119,7 +120,7 @@ def _finite(text: str) -> float:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise RecordError("is damaged: a key stands twice in it")
+        raise RecordError("is damaged: a key is given twice in it")
     return found
 
 

@@ -1,8 +1,7 @@
-"""The config: what every key means, its unit, its limits and its default."""
+"""The dataclasses of a config: what every key means, with its unit, limits and default."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -15,32 +14,35 @@ from greenedge.config.convert import (
     FractionAboveZero,
     FractionBelowOne,
     NonNegative,
+    Pattern,
     Positive,
     Probability,
     Range,
-    did_you_mean,
+    Table,
 )
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZES = Range(minimum=8, maximum=2048)
 _USUAL_SIZE = 64
-_DEVICES = r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?"
+_DEVICES = Pattern(
+    r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda, cuda:N or mps", ("auto", "cpu", "cuda", "mps")
+)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how they are presented to the network.
+    """The images, and how they are presented to the network.
 
     Attributes:
         path: folder of a prepared data set (`greenedge data prepare`).
         image_size: pixels per side; other sizes are reached by bicubic resizing on the batch. null: as they are stored.
         calibration_per_class: training images per class set aside to choose weights and thresholds on. null: a fifth of
-            each class, but at most 25, unless `calibration_fraction` says otherwise.
-        calibration_fraction: in place of a number, the fraction of each class's training images that is set aside.
-        train_fraction: fraction of the other training images of each class that is used, in (0, 1]; the same draw every
-            time, and larger fractions contain the smaller ones.
-        mean: of each channel (R, G, B), pixels in [0, 1]. null: as the pre-trained weights say, else ImageNet's.
-        std: of each channel, likewise.
+            each class, but at most 25, unless `calibration_fraction` is set.
+        calibration_fraction: fraction of each class's training images that is set aside, in place of a number.
+        train_fraction: fraction of the other training images of each class that is used, in (0, 1]. The same images are
+            drawn every time, and larger fractions contain the smaller ones.
+        mean: mean of each channel (R, G, B), for pixels in [0, 1]. null: the pre-trained weights' own, else ImageNet's.
+        std: standard deviation of each channel, with the same default.
     """
 
     path: str
@@ -54,11 +56,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.calibration_per_class is not None and self.calibration_fraction is not None:
-            raise FieldError("calibration_fraction", "stands beside calibration_per_class; give one of the two")
+            raise FieldError("calibration_fraction", "is given beside calibration_per_class; give one of the two")
 
     @property
     def input_size(self) -> int:
-        """Pixels per side of what the network sees; the usual number where neither config nor data say one."""
+        """Pixels per side of what the network sees; 64 where neither the config nor the data set a size."""
         return _USUAL_SIZE if self.image_size is None else self.image_size
 
 
@@ -72,7 +74,7 @@ class ExitConfig:
     """
 
     after: str
-    head: Component = Component("light")
+    head: Annotated[Component, Table("heads")] = Component("light")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class ModelConfig:
             1,000-class one that belong to the data set's classes, by wnid (with the extra `timm`).
     """
 
-    backbone: str
+    backbone: Annotated[str, Table("backbones", prefix="timm/")]
     weights: str | None = None
     stem: Literal["imagenet", "small"] = "imagenet"
     exits: tuple[ExitConfig, ...] = ()
@@ -100,8 +102,8 @@ class FreezeConfig:
     """Blocks that are not trained at first; several of these unfreeze a network in stages.
 
     Attributes:
-        until: the last of them, a block or a stage; all before it are frozen too.
-        epochs: first epochs in which they stay as they are, batch norms included.
+        until: the last frozen block, or a stage; all blocks before it are frozen too.
+        epochs: number of first epochs in which they do not change, batch norms included.
     """
 
     until: str
@@ -110,33 +112,34 @@ class FreezeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the weights are found.
+    """How the network is trained.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images per step.
         optimizer: a name in `OPTIMIZERS`, with its options.
         schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
         loss: a name in `LOSSES`, with its options; applied to each exit.
-        exit_weights: factor of each exit's loss, early exits in order, then the final one; null: all 1.
+        exit_weights: factor of each exit's loss, early exits in order, then the final one. null: all 1.
         trunk_lr: factor of the learning rate for the backbone's blocks; heads and classifier have 1.
-        trunk_only_epochs: first epochs in which only the final exit's loss counts; then all exits are trained.
+        trunk_only_epochs: number of first epochs in which only the final exit's loss counts; all exits are
+            trained after them.
         freeze: blocks that are not trained in the first epochs.
-        gradient_clip_norm: largest norm of the whole gradient; null: unlimited.
-        ema_decay: a step, of the averaged weights that are evaluated and kept as best; null: no averaging.
+        gradient_clip_norm: largest norm of the whole gradient. null: unlimited.
+        ema_decay: decay per step of the averaged weights, which are evaluated and kept as best. null: no averaging.
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
-        channels_last: memory layout of images and weights.
+        channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
-        keep_state: keep `last.state.pt` after the last epoch, so that the run can be made longer.
+        keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
-        seed: of the weights, the order of the images and the augmentations.
+        seed: seed of the weights, the order of the images and the augmentations.
     """
 
     epochs: Count
     batch_size: Count = 256
-    optimizer: Component = Component("adam")
-    schedule: Component = Component("constant")
-    loss: Component = Component("cross_entropy")
+    optimizer: Annotated[Component, Table("optimizers")] = Component("adam")
+    schedule: Annotated[Component, Table("schedules")] = Component("constant")
+    loss: Annotated[Component, Table("losses")] = Component("cross_entropy")
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
     trunk_only_epochs: CountOrZero = 0
@@ -147,38 +150,32 @@ class TrainConfig:
     channels_last: bool = True
     compile: bool = False
     keep_state: bool = True
-    device: str = "auto"
+    device: Annotated[str, _DEVICES] = "auto"
     seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
 
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.exit_weights is not None and not any(self.exit_weights):
-            raise FieldError("exit_weights", "all are 0, so that nothing would be learnt; make one positive")
+            raise FieldError("exit_weights", "all are 0, so nothing would be learnt; make one positive")
         if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:
             raise FieldError(
                 "exit_weights",
                 f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
                 "would be learnt; make it positive, or set trunk_only_epochs to 0",
             )
-        if not re.fullmatch(_DEVICES, self.device):
-            hint = did_you_mean(self.device, ("auto", "cpu", "cuda", "mps"))
-            raise FieldError(
-                "device",
-                f"expected auto, cpu, cuda, cuda:N or mps, found {self.device!r}" + (f"; {hint}" if hint else ""),
-            )
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Which operating points are reported.
+    """The operating points that are reported.
 
     Attributes:
-        criterion: a name in `CRITERIA`: what the threshold is compared with.
+        criterion: a name in `CRITERIA`; its score is compared with the threshold.
         thresholds: shared by all early exits, in the criterion's unit (entropy: nats), or `all`: every
             distinct operating point.
     """
 
-    criterion: str = "entropy"
+    criterion: Annotated[str, Table("criteria")] = "entropy"
     thresholds: tuple[NonNegative, ...] | Literal["all"] = "all"
 
     def __post_init__(self) -> None:
@@ -192,18 +189,18 @@ class RunConfig:
     """A whole config.
 
     Attributes:
-        data: which images.
-        model: which network.
-        train: how its weights are found.
-        augment: applied to each training batch, in order; names in `AUGMENTATIONS`.
-        sweep: which operating points are reported.
+        data: the images.
+        model: the network.
+        train: how the network is trained.
+        augment: augmentations of each training batch, in order; names in `AUGMENTATIONS`.
+        sweep: the operating points that are reported.
         origins: dotted key -> the file and line that set it.
     """
 
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
-    augment: tuple[Component, ...] = ()
+    augment: tuple[Annotated[Component, Table("augmentations")], ...] = ()
     sweep: SweepConfig = SweepConfig()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

@@ -130,7 +130,7 @@ def to_stored(image: Image.Image | np.ndarray, name: str, size: int) -> np.ndarr
     if isinstance(image, np.ndarray):
         return convert_pixels(image, name, size)
     rgb, turn = to_rgb(image, name), _turn(image)
-    return _stored(rgb if turn is None else rgb.transpose(turn), size)
+    return _to_array(rgb if turn is None else rgb.transpose(turn), size)
 
 
 def _decode(content: bytes, name: str, size: int) -> np.ndarray:

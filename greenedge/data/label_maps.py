@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from greenedge.config.shipped import find_label_map
 from greenedge.data.safe_pickle import read_pickle
 from greenedge.errors import DataError
 from greenedge.files import write_bytes
@@ -143,6 +144,7 @@ def _is_text(value: str) -> bool:
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
+    path = find_label_map(path)
     if path.is_file() and path.stat().st_size > _LARGEST_MAP:
         raise DataError(f"{path}: is too large for a label map")
     content = read_pickle(path)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
+from greenedge.models.catalog import BACKBONE_FAMILIES
 from greenedge.models.family import Blocks, Family
 from greenedge.models.installed import torchvision
 from greenedge.models.timm_backbones import TIMM, create_timm, find_timm_family
@@ -68,34 +69,9 @@ _ALEXNET = Family(_plain_blocks, _plain_classifier, "classifier.6")
 _VGG = Family(_plain_blocks, _plain_classifier, "classifier.6")
 _EFFICIENTNET = Family(_efficientnet_blocks, _plain_classifier, "classifier.1")
 
-# The names are torchvision's: `torchvision.models.get_model(name)` builds the network.
-BACKBONES: dict[str, Family] = {
-    "alexnet": _ALEXNET,
-    "vgg11": _VGG,
-    "vgg11_bn": _VGG,
-    "vgg13": _VGG,
-    "vgg13_bn": _VGG,
-    "vgg16": _VGG,
-    "vgg16_bn": _VGG,
-    "vgg19": _VGG,
-    "vgg19_bn": _VGG,
-    "resnet18": _RESNET,
-    "resnet34": _RESNET,
-    "resnet50": _RESNET,
-    "resnet101": _RESNET,
-    "resnet152": _RESNET,
-    "resnext50_32x4d": _RESNET,
-    "resnext101_32x8d": _RESNET,
-    "efficientnet_b0": _EFFICIENTNET,
-    "efficientnet_b1": _EFFICIENTNET,
-    "efficientnet_b2": _EFFICIENTNET,
-    "efficientnet_b3": _EFFICIENTNET,
-    "efficientnet_b4": _EFFICIENTNET,
-    "efficientnet_b5": _EFFICIENTNET,
-    "efficientnet_b6": _EFFICIENTNET,
-    "efficientnet_b7": _EFFICIENTNET,
-    "efficientnet_v2_s": _EFFICIENTNET,
-}
+_FAMILIES = {"alexnet": _ALEXNET, "vgg": _VGG, "resnet": _RESNET, "efficientnet": _EFFICIENTNET}
+
+BACKBONES: dict[str, Family] = {name: _FAMILIES[family] for name, family in BACKBONE_FAMILIES.items()}
 
 
 def find_family(backbone: str) -> Family:

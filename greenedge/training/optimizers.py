@@ -11,7 +11,6 @@ from typing import Any
 from torch import nn, optim
 
 from greenedge.config.convert import FractionBelowOne, NonNegative, Positive
-from greenedge.models.multi_exit import MultiExitNetwork
 
 
 def adam(
@@ -58,8 +57,11 @@ def _groups(network: nn.Module, weight_decay: float, trunk_lr: float) -> list[di
     """Groups the parameters: matrices and kernels decay, vectors (biases, norms) do not, as in timm."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     slow: set[int] = set()
-    if trunk_lr != 1 and isinstance(network, MultiExitNetwork):
-        slow = {id(parameter) for parameter in network.backbone_parameters()}
+    if trunk_lr != 1:
+        from greenedge.models.multi_exit import MultiExitNetwork  # imports torchvision, which takes a second
+
+        if isinstance(network, MultiExitNetwork):
+            slow = {id(parameter) for parameter in network.backbone_parameters()}
     parts = [(1.0, [p for p in trained if id(p) not in slow]), (trunk_lr, [p for p in trained if id(p) in slow])]
     return [
         {"params": [p for p in part if (p.ndim > 1) == decays], "weight_decay": decay, "lr_factor": factor}

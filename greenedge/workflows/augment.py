@@ -16,7 +16,8 @@ from greenedge.data.prepared import open_prepared
 from greenedge.errors import UsageError
 from greenedge.reporting.figures import save_figure
 from greenedge.reporting.image_grid import plot_image_grid
-from greenedge.workflows.build import build_augmentations, read_config, with_probability_one
+from greenedge.workflows.build import build_augmentations, with_probability_one
+from greenedge.workflows.configs import read_config
 
 
 def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: int, every: bool) -> list[str]:

@@ -18,7 +18,6 @@ from greenedge.config import (
     DataConfig,
     RunConfig,
     instantiate_partial,
-    load_config,
     resolve_component,
 )
 from greenedge.config.nodes import join_key
@@ -29,50 +28,10 @@ from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.device.memory import disable_malloc_trim
 from greenedge.errors import ConfigError, DataError
-from greenedge.exits.confidence import find_criterion
-from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import pretrained_normalisation
-from greenedge.training.losses import LOSSES
-from greenedge.training.optimizers import OPTIMIZERS
-from greenedge.training.schedules import SCHEDULES
 
 _log = logging.getLogger("greenedge")
-
-
-def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a config and spells out the options of all its parts.
-
-    Raises:
-        ConfigError: it says something that a config may not say.
-    """
-    config = resolve_config(load_config(path, overrides))
-    with with_location(config, "sweep"):
-        find_criterion(config.sweep.criterion)
-    return config
-
-
-def resolve_config(config: RunConfig) -> RunConfig:
-    """The config with the options of all its parts spelled out.
-
-    Raises:
-        ConfigError: an unknown part or option.
-    """
-    exits = tuple(
-        dataclasses.replace(exit, head=resolve_component(exit.head, EXIT_HEADS)) for exit in config.model.exits
-    )
-    train = dataclasses.replace(
-        config.train,
-        optimizer=resolve_component(config.train.optimizer, OPTIMIZERS),
-        schedule=resolve_component(config.train.schedule, SCHEDULES),
-        loss=resolve_component(config.train.loss, LOSSES),
-    )
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, exits=exits),
-        train=train,
-        augment=tuple(resolve_component(part, AUGMENTATIONS) for part in config.augment),
-    )
 
 
 def complete_config(config: RunConfig) -> RunConfig:

@@ -11,7 +11,8 @@ from greenedge.cost.table import NetworkCost
 from greenedge.data.prepared import MANIFEST, open_prepared
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.costs import present_costs
-from greenedge.workflows.build import build_model, complete_config, read_config
+from greenedge.workflows.build import build_model, complete_config
+from greenedge.workflows.configs import read_config
 from greenedge.workflows.trained import model_summary
 
 _DEFAULT_CLASSES = 200  # TinyImageNet's

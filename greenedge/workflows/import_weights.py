@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
-from greenedge.config import config_from_text, config_to_text
+from greenedge.config import config_to_text
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.models.paper import PUBLISHED_CLASSES, translate_published
 from greenedge.models.weights import read_state_dict
 from greenedge.training.checkpoint import CheckpointInfo, load_into, save_checkpoint
-from greenedge.workflows.build import build_model, resolve_config
+from greenedge.workflows.build import build_model
+from greenedge.workflows.configs import parse_config
 from greenedge.workflows.trained import model_summary
 
 _CONFIG = """\
@@ -47,7 +48,7 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
     prepared = open_prepared(data)
     classes, stored_size = prepared.classes, prepared.split("val").images.shape[-1]
     text = _CONFIG.format(data="placeholder", image_size=published.image_size, backbone=published.backbone)
-    config = resolve_config(config_from_text(text, str(weights), [f"data.path={data}"]))
+    config = parse_config(text, str(weights), [f"data.path={data}"])
     if len(classes) != PUBLISHED_CLASSES:
         raise CheckpointError(f"{weights}: has {PUBLISHED_CLASSES} classes, {data} has {len(classes)}")
     network = build_model(config, PUBLISHED_CLASSES)

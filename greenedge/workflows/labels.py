@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from greenedge.config.shipped import find_label_map
 from greenedge.data.label_maps import (
     LABELS_MAP,
     REVERSE_MAP,
@@ -29,7 +30,7 @@ def show_labels(path: Path) -> CommandResult[dict[str, str]]:
     Raises:
         DataError: not a dict of plain values.
     """
-    content = read_pickle(path)
+    content = read_pickle(find_label_map(path))
     if not isinstance(content, dict):
         raise DataError(f"{path}: is no label map; expected a dict between labels and class indices")
     entries = [(_text(key), _text(value)) for key, value in content.items()]

@@ -37,10 +37,10 @@ from greenedge.workflows.build import (
     build_transform,
     complete_config,
     open_splits,
-    read_config,
     to_device,
     with_location,
 )
+from greenedge.workflows.configs import read_config
 from greenedge.workflows.train_epochs import Run, run_epochs
 from greenedge.workflows.trained import model_summary
 

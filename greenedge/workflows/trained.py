@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenedge.config import DataConfig, ModelConfig, RunConfig, config_from_text
+from greenedge.config import DataConfig, ModelConfig, RunConfig
 from greenedge.cost.table import NetworkCost
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
@@ -15,6 +15,7 @@ from greenedge.data.seen import SeenImages
 from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
+from greenedge.workflows.configs import parse_config
 
 if TYPE_CHECKING:
     from greenedge.models.multi_exit import MultiExitNetwork
@@ -103,9 +104,10 @@ def load_model(path: Path) -> TrainedModel:
     """
     checkpoint = read_checkpoint(path)
     try:
-        config = config_from_text(checkpoint.info.config, str(path))
+        config = parse_config(checkpoint.info.config, str(path))
     except ConfigError as error:
-        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({error})") from None
+        mistakes = "; ".join(map(str, error.errors))
+        raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({mistakes})") from None
     cost = checkpoint.info.cost
     if cost is not None and len(cost.exits) != len(config.model.exits) + 1:
         raise CheckpointError(f"{path}: its metadata are damaged (costs of {len(cost.exits)} exits)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -38,11 +39,22 @@ sweep:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """How a command ended.
+
+    Attributes:
+        code: of its end.
+        raw: standard output as it stands.
+        err: standard error.
+    """
 
     code: int
-    out: str
+    raw: str
     err: str
+
+    @property
+    def out(self) -> str:
+        """Standard output with sentences in one line each."""
+        return re.sub(r"(?<=.{60})\n  (?=\S)", " ", self.raw)
 
     @property
     def sentence(self) -> str:

@@ -54,7 +54,7 @@ def test_the_same_weights_are_no_different(cli: Cli, runs: Path, tmp_path: Path)
         assert (pair[key], pair[f"{key}_interval"], pair[f"{key}_first_is_better"]) == (0, [0, 0], 0.5)
     assert result.out.count("no difference that these images show") == 2
     assert "a real difference" not in result.out
-    assert "a/run less b/run, final accuracy: +0.000 points" in result.out
+    assert "a/run minus b/run, final accuracy: +0.000 points" in result.out
 
 
 def test_each_run_has_the_numbers_of_its_kept_answers(cli: Cli, runs: Path, tmp_path: Path) -> None:

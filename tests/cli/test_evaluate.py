@@ -241,7 +241,7 @@ def test_sweep_compares_with_an_oracle_and_with_fixed_exits(cli: Cli, weights: P
     first_right = [next((e for e in range(3) if right[e, image]), 2) for image in range(15)]
     assert report["oracle"]["accuracy"] == pytest.approx(right.any(axis=0).mean())
     assert report["oracle"]["gflops"] == pytest.approx(outputs.gflops[first_right].mean())
-    assert "an oracle that leaves at the first right exit" in result.out
+    assert "an oracle that exits at the first correct exit" in result.out
 
     fixed = [(each["alone_gflops"], each["accuracy"]) for each in report["exits"]]
 

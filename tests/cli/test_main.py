@@ -16,6 +16,19 @@ GROUPS = {
     "data": {"prepare", "check", "download", "synth"},
     "augment": {"preview"},
     "labels": {"show", "check", "build"},
+    "config": {"schema"},
+    "configs": {"show", "copy"},
+    "list": {
+        "backbones",
+        "blocks",
+        "heads",
+        "augmentations",
+        "losses",
+        "optimizers",
+        "schedules",
+        "criteria",
+        "configs",
+    },
 }
 SINGLE = [
     "train",
@@ -190,3 +203,21 @@ def test_a_torchvision_that_does_not_fit_torch_is_explained(tmp_path: Path) -> N
     assert line.startswith("error: torch ")
     assert "do not fit each other (operator torchvision::nms does not exist)" in line
     assert "pip install --force-reinstall torch torchvision" in line
+
+
+def test_completion_offers_commands_without_the_heavy_libraries() -> None:
+    script = (
+        "import atexit, sys; from greenedge.cli.main import run; sys.argv = ['greenedge'];"
+        "atexit.register(lambda: print({'torch', 'torchvision', 'matplotlib'} & sys.modules.keys())); run()"
+    )
+    asked = {"_GREENEDGE_COMPLETE": "complete_bash", "COMP_WORDS": "greenedge fl", "COMP_CWORD": "1"}
+    assert python("-c", script, **asked).stdout.splitlines() == ["flops", "set()"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_shown_and_installed(cli: Cli, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
+    result = cli("--show-completion")
+    assert (result.code, result.err) == (0, "")
+    assert "_GREENEDGE_COMPLETE=complete_" in result.out
+    assert "--install-completion" in cli("--help").out

@@ -1,4 +1,4 @@
-"""Nodes to typed values: each annotation takes what it should and refuses the rest with a sentence."""
+"""Nodes become typed values: each annotation takes what it should and refuses the rest with a sentence."""
 
 from __future__ import annotations
 
@@ -188,4 +188,6 @@ def test_a_fault_deep_inside_is_found_by_line_and_dotted_key(text: str, annotati
 
 def test_an_unknown_key_gets_the_nearest_one_or_the_whole_list() -> None:
     assert refusal("{wats: 1}", Lamp) == "a.yaml:1: key.wats: unknown key; did you mean 'watts'?"
-    assert refusal("{zzz: 1}", Lamp) == "a.yaml:1: key.zzz: unknown key; the keys here are watts, colour, dimmed"
+    assert (
+        refusal("{zzz: 1, watts: 1}", Lamp) == "a.yaml:1: key.zzz: unknown key; the keys here are watts, colour, dimmed"
+    )

@@ -1,4 +1,4 @@
-"""Texts made to take time or memory without end, and seeded mutations of a config."""
+"""Texts made to take unlimited time or memory, and random mutations of a config."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def refusal(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         config_from_text(text, "a.yaml")
     assert time.process_time() - started < 4
-    assert "\n" not in str(caught.value)
+    assert not any("\n" in str(error) for error in caught.value.errors)
+    assert len(str(caught.value)) < 10_000
     return str(caught.value)
 
 
@@ -46,6 +47,7 @@ def refusal(text: str) -> str:
         ("".join(" " * i + "a:\n" for i in range(200)), "nested too deeply"),
         ("a: &a [*a]", "within itself"),
         ("? [a]\n: 1", "keys must be plain text"),
+        ("{" + ", ".join(f"epoch{i}: 1" for i in range(7000)) + "}", "and 80 more$"),
         ("a: [" + "1, " * 30_000 + "1]", "values, each alias"),
         ("x" * 200_000, "is too long for a config"),
         ("a: " + "9" * 5000, "is not a value that can be read"),
@@ -56,7 +58,7 @@ def refusal(text: str) -> str:
         (f"train: {{epochs: {'x' * 9000}}}\ndata: {{path: x}}\nmodel: {{backbone: y}}", r"xxx\.\.\.xxx"),
     ],
 )
-def test_what_would_never_end_is_refused_at_once(text: str, words: str) -> None:
+def test_a_text_of_unlimited_cost_is_refused_at_once(text: str, words: str) -> None:
     import re
 
     assert re.search(words, refusal(text))
@@ -72,17 +74,17 @@ def test_the_values_of_an_override_are_bounded_too() -> None:
         config_from_text(GOOD, "a.yaml", ["data.path=" + "[" * 3000])
 
 
-def test_aliases_of_people_are_read() -> None:
+def test_ordinary_aliases_are_read() -> None:
     heads = [each["head"] for each in parse_yaml(GOOD, "a.yaml").plain()["model"]["exits"]]
     assert heads[0] == heads[1] == {"light": {"width": 3}}
 
 
-def test_files_that_are_no_texts_are_refused(tmp_path: Path) -> None:
+def test_load_config_refuses_files_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_bytes(b"a" * 10**6)
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
     for path, words in (
         (tmp_path / "long.yaml", "is too long"),
-        (Path("/dev/zero"), "is no"),
+        (Path("/dev/zero"), "is not a regular file"),
     ):
         with pytest.raises(ConfigError, match=words):
             load_config(path)
@@ -92,11 +94,11 @@ def test_files_that_are_no_texts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "near"), [("adamW", "adamw"), ("ADAM", "adam"), ("Adamax", "adam"), ("sdg", "sgd"), ("zzz", None)]
 )
-def test_capitals_are_no_difference(word: str, near: str | None) -> None:
+def test_did_you_mean_ignores_capitals(word: str, near: str | None) -> None:
     assert did_you_mean(word, ["adam", "adamw", "sgd"]) == (f"did you mean {near!r}?" if near else "")
 
 
-def test_no_mutation_brings_anything_but_a_sentence() -> None:
+def test_every_mutation_is_read_or_refused_in_one_line_per_mistake() -> None:
     source = random.Random(3)
     pieces = [
         "&h ",
@@ -125,6 +127,6 @@ def test_no_mutation_brings_anything_but_a_sentence() -> None:
         try:
             config_from_text(text, "a.yaml")
         except ConfigError as error:
-            assert "\n" not in str(error)  # noqa: PT017
+            assert not any("\n" in str(each) for each in error.errors)  # noqa: PT017
             refused += 1
     assert refused > 100

@@ -1,4 +1,4 @@
-"""YAML text to nodes that know their place, and overrides of them."""
+"""YAML text becomes nodes that know their place, which `--set` overrides."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_tree_written_as_yaml_is_read_back_with_its_types(tree: Any) -> None:
     assert repr(plain) == repr({"tree": json.loads(json.dumps(tree, sort_keys=True))})
 
 
-def test_every_value_remembers_the_line_that_said_it() -> None:
+def test_origins_name_the_line_of_every_value() -> None:
     text = "# a comment\nmodel:\n  exits:\n    - after: layer1\n    - after: layer2\n      head: light\nseed:\n  7\n"
     assert places(text) == {
         "": "a.yaml:2",
@@ -135,7 +135,7 @@ def test_a_tag_that_stands_for_an_object_is_refused(text: str) -> None:
     assert refusal_of(f"key: {text}").startswith("a.yaml:1: not valid YAML: ")
 
 
-def test_a_tag_that_would_call_a_function_calls_none() -> None:
+def test_a_tag_cannot_call_a_function() -> None:
     assert value_of("!!python/object/apply:os.getcwd []") == []
 
 
@@ -158,17 +158,17 @@ def test_a_tag_that_would_call_a_function_calls_none() -> None:
         ("a: 1", "a=b=c", {"a": "b=c"}),
     ],
 )
-def test_an_override_replaces_just_the_value_it_names(text: str, override: str, expected: Any) -> None:
+def test_with_override_replaces_only_the_value_it_names(text: str, override: str, expected: Any) -> None:
     assert overridden(text, override) == expected
 
 
-def test_an_override_leaves_the_tree_it_was_given_as_it_was() -> None:
+def test_with_override_does_not_change_the_tree_it_is_given() -> None:
     root = parse_yaml("a: [{b: 1}]", "a.yaml")
     with_override(root, "a.0.b", Node(2, "--set a.0.b=2"))
     assert root.plain() == {"a": [{"b": 1}]}
 
 
-def test_what_an_override_sets_is_placed_at_the_option_and_the_rest_at_its_line() -> None:
+def test_with_override_places_its_value_at_the_option_and_the_rest_at_its_line() -> None:
     root = parse_yaml("a: 1\nb:\n  c: 2\n  d: 3\n", "a.yaml")
     origins = dict(with_override(root, *parse_override("b.c=[4]")).origins())
     assert (origins["a"], origins["b.d"]) == ("a.yaml:1", "a.yaml:4")
@@ -189,7 +189,7 @@ def test_what_an_override_sets_is_placed_at_the_option_and_the_rest_at_its_line(
         ("a: 1", "a={b: 1, b: 2}", "--set a={b: 1, b: 2}: a.b: given twice"),
     ],
 )
-def test_an_override_that_fits_nowhere_names_its_own_text(text: str, override: str, words: str) -> None:
+def test_with_override_that_has_no_place_names_its_own_text(text: str, override: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         overridden(text, override)
     assert str(caught.value).startswith(words)

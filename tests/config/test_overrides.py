@@ -30,7 +30,7 @@ def config(train: str, *overrides: str) -> RunConfig:
         ("", "train.optimizer.sgd.lr=1", Component("sgd", {"lr": 1})),
     ],
 )
-def test_an_option_finds_the_component_that_is_chosen(train: str, override: str, expected: Component) -> None:
+def test_full_key_finds_the_component_that_is_chosen(train: str, override: str, expected: Component) -> None:
     assert config(train, override).train.optimizer == expected
 
 
@@ -56,7 +56,7 @@ def test_components_in_lists_have_options_too() -> None:
         ("a" + ".a" * 5000 + "=1", "is too long"),
     ],
 )
-def test_what_fits_nowhere_is_said(override: str, words: str) -> None:
+def test_an_override_without_a_place_is_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         config(", optimizer: adamw", override)
     assert len(str(caught.value)) < 400

@@ -35,7 +35,7 @@ def refusal(content: str | bytes) -> str:
     return str(caught.value)
 
 
-def test_a_sound_record_is_read_sealed_and_unsealed(tmp_path: Path) -> None:
+def test_read_record_takes_a_valid_record_with_and_without_seal(tmp_path: Path) -> None:
     expected = Tin("tin/1", 2, (0.5, 1.0), {"a": 1})
     for sealed in (False, True):
         write_json(tmp_path / "tin.json", SOUND, sealed=sealed)
@@ -56,7 +56,7 @@ def test_a_sound_record_is_read_sealed_and_unsealed(tmp_path: Path) -> None:
         ({"colour": 1}, "colour: unknown key"),
     ],
 )
-def test_what_a_key_may_not_hold_is_named(changes: dict[str, Any], sentence: str) -> None:
+def test_parse_record_names_the_key_with_an_invalid_value(changes: dict[str, Any], sentence: str) -> None:
     assert refusal(json.dumps({**SOUND, **changes})).startswith(f"is damaged: {sentence}")
 
 
@@ -70,7 +70,7 @@ def test_numbers_that_are_not_finite_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"", b"{", b"[1", b'{"a": 1, "a": 2}', b"1" * 5000, b"[]"])
-def test_what_is_no_such_json_is_refused(content: bytes) -> None:
+def test_parse_record_refuses_what_is_not_such_json(content: bytes) -> None:
     assert refusal(content).startswith("is damaged: ")
 
 
@@ -79,7 +79,7 @@ def test_deep_nesting_is_refused(text: str) -> None:
     assert "damaged" in refusal(text)
 
 
-def test_a_file_above_the_bound_is_refused_unread(tmp_path: Path) -> None:
+def test_read_record_refuses_a_file_above_the_limit(tmp_path: Path) -> None:
     (tmp_path / "tin.json").write_text(json.dumps({**SOUND, "note": "x" * 2000}))
     with pytest.raises(RecordError, match=r"larger than 0\.001 MB"):
         read_record(tmp_path / "tin.json", Tin, largest_bytes=1000)

@@ -83,17 +83,17 @@ def test_the_designs_example_says_what_it_looks_like_it_says() -> None:
 
 def test_a_number_and_a_fraction_of_calibration_images_exclude_each_other() -> None:
     message = refusal(SMALLEST, "data.calibration_per_class=5", "data.calibration_fraction=0.2")
-    assert message.endswith("data.calibration_fraction: stands beside calibration_per_class; give one of the two")
+    assert message.endswith("data.calibration_fraction: is given beside calibration_per_class; give one of the two")
 
 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
         (
-            "data.mean=[123.675, 116.28, 103.53]",
+            "data.mean=[123.675, 1, 0]",
             "data.mean.0: expected a number at least 0 and at most 1, found 123.675",
         ),
-        ("data.std=[58.4, 57.1, 57.4]", "data.std.0: expected a number at most 1 and above 0, found 58.4"),
+        ("data.std=[58.4, 1, 1]", "data.std.0: expected a number at most 1 and above 0, found 58.4"),
         ("data.std=[0.2, 0, 0.2]", "data.std.1: expected a number at most 1 and above 0, found 0"),
     ],
 )
@@ -211,8 +211,8 @@ def test_exit_weights_count_the_early_exits_and_the_final_one() -> None:
 
 
 def test_a_section_that_only_an_override_opened_is_blamed_on_that_override() -> None:
-    message = refusal("\n".join(SMALLEST.splitlines()[1:]), "data.image_size=3")
-    assert message == "--set data.image_size=3: data.path: missing; it has no default"
+    message = refusal("\n".join(SMALLEST.splitlines()[1:]), "data.image_size=32")
+    assert message == "--set data.image_size=32: data.path: missing; it has no default"
 
 
 def test_backbone_only_epochs_in_which_nothing_would_be_learnt_are_refused() -> None:

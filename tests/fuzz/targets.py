@@ -29,7 +29,7 @@ from greenedge.models.weights import read_state_dict
 from greenedge.training.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
 from greenedge.training.history import read_history
 from greenedge.training.state import new_state, read_state, save_state
-from greenedge.workflows.build import read_config
+from greenedge.workflows.configs import read_config
 from greenedge.workflows.labels import build_labels
 from tests.conftest import REPOSITORY, write_image, write_official_layout
 from tests.fuzz.mutations import BYTES, JSON, Mutation

@@ -1,0 +1,86 @@
+"""`greenedge list`: what a config can choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from greenedge.cli.options import Json
+from greenedge.cli.output import show, show_json
+
+if TYPE_CHECKING:
+    from greenedge.workflows.listing import Listing
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a config can choose from.")
+
+# Tables of components -> the command's one line of help.
+_TABLES = {
+    "heads": "Exit heads, with options and defaults.",
+    "augmentations": "Augmentations, with options and defaults.",
+    "losses": "Losses, with options and defaults.",
+    "optimizers": "Optimizers, with options and defaults.",
+    "schedules": "Learning-rate schedules, with options.",
+}
+
+
+@app.callback()
+def main() -> None:
+    """What a config can choose from."""
+
+
+@app.command()
+def backbones(as_json: Json = False) -> None:
+    """Backbones, by family."""
+    from greenedge.workflows.listing import list_backbones
+
+    _print(list_backbones(), as_json)
+
+
+@app.command()
+def blocks(
+    backbone: Annotated[str, typer.Argument(help="A backbone, such as resnet18.")],
+    image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels per side of the images.")] = 64,
+    stem: Annotated[
+        Literal["imagenet", "small"], typer.Option(help="As model.stem of a config: imagenet or small.")
+    ] = "imagenet",
+    as_json: Json = False,
+) -> None:
+    """Blocks of a backbone, for exits to follow."""
+    from greenedge.workflows.listing import list_blocks
+
+    _print(list_blocks(backbone, image_size, stem), as_json)
+
+
+def _list_table(table: str) -> Callable[..., None]:
+    def command(as_json: Json = False) -> None:
+        from greenedge.workflows.listing import list_components
+
+        _print(list_components(table), as_json)
+
+    return command
+
+
+for _table, _help in _TABLES.items():
+    app.command(_table, help=_help)(_list_table(_table))
+
+
+@app.command()
+def criteria(as_json: Json = False) -> None:
+    """Criteria that thresholds are compared with."""
+    from greenedge.workflows.listing import list_criteria
+
+    _print(list_criteria(), as_json)
+
+
+@app.command()
+def configs(as_json: Json = False) -> None:
+    """Configs that come with greenedge."""
+    from greenedge.workflows.listing import list_configs
+
+    _print(list_configs(), as_json)
+
+
+def _print(listing: Listing, as_json: bool) -> None:
+    show_json(listing.json) if as_json else show(listing.text)

@@ -1,0 +1,41 @@
+"""The names of the backbones, for use without torch."""
+
+from __future__ import annotations
+
+# Backbone -> its family, which `greenedge.models.backbones` knows how to cut into blocks. The names are torchvision's:
+# `torchvision.models.get_model(name)` builds the network.
+BACKBONE_FAMILIES: dict[str, str] = {
+    "alexnet": "alexnet",
+    "vgg11": "vgg",
+    "vgg11_bn": "vgg",
+    "vgg13": "vgg",
+    "vgg13_bn": "vgg",
+    "vgg16": "vgg",
+    "vgg16_bn": "vgg",
+    "vgg19": "vgg",
+    "vgg19_bn": "vgg",
+    "resnet18": "resnet",
+    "resnet34": "resnet",
+    "resnet50": "resnet",
+    "resnet101": "resnet",
+    "resnet152": "resnet",
+    "resnext50_32x4d": "resnet",
+    "resnext101_32x8d": "resnet",
+    "efficientnet_b0": "efficientnet",
+    "efficientnet_b1": "efficientnet",
+    "efficientnet_b2": "efficientnet",
+    "efficientnet_b3": "efficientnet",
+    "efficientnet_b4": "efficientnet",
+    "efficientnet_b5": "efficientnet",
+    "efficientnet_b6": "efficientnet",
+    "efficientnet_b7": "efficientnet",
+    "efficientnet_v2_s": "efficientnet",
+}
+
+# Family -> one sentence on it.
+FAMILIES: dict[str, str] = {
+    "alexnet": "AlexNet (Krizhevsky et al. 2012); a block is a convolution with its activation, or a pooling.",
+    "vgg": "VGG (Simonyan and Zisserman 2015); a block is a convolution with its activation, or a pooling.",
+    "resnet": "ResNet and ResNeXt (He et al. 2016, Xie et al. 2017); a block is a residual block. Takes stem: small.",
+    "efficientnet": "EfficientNet (Tan and Le 2019, 2021); a block is an inverted residual.",
+}
