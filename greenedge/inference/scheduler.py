@@ -1,4 +1,4 @@
-"""A stream of batches on its way through the stages: who waits where, who has left, and whose turn it is."""
+"""A stream of batches on its way through the segments: who waits where, who has left, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Predictions:
 
 @dataclass
 class _PendingChunk:
-    """Images that wait for a stage.
+    """Images that wait for a segment.
 
     Attributes:
-        features: what the stage reads.
+        features: what the segment reads.
         indices: int64 (n,), their running numbers in the stream, rising.
         finite: bool (n,), whether all pixels of each are numbers; on the device.
         state: what the criterion remembers of them.
@@ -80,25 +80,25 @@ class _PendingBatch:
 
 
 class ExitScheduler:
-    """One stream on its way through the stages of a network.
+    """One stream on its way through the segments of a network.
 
     Args:
         network: what runs.
         policy: who leaves.
-        chunks: images at a time of each stage.
+        chunks: images at a time of each segment.
         max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
 
     def __init__(self, network: OptimizedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
         self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
-        self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.stages]
+        self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.segments]
         self.open: deque[_PendingBatch] = deque()
         self.taken = 0
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def submit(self, images: Tensor) -> None:
-        """Lets a batch wait for the first stage."""
+        """Lets a batch wait for the first segment."""
         finite = finite_images(images)
         self.open.append(_PendingBatch(self.taken, len(images), finite))
         indices = np.arange(self.taken, self.taken + len(images))
@@ -108,10 +108,10 @@ class ExitScheduler:
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def step(self, *, flush: bool) -> None:
-        """Runs every stage that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
+        """Runs every segment that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
         for index, waiting in enumerate(self.waiting):
             count = sum(len(piece.indices) for piece in waiting)
-            # Each stage looks for itself: an image that has waited long is handed from one to the next, to its exit.
+            # Each segment looks for itself: an image that has waited long is handed from one to the next, to its exit.
             late = count > 0 and self.taken - 1 - int(waiting[0].indices[0]) >= self.max_wait
             for size in chunk_sizes(count, self.chunks[index], self.network.sizes, flush=flush or late):
                 self._run(index, _first(waiting, size))
@@ -126,14 +126,14 @@ class ExitScheduler:
             yield self._assembled(self.open.popleft())
 
     def _run(self, index: int, piece: _PendingChunk) -> None:
-        exit_index = self.network.stages[index].exit_index
+        exit_index = self.network.segments[index].exit_index
         features, logits = self.network.run(index, piece.features)
         if exit_index is None or logits is None:
             self.waiting[index + 1].append(_PendingChunk(features, piece.indices, piece.finite, piece.state))
             return
         policy = self.policy
         scores, state = policy.get_criterion().score_exit(logits / policy.temperature(exit_index), piece.state)
-        if index == len(self.network.stages) - 1:
+        if index == len(self.network.segments) - 1:
             self._record_exits(piece.indices, logits, scores, exit_index)
             return
 
