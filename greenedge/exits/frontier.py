@@ -118,9 +118,9 @@ def _front_of(found: _Candidates, candidates: Iterable[tuple[np.ndarray, np.ndar
     for right, cost, limits in candidates:
         found.add(right, cost, limits)
     found.thin()
-    rule = found.scores.criterion
-    limits = np.where(found.limits == _NEVER, rule.uncertainty_limit(rule.never_exit_threshold), found.limits)
-    thresholds = limits if rule.exit_if_below else -limits
+    criterion = found.scores.criterion
+    never = criterion.uncertainty_limit(criterion.never_exit_threshold)
+    thresholds = criterion.threshold_of(np.where(found.limits == _NEVER, never, found.limits))
     return Frontier(thresholds, found.right / found.scores.correct.shape[1], found.cost)
 
 
@@ -180,15 +180,15 @@ def _pair_candidates(
 
 def _searched(scores: ExitScores, start: Frontier) -> Frontier:
     """Pareto local search from the shared threshold's front and from those of pairs of neighbouring exits."""
-    rule = scores.criterion
+    criterion = scores.criterion
     found = _Candidates(scores)
-    starts = [start.thresholds if rule.exit_if_below else -start.thresholds]
+    starts = [criterion.uncertainty_limit(start.thresholds)]
     random = np.random.default_rng(0)  # a sample gives the pairs' shape; the search itself uses all images
     count = scores.correct.shape[1]
     few = scores.subset(np.sort(random.choice(count, min(count, _PAIR_IMAGES), replace=False)))
     for first in range(scores.num_exits - 2):
         pair = _front_of(_Candidates(few), _pair_candidates(few, first, first + 1))
-        starts.append(pair.thresholds if rule.exit_if_below else -pair.thresholds)
+        starts.append(criterion.uncertainty_limit(pair.thresholds))
     orders = [np.argsort(row, kind="stable") for row in scores.uncertainty]
     correct = scores.correct.astype(np.int64)
     tried: set[bytes] = set()

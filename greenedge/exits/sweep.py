@@ -129,7 +129,7 @@ class ExitScores:
         """int64 (N,): where each image leaves, counted from 0, with a threshold for each early exit."""
         taken = np.full(self.correct.shape[1], self.num_exits - 1)
         for index in reversed(range(self.num_exits - 1)):
-            taken[self.uncertainty[index] < self.criterion.uncertainty_limit(thresholds[index])] = index
+            taken[self.uncertainty[index] < self.criterion.uncertainty_limit(float(thresholds[index]))] = index
         return taken
 
     def operating_point(self, thresholds: Sequence[float]) -> OperatingPoint:
@@ -162,7 +162,7 @@ def score_outputs(
     logits = outputs.logits[:-1]
     if temperatures is not None:
         logits = logits / np.asarray(temperatures[:-1], dtype=np.float32)[:, None, None]
-    uncertainty = criterion.uncertainty(logits).astype(np.float64)
+    uncertainty = criterion.uncertainty(logits)
     minima = np.minimum.accumulate(uncertainty, axis=0)
     return ExitScores(criterion, uncertainty, minima, outputs.correct(), outputs.gflops)
 
@@ -180,7 +180,7 @@ def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarra
     chosen = np.asarray(thresholds, dtype=np.float64)
     if chosen.size == 0 or np.isnan(chosen).any():
         raise UsageError("thresholds must be numbers, and at least one")
-    limits = chosen if scores.criterion.exit_if_below else -chosen
+    limits = scores.criterion.uncertainty_limit(chosen)
     correct = scores.correct.astype(np.int64)
     exits, count = correct.shape
     left = np.zeros((exits + 1, len(limits)), dtype=np.int64)  # images gone before exit 0, 1, ..., E
@@ -208,4 +208,4 @@ def sweep_all(scores: ExitScores) -> Sweep:
     values = np.unique(scores.minima[scores.minima < before])
     limits = np.append(values, np.nextafter(values[-1:], np.inf)) if len(values) else np.array([never])
     limits[0] = never
-    return sweep_thresholds(scores, limits if scores.criterion.exit_if_below else -limits)
+    return sweep_thresholds(scores, scores.criterion.threshold_of(limits))

@@ -144,7 +144,7 @@ def export_network(
         "network": files[-1],
         "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
         # Of every criterion, so that another policy of the same network can take the place of this one.
-        "leaves_below": {name: rule.exit_if_below for name, rule in CRITERIA.items()},
+        "leaves_below": {name: criterion.exit_if_below for name, criterion in CRITERIA.items()},
         "versions": {"greenedge": __version__, "torch": torch.__version__},
     }
     write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete

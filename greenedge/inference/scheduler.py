@@ -92,6 +92,7 @@ class ExitScheduler:
     def __init__(self, network: OptimizedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
         self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
         self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.segments]
+        self.criterion, self.limits = policy.get_criterion(), policy.uncertainty_limits
         self.open: deque[_PendingBatch] = deque()
         self.taken = 0
 
@@ -131,13 +132,12 @@ class ExitScheduler:
         if exit_index is None or logits is None:
             self.waiting[index + 1].append(_PendingChunk(features, piece.indices, piece.finite, piece.state))
             return
-        policy = self.policy
-        scores, state = policy.get_criterion().score_exit(logits / policy.temperature(exit_index), piece.state)
+        scores, state = self.criterion.score_exit(logits / self.policy.temperature(exit_index), piece.state)
         if index == len(self.network.segments) - 1:
             self._record_exits(piece.indices, logits, scores, exit_index)
             return
 
-        leaves = policy.get_criterion().should_exit(scores, policy.thresholds[exit_index])
+        leaves = self.criterion.to_uncertainty(scores) < self.limits[exit_index]
         broken = ~torch.isfinite(logits).all(dim=1) & piece.finite
         leaves, broken = torch.stack([leaves, broken]).cpu().numpy()  # together: each transfer is a wait
         if broken.any():

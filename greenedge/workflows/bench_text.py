@@ -8,7 +8,6 @@ from typing import Any
 
 from greenedge.exits.policy import ExitPolicy
 from greenedge.reporting.tables import format_table
-from greenedge.workflows.policies import describe_policy
 
 PLAIN, BACKBONE = "plain network", "backbone, best layout, same precision"
 NONE_LEAVES, POLICY = "engine, none leaves", "engine, policy"
@@ -36,7 +35,7 @@ def bench_text(title: str, policy: ExitPolicy, result: dict[str, Any], folder: P
         f"time over that of the {BACKBONE}, at each batch size",
         _table_of(names, sizes, result, "over_backbone", "{:.3f}"),
         "",
-        f"{describe_policy(policy)}; leaving at the exits: {_percent(result['exit_shares'])} %",
+        f"{policy}; leaving at the exits: {_percent(result['exit_shares'])} %",
         f"saving against the plain network: {_saved(result['gflops'] / result['plain_gflops'])} promised by GFLOPs; "
         f"against the {BACKBONE}: {_saved(timed[POLICY] / timed[BACKBONE])} measured at batch {largest}",
         f"measured at batch {largest}, one after the other: layout and precision save "

@@ -20,7 +20,7 @@ from greenedge.files import write_json
 from greenedge.reporting.tables import format_table, write_csv
 from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.outputs import EvaluatedRun
-from greenedge.workflows.policies import PolicyOptions, describe_policy, resolve_policy
+from greenedge.workflows.policies import PolicyOptions, resolve_policy
 from greenedge.workflows.report import Report
 
 _TOP = 5  # classes named for each image in the CSV
@@ -81,7 +81,7 @@ def evaluate(evaluated: EvaluatedRun, options: PolicyOptions, labels_map: Path |
     write_json(evaluated.folder / f"eval-{evaluated.split.name}.json", result)
     _write_predictions(evaluated, scores, policy, labels)
     effect = describe_effect(policy.criterion, policy.thresholds, len(labels), evaluated.outputs.num_exits)
-    described = describe_policy(policy)
+    described = str(policy)
     if effect is not None and effect != described:
         described += f", at which {effect}"
     text = "\n".join(

@@ -20,7 +20,7 @@ from greenedge.inference.export import (
     is_export_file,
 )
 from greenedge.inference.export_folder import PARTIAL, refilled
-from greenedge.workflows.policies import PolicyOptions, describe_policy, note_policy_beside, resolve_policy
+from greenedge.workflows.policies import PolicyOptions, note_policy_beside, resolve_policy
 from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
@@ -74,7 +74,7 @@ def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
 
 
 def _describe(saved: SavedPolicy) -> str:
-    text = describe_policy(saved.policy)
+    text = str(saved.policy)
     return text if text.startswith("no image") else f"images leave by {text}"
 
 

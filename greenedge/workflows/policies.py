@@ -93,20 +93,3 @@ def note_policy_beside(weights: Path, options: PolicyOptions, say: Callable[[str
     path = weights.parent / POLICY
     if options.silent and path.is_file():
         say(f"note: no image exits early, as no policy was named; give --policy {path} to use the one found there")
-
-
-def describe_policy(policy: ExitPolicy) -> str:
-    """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or that no image exits early."""
-    rule = policy.get_criterion()
-    if all(threshold == rule.never_exit_threshold for threshold in policy.thresholds):
-        return "no image exits early"
-    distinct = list(dict.fromkeys(policy.thresholds))
-    shown = distinct if len(distinct) == 1 else policy.thresholds
-    plural = "s" if len(shown) > 1 else ""
-    numbers = ", ".join(
-        "never" if threshold == rule.never_exit_threshold else f"{threshold:.4g}" for threshold in shown
-    )
-    text = f"{policy.criterion} threshold{plural} {numbers} ({rule.unit})"
-    if policy.temperatures is not None:
-        text += ", temperatures " + ", ".join(f"{each:.3g}" for each in policy.temperatures)
-    return text

@@ -21,7 +21,6 @@ from greenedge.workflows.build import build_transform, to_device
 from greenedge.workflows.labels import class_labels, unchecked_labels
 from greenedge.workflows.policies import (
     PolicyOptions,
-    describe_policy,
     requested_precision,
     resolve_policy,
     with_policy_beside,
@@ -118,7 +117,7 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions, say:
     gflops = sum(float(each["gflops"]) for each in predictions) / len(predictions)
     unit = f"{policy.criterion} ({policy.get_criterion().unit})"
     text = _table(predictions, policy.criterion, unit, model.num_exits)
-    text += f"\n{describe_policy(policy)}: {gflops:.4f} GFLOPs per image"
+    text += f"\n{policy}: {gflops:.4f} GFLOPs per image"
     problem = f"{len(failed)} of {len(images)} images cannot be used, and have no prediction" if failed else None
     result = {**dataclasses.asdict(policy), "gflops": gflops, "predictions": predictions, "failed": failed}
     return Report(text, result, problem)

@@ -29,7 +29,7 @@ from greenedge.files import write_json
 from greenedge.reporting.frontier_plot import ChosenPoint, draw_frontiers
 from greenedge.reporting.tables import format_table
 from greenedge.workflows.outputs import EvaluatedRun, has_split, load_or_compute_outputs
-from greenedge.workflows.policies import POLICY, describe_policy
+from greenedge.workflows.policies import POLICY
 from greenedge.workflows.report import Report
 
 _POINTS_DRAWN = 200
@@ -283,7 +283,7 @@ def _lines(
         f"{known.heading}, chosen on",
         f"goal: {options.goal}",
         format_table(["thresholds", *units, *shares], rows),
-        *(f"{kind}: {describe_policy(each.policy)}" for kind, each in candidates.items()),
+        *(f"{kind}: {each.policy}" for kind, each in candidates.items()),
     ]
     gain = result["per_exit_less_shared"]
     if gain is not None:

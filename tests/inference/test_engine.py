@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,14 +57,9 @@ def test_each_image_gets_what_routing_it_alone_gives(
     gflops = [cost.gflops for cost in count_costs(network).exits]
     check(answers, logits, policy, gflops)
     assert len(set(answers.exits.tolist())) > 1
-    rule_scores = [  # of the exit where each image left, with the memory of those before
-        policy.get_criterion().uncertainty((logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]).numpy())[
-            e, i
-        ]
-        for i, e in enumerate(answers.exits.tolist())
-    ]
-    sign = 1 if policy.get_criterion().exit_if_below else -1
-    assert (sign * answers.scores).tolist() == pytest.approx(rule_scores, abs=1e-3)
+    scaled = logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]
+    expected = policy.get_criterion().uncertainty(scaled.numpy())[answers.exits, np.arange(len(images))]
+    assert policy.get_criterion().to_uncertainty(answers.scores).tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1e9])
