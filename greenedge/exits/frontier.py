@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenedge.exits.areas import pareto_front
+from greenedge.exits.areas import curve_range, pareto_front
 from greenedge.exits.sweep import ExitScores, sweep_all
 
 _NEVER = -np.inf  # a limit on the uncertainty below which nothing lies
@@ -28,7 +28,7 @@ _STARTS = 160  # points of the front that moves are made from in a pass, evenly 
 _PAIR_IMAGES = 1500  # of which the pairs' fronts are made where there are more exits than two early ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frontier:
     """The points that no other thresholds equal or beat in both accuracy and cost, by rising cost.
 
@@ -41,6 +41,11 @@ class Frontier:
     thresholds: np.ndarray
     accuracy: np.ndarray
     gflops: np.ndarray
+
+    def __repr__(self) -> str:
+        """The number of points and the ends of the curve."""
+        early_exits = self.thresholds.shape[1]
+        return f"Frontier({early_exits} thresholds, {curve_range(self.gflops, self.accuracy)})"
 
     def __len__(self) -> int:
         return len(self.gflops)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenedge.errors import UsageError
+from greenedge.exits.areas import curve_range
 from greenedge.exits.confidence import Criterion
 from greenedge.exits.outputs import ExitOutputs
 
@@ -48,7 +49,7 @@ class OperatingPoint:
             raise ValueError(_IMPOSSIBLE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """Operating points of P shared thresholds, by column.
 
@@ -74,6 +75,11 @@ class Sweep:
         if not possible or not ((accuracy >= 0) & (accuracy <= 1) & (gflops >= 0) & (gflops < np.inf)).all():
             raise ValueError(_IMPOSSIBLE)
 
+    def __repr__(self) -> str:
+        """The number of points and the ends of the curve."""
+        exits = self.exit_shares.shape[1]
+        return f"Sweep({exits} exits, {curve_range(self.gflops, self.accuracy)})"
+
     def __len__(self) -> int:
         return len(self.thresholds)
 
@@ -94,7 +100,7 @@ class Sweep:
             yield OperatingPoint((threshold,) * early_exits, accuracy, tuple(shares), gflops)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExitScores:
     """What thresholds need to know of a network's outputs; made once, good for any number of sweeps.
 
@@ -119,6 +125,13 @@ class ExitScores:
         """Checks the scores."""
         if np.isnan(self.uncertainty).any() or np.isnan(self.minima).any():
             raise ValueError("an exit's uncertainty is not a number")
+
+    def __repr__(self) -> str:
+        """The shape, and the accuracy and cost of each exit."""
+        exits, images = self.correct.shape
+        accuracies = ", ".join(f"{each:.4f}" for each in self.correct.mean(axis=1))
+        gflops = ", ".join(f"{each:.4g}" for each in self.gflops)
+        return f"ExitScores({exits} exits, {images} images, accuracy [{accuracies}], GFLOPs [{gflops}])"
 
     @property
     def num_exits(self) -> int:

@@ -92,6 +92,10 @@ class Engine:
             )
         self._set_chunks(chunks or read_chunks(self._kept, segments) or self._default_chunks())
 
+    def __repr__(self) -> str:
+        """The policy and the network that runs."""
+        return f"Engine({self.policy}; {self.network})"
+
     @property
     def policy(self) -> ExitPolicy:
         """When images exit; another policy may take its place."""

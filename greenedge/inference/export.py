@@ -74,7 +74,7 @@ class _Chain(nn.Module):
         return (features, *found) if self.hands_on else tuple(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Graph:
     """What becomes one file.
 

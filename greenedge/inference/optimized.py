@@ -22,7 +22,7 @@ from greenedge.models.segments import Segment
 _COMPILED_SIZES = (1, 4, 16, 32, 64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptimizedNetwork:
     """Segments, each of one resolution, that run in turn.
 
@@ -43,6 +43,12 @@ class OptimizedNetwork:
     gflops: Tensor
     sizes: tuple[int, ...] | None
     identity: str
+
+    def __repr__(self) -> str:
+        """The segments, the device and the precision."""
+        names = ", ".join(segment.span for segment in self.segments)
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"OptimizedNetwork({names}; {precision} on {self.device})"
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()

@@ -17,7 +17,7 @@ from greenedge.inference.finite import broken_exit, finite_images
 from greenedge.inference.optimized import OptimizedNetwork
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a network said of N images, each at the exit where it left, in the input's order.
 
@@ -42,8 +42,16 @@ class Predictions:
     logits: Tensor
     valid: Tensor
 
+    def __repr__(self) -> str:
+        """The number of images, the exit rates and the mean cost."""
+        exits = self.exits[self.valid]
+        rates = torch.bincount(exits).double() / max(len(exits), 1)
+        shown = ", ".join(f"{100 * rate:.1f}" for rate in rates.tolist())
+        gflops = float(self.gflops.mean()) if len(self.gflops) else 0.0
+        return f"Predictions({len(self.exits)} images, exit rates [{shown}] %, {gflops:.4g} GFLOPs per image)"
 
-@dataclass
+
+@dataclass(eq=False)
 class _PendingChunk:
     """Images that wait for a segment.
 
@@ -60,7 +68,7 @@ class _PendingChunk:
     state: CriterionState
 
 
-@dataclass
+@dataclass(eq=False)
 class _PendingBatch:
     """A batch whose images have not all left.
 

@@ -252,6 +252,18 @@ def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_c
     assert len(Engine(network, policy, precision="float32").chunks) == 4
 
 
+def test_repr_is_one_line(network: MultiExitNetwork, images: Tensor) -> None:
+    engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32")
+    assert repr(engine) == (
+        "Engine(entropy threshold 1e+09 (nats); OptimizedNetwork(stem to layer1.1, layer2.0 to layer2.1, "
+        "layer3.0 to layer3.1, layer4.0 to layer4.1; float32 on cpu))"
+    )
+    found = engine.predict(images)
+    gflops = float(found.gflops[0])
+    assert repr(found) == f"Predictions(23 images, exit rates [100.0] %, {gflops:.4g} GFLOPs per image)"
+    assert found != engine.predict(images)
+
+
 def test_bad_batches_are_one_sentence(network: MultiExitNetwork, images: Tensor) -> None:
     engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32")
     shape = r"the engine takes normalised float images \(N, 3, 32, 32\), found "
