@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Collection
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +38,10 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
     blocks, heads = [], []
     with evaluation_mode(network), torch.no_grad():
         features = image
-        for index, segment in enumerate(network.segments):
-            blocks.append(_count(nn.Sequential(*segment.blocks), features, operators, uncounted))
-            features = network.advance(index, features)
-            heads.append(_count(_Head(network, index), features, operators, uncounted))
+        for segment in network.segments:
+            blocks.append(_count(segment.blocks, features, operators, uncounted))
+            features = segment.blocks(features)
+            heads.append(_count(cast(nn.Module, segment.classifier), features, operators, uncounted))
 
     backbone_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
     classifier_parameters = _parameters(network.backbone) - sum(backbone_parameters)
@@ -56,17 +57,6 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
         plain_parameters=_parameters(network.backbone),
         uncounted=dict(sorted(uncounted.items())),
     )
-
-
-class _Head(nn.Module):
-    """One exit's classifier as a module, since fvcore counts modules."""
-
-    def __init__(self, network: MultiExitNetwork, exit_index: int) -> None:
-        super().__init__()
-        self.network, self.exit_index = network, exit_index
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.network.classify(self.exit_index, features)
 
 
 def _count(module: nn.Module, features: Tensor, operators: Collection[str] | None, uncounted: Counter[str]) -> float:

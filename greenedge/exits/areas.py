@@ -1,6 +1,6 @@
 """The area of an accuracy/energy curve, in two definitions.
 
-The contest's own scoring script is not public, so neither is claimed to be it.
+The scoring script of the competition is not public, so neither is claimed to be it.
 """
 
 from __future__ import annotations
@@ -47,3 +47,11 @@ def pareto_front(gflops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     best = np.maximum.accumulate(accuracy[order])
     better = np.append(True, best[1:] > best[:-1])
     return order[better] if len(order) else order
+
+
+def curve_range(gflops: np.ndarray, accuracy: np.ndarray) -> str:
+    """`7 points, 0.0518 to 0.1459 GFLOPs, accuracy 0.8012 to 0.9170`, of points (P,), (P,)."""
+    if not len(gflops):
+        return "0 points"
+    costs = f"{gflops.min():.4g} to {gflops.max():.4g} GFLOPs"
+    return f"{len(gflops)} points, {costs}, accuracy {accuracy.min():.4f} to {accuracy.max():.4f}"

@@ -83,7 +83,7 @@ def largest_advantage(
     return Advantage(float(gains[best]), float(gflops[best]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FixedExits:
     """Each exit alone in its network, on the images and on B resamples of them.
 
@@ -96,6 +96,12 @@ class FixedExits:
     gflops: np.ndarray
     accuracy: np.ndarray
     resampled: np.ndarray
+
+    def __repr__(self) -> str:
+        """The accuracy and cost of each exit."""
+        accuracies = ", ".join(f"{each:.4f}" for each in self.accuracy)
+        gflops = ", ".join(f"{each:.4g}" for each in self.gflops)
+        return f"FixedExits(accuracy [{accuracies}], GFLOPs [{gflops}], {len(self.resampled)} resamples)"
 
 
 def find_advantage(

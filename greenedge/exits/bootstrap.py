@@ -46,7 +46,7 @@ class Estimate:
     interval: Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResampledCurve:
     """Operating points on B resamples of the images.
 
@@ -57,6 +57,11 @@ class ResampledCurve:
 
     accuracy: np.ndarray
     gflops: np.ndarray
+
+    def __repr__(self) -> str:
+        """The shape."""
+        resamples, points = self.accuracy.shape
+        return f"ResampledCurve({points} points, {resamples} resamples)"
 
     def dominated_areas(self, reference_gflops: float) -> np.ndarray:
         """float64 (B,), in % x GFLOPs."""

@@ -24,7 +24,7 @@ _POINTS = 101
 _ROUNDING = 1e-6  # of float32 means over images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResampledNetwork:
     """A network's curve over a shared threshold, on N images and on B resamples of them.
 
@@ -41,6 +41,11 @@ class ResampledNetwork:
     exit_accuracies: np.ndarray
     resampled_exits: np.ndarray
     right: np.ndarray
+
+    def __repr__(self) -> str:
+        """The shape, and the accuracy of each exit."""
+        accuracies = ", ".join(f"{each:.4f}" for each in self.exit_accuracies)
+        return f"ResampledNetwork({len(self.right)} images, accuracy [{accuracies}], {self.resampled})"
 
     def is_same_as(self, other: ResampledNetwork) -> bool:
         """Whether both gave the same scores, and so are one network, as far as scores of early exits can tell."""

@@ -1,10 +1,11 @@
-"""How sure an exit is: scores that thresholds are compared with."""
+"""How confident an exit is: scores that thresholds are compared with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,22 +15,28 @@ from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError, UsageError
 from greenedge.models.entropy import entropy
 
-# What a criterion remembers of each image from one exit to the next, (..., K); None before the first exit, and for
-# criteria that look at one exit only.
+# What a criterion keeps of each image from one exit to the next, (..., K); None before the first exit, and for criteria
+# that look at one exit only.
 CriterionState = Tensor | None
 _ROUNDING = 1e-6  # of scores in float32
 ScoreExit = Callable[[Tensor, CriterionState], tuple[Tensor, CriterionState]]
+_Number = TypeVar("_Number", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A score of how sure an answer is, and which side of the threshold leaves.
+    """A score of how confident an exit is.
+
+    Scores and thresholds are in the criterion's own unit, and either a low score or a high one is confident. All
+    decisions are made on the uncertainty, for which smaller is more confident: an image exits where its uncertainty is
+    strictly below a limit, compared in float64. `to_uncertainty` turns scores into uncertainties, `uncertainty_limit`
+    turns thresholds into limits, and nothing else knows which side is confident.
 
     Attributes:
         score_exit: from one exit's logits (..., C) and the state of the exit before to scores (...) and a new state.
         unit: of the score and its threshold.
-        exit_if_below: True: an image leaves where its score is strictly below T; False: strictly above T.
-        never_exit_threshold: a threshold at which nothing leaves early.
+        exit_if_below: True: an image exits where its score is strictly below the threshold; False: strictly above.
+        never_exit_threshold: a threshold at which no image exits early.
         span: from the numbers of classes and exits to the least and the largest score that an early exit can have.
     """
 
@@ -39,25 +46,32 @@ class Criterion:
     never_exit_threshold: float
     span: Callable[[int, int], tuple[float, float]]
 
-    def uncertainty(self, logits: np.ndarray) -> np.ndarray:
-        """float32 (E, ...): the scores of consecutive exits' logits (E, ..., C), turned so that smaller is surer."""
-        state: CriterionState = None
-        scores = []
-        for exit_logits in torch.from_numpy(logits):
-            score, state = self.score_exit(exit_logits, state)
-            scores.append(score.float())
-        stacked = torch.stack(scores) if scores else torch.zeros(logits.shape[:-1])
-        found: np.ndarray = stacked.numpy()
-        return found if self.exit_if_below else -found
-
-    def should_exit(self, scores: Tensor, threshold: float) -> Tensor:
-        """Bool (...): which scores (...) are sure enough; compared in float64, as the sweep does."""
+    def to_uncertainty(self, scores: Tensor) -> Tensor:
+        """float64 (...): the uncertainty of scores (...)."""
         exact = scores.double()
-        return exact < threshold if self.exit_if_below else exact > threshold
+        return exact if self.exit_if_below else -exact
 
-    def uncertainty_limit(self, threshold: float) -> float:
-        """The threshold on `uncertainty`: leave where it is strictly below."""
+    def uncertainty_limit(self, threshold: _Number) -> _Number:
+        """The limit on the uncertainty that a threshold, or an array of thresholds, means."""
         return threshold if self.exit_if_below else -threshold
+
+    def threshold_of(self, limit: _Number) -> _Number:
+        """The threshold that means this limit, or those that mean these limits."""
+        return limit if self.exit_if_below else -limit
+
+    def uncertainty(self, logits: np.ndarray) -> np.ndarray:
+        """float64 (E, ...): the uncertainties of consecutive exits' logits (E, ..., C)."""
+        state: CriterionState = None
+        found = np.empty(logits.shape[:-1])
+        for index, exit_logits in enumerate(torch.from_numpy(logits)):
+            scores, state = self.score_exit(exit_logits, state)
+            found[index] = self.to_uncertainty(scores)
+        return found
+
+    def uncertainty_range(self, num_classes: int, num_exits: int) -> tuple[float, float]:
+        """The least and the largest uncertainty that an early exit can have."""
+        ends = [self.uncertainty_limit(score) for score in self.span(num_classes, num_exits)]
+        return min(ends), max(ends)
 
 
 def max_probability(logits: Tensor) -> Tensor:
@@ -66,7 +80,7 @@ def max_probability(logits: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor) -> Tensor:
-    """The largest softmax probability less the second largest (0 where there is one class): 0 to 1."""
+    """The largest softmax probability minus the second largest (which is 0 where there is one class): 0 to 1."""
     if logits.shape[-1] == 1:
         return torch.ones_like(logits[..., 0])
     largest = torch.softmax(logits, dim=-1).topk(2, dim=-1).values
@@ -79,23 +93,23 @@ def normalised_entropy(logits: Tensor) -> Tensor:
 
 
 def agreement(logits: Tensor, state: CriterionState) -> tuple[Tensor, CriterionState]:
-    """How many exits in a row, this one included, have given the same answer (PABEE, Zhou et al. 2020).
+    """How many exits in a row, this one included, have given the same prediction (PABEE, Zhou et al. 2020).
 
-    "Strictly above T" is PABEE's patience of T: T more exits have said the same as the one before them.
+    "Strictly above T" is PABEE's patience of T: T more exits have given the same prediction as the one before them.
 
     Args:
         logits: (..., C).
-        state: int64 (..., 2) of the exit before: its answer, and how many in a row had given it.
+        state: int64 (..., 2) of the exit before: its prediction, and how many in a row had given it.
     """
-    answer = logits.argmax(dim=-1)
-    run = torch.ones_like(answer)
+    prediction = logits.argmax(dim=-1)
+    run = torch.ones_like(prediction)
     if state is not None:
-        run = torch.where(answer == state[..., 0], state[..., 1] + 1, run)
-    return run.float(), torch.stack([answer, run], dim=-1)
+        run = torch.where(prediction == state[..., 0], state[..., 1] + 1, run)
+    return run.float(), torch.stack([prediction, run], dim=-1)
 
 
 def _of_one_exit(score: Callable[[Tensor], Tensor]) -> ScoreExit:
-    return lambda logits, _memory: (score(logits), None)
+    return lambda logits, _state: (score(logits), None)
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -149,13 +163,14 @@ def find_criterion(name: str) -> Criterion:
     return CRITERIA[name]
 
 
-def check_thresholds(criterion: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> None:
+def check_thresholds(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> None:
     """Refuses thresholds that the criterion's scores can never reach, such as 90 where 0.9 was meant.
 
-    The criterion's own `never`, and the end of its range on that side, are allowed: they say that no image exits early.
+    The criterion's `never_exit_threshold`, and the end of its range on that side, are allowed: they say that no image
+    exits early.
 
     Args:
-        criterion: a name in `CRITERIA`.
+        criterion_name: one of `CRITERIA`.
         thresholds: shared by all early exits, or one for each.
         num_classes: C.
         num_exits: E, the final exit included.
@@ -164,32 +179,32 @@ def check_thresholds(criterion: str, thresholds: Sequence[float], num_classes: i
         UsageError: a threshold lies beyond what a score can be.
         ConfigError: there is no such criterion.
     """
-    rule = find_criterion(criterion)
-    lowest, highest = rule.span(num_classes, num_exits)
+    criterion = find_criterion(criterion_name)
+    most_confident, _ = criterion.uncertainty_range(num_classes, num_exits)
     for threshold in thresholds:
-        beyond = threshold < lowest if rule.exit_if_below else threshold > highest
-        if beyond and threshold != rule.never_exit_threshold:
+        unreachable = criterion.uncertainty_limit(threshold) < most_confident
+        if unreachable and threshold != criterion.never_exit_threshold:
+            lowest, highest = criterion.span(num_classes, num_exits)
             raise UsageError(
-                f"at a threshold of {threshold:g} no image could ever exit early: {criterion} ({rule.unit}) lies "
-                f"between {lowest:.4g} and {highest:.4g} here; give a threshold in that range, or none"
+                f"at a threshold of {threshold:g} no image could ever exit early: {criterion_name} ({criterion.unit}) "
+                f"lies between {lowest:.4g} and {highest:.4g} here; give a threshold in that range, or none"
             )
 
 
-def describe_effect(criterion: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
+def describe_effect(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
     """What thresholds do whatever the image: `no image exits early`, `every image exits at the first exit`, or None.
 
     Args:
-        criterion: a name in `CRITERIA`.
+        criterion_name: one of `CRITERIA`.
         thresholds: of each early exit.
         num_classes: C.
         num_exits: E, the final exit included.
     """
-    rule = find_criterion(criterion)
-    lowest, highest = rule.span(num_classes, num_exits)
-    surest, least_sure = (lowest, highest) if rule.exit_if_below else (-highest, -lowest)
-    limits = [rule.uncertainty_limit(threshold) for threshold in thresholds]
-    if all(limit <= surest for limit in limits):
+    criterion = find_criterion(criterion_name)
+    most_confident, least_confident = criterion.uncertainty_range(num_classes, num_exits)
+    limits = [criterion.uncertainty_limit(threshold) for threshold in thresholds]
+    if all(limit <= most_confident for limit in limits):
         return "no image exits early"
-    if limits[0] > least_sure + _ROUNDING:
+    if limits[0] > least_confident + _ROUNDING:
         return "every image exits at the first exit"
     return None

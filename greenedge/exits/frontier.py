@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenedge.exits.areas import pareto_front
+from greenedge.exits.areas import curve_range, pareto_front
 from greenedge.exits.sweep import ExitScores, sweep_all
 
 _NEVER = -np.inf  # a limit on the uncertainty below which nothing lies
@@ -28,7 +28,7 @@ _STARTS = 160  # points of the front that moves are made from in a pass, evenly 
 _PAIR_IMAGES = 1500  # of which the pairs' fronts are made where there are more exits than two early ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frontier:
     """The points that no other thresholds equal or beat in both accuracy and cost, by rising cost.
 
@@ -41,6 +41,11 @@ class Frontier:
     thresholds: np.ndarray
     accuracy: np.ndarray
     gflops: np.ndarray
+
+    def __repr__(self) -> str:
+        """The number of points and the ends of the curve."""
+        early_exits = self.thresholds.shape[1]
+        return f"Frontier({early_exits} thresholds, {curve_range(self.gflops, self.accuracy)})"
 
     def __len__(self) -> int:
         return len(self.gflops)
@@ -118,9 +123,9 @@ def _front_of(found: _Candidates, candidates: Iterable[tuple[np.ndarray, np.ndar
     for right, cost, limits in candidates:
         found.add(right, cost, limits)
     found.thin()
-    rule = found.scores.criterion
-    limits = np.where(found.limits == _NEVER, rule.uncertainty_limit(rule.never_exit_threshold), found.limits)
-    thresholds = limits if rule.exit_if_below else -limits
+    criterion = found.scores.criterion
+    never = criterion.uncertainty_limit(criterion.never_exit_threshold)
+    thresholds = criterion.threshold_of(np.where(found.limits == _NEVER, never, found.limits))
     return Frontier(thresholds, found.right / found.scores.correct.shape[1], found.cost)
 
 
@@ -180,15 +185,15 @@ def _pair_candidates(
 
 def _searched(scores: ExitScores, start: Frontier) -> Frontier:
     """Pareto local search from the shared threshold's front and from those of pairs of neighbouring exits."""
-    rule = scores.criterion
+    criterion = scores.criterion
     found = _Candidates(scores)
-    starts = [start.thresholds if rule.exit_if_below else -start.thresholds]
+    starts = [criterion.uncertainty_limit(start.thresholds)]
     random = np.random.default_rng(0)  # a sample gives the pairs' shape; the search itself uses all images
     count = scores.correct.shape[1]
     few = scores.subset(np.sort(random.choice(count, min(count, _PAIR_IMAGES), replace=False)))
     for first in range(scores.num_exits - 2):
         pair = _front_of(_Candidates(few), _pair_candidates(few, first, first + 1))
-        starts.append(pair.thresholds if rule.exit_if_below else -pair.thresholds)
+        starts.append(criterion.uncertainty_limit(pair.thresholds))
     orders = [np.argsort(row, kind="stable") for row in scores.uncertainty]
     correct = scores.correct.astype(np.int64)
     tried: set[bytes] = set()

@@ -22,7 +22,7 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExitOutputs:
     """Predictions of one network on one split, kept so that the network need not run again.
 
@@ -59,6 +59,12 @@ class ExitOutputs:
         if self.labels.min() < 0 or self.labels.max() >= self.logits.shape[2]:
             raise ValueError(f"labels lie outside 0..{self.logits.shape[2] - 1}")
 
+    def __repr__(self) -> str:
+        """The shape, and the cost of each exit."""
+        exits, images, classes = self.logits.shape
+        gflops = ", ".join(f"{each:.4g}" for each in self.gflops)
+        return f"ExitOutputs({exits} exits, {images} images, {classes} classes, GFLOPs [{gflops}])"
+
     @property
     def num_exits(self) -> int:
         """E."""
@@ -75,7 +81,7 @@ class ExitOutputs:
         return means
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExpectedOutputs:
     """What kept outputs must be of.
 
@@ -88,6 +94,10 @@ class ExpectedOutputs:
     labels: np.ndarray
     gflops: np.ndarray
     num_classes: int
+
+    def __repr__(self) -> str:
+        """The shape."""
+        return f"ExpectedOutputs({len(self.gflops)} exits, {len(self.labels)} images, {self.num_classes} classes)"
 
 
 def save_outputs(path: Path, outputs: ExitOutputs, source: str) -> None:

@@ -10,7 +10,7 @@ from greenedge.exits.calibration import top_confidence
 from greenedge.exits.outputs import ExitOutputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overthinking:
     """Who is lost on the way to the final exit.
 
@@ -29,6 +29,10 @@ class Overthinking:
     final: np.ndarray
     by_class: np.ndarray
     class_sizes: np.ndarray
+
+    def __repr__(self) -> str:
+        """How many images are lost, of how many."""
+        return f"Overthinking({len(self.images)} of {self.class_sizes.sum()} images)"
 
 
 def find_overthinking(outputs: ExitOutputs) -> Overthinking:

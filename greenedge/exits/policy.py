@@ -1,4 +1,4 @@
-"""When images leave: a criterion, a threshold for each early exit, and temperatures; kept as a small JSON file."""
+"""When images exit: a criterion, a threshold for each early exit, and temperatures; kept as a small JSON file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ FORMAT = "greenedge-policy/1"
 
 @dataclass(frozen=True)
 class ExitPolicy:
-    """Where an image leaves: at the first exit whose score, of its logits over its temperature, is sure enough.
+    """Where an image exits: at the first exit that is confident enough of its logits over its temperature.
+
+    Examples:
+        >>> policy = ExitPolicy("max_probability", (0.75, 0.6))
+        >>> str(policy)
+        'max_probability thresholds 0.75, 0.6 (probability)'
+        >>> policy.uncertainty_limits
+        (-0.75, -0.6)
 
     Attributes:
         criterion: a name in `CRITERIA`.
@@ -54,35 +61,41 @@ class ExitPolicy:
             raise UsageError("temperatures must be finite numbers above 0")
 
     def get_criterion(self) -> Criterion:
-        """The criterion itself."""
+        """The criterion of that name."""
         return find_criterion(self.criterion)
 
+    @property
+    def uncertainty_limits(self) -> tuple[float, ...]:
+        """Of each early exit: an image exits where its uncertainty is strictly below this."""
+        criterion = self.get_criterion()
+        return tuple(criterion.uncertainty_limit(threshold) for threshold in self.thresholds)
+
     def temperature(self, exit_index: int) -> float:
-        """Of one exit."""
+        """The temperature of one exit."""
         return 1.0 if self.temperatures is None else self.temperatures[exit_index]
 
     def __str__(self) -> str:
-        """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or that no image exits early."""
+        """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or `no image exits early`."""
         criterion = self.get_criterion()
         never = criterion.never_exit_threshold
         if all(threshold == never for threshold in self.thresholds):
             return "no image exits early"
 
-        distinct = list(dict.fromkeys(self.thresholds))
-        shown = distinct if len(distinct) == 1 else self.thresholds
+        shown = self.thresholds[:1] if len(set(self.thresholds)) == 1 else self.thresholds
+        plural = "s" if len(shown) > 1 else ""
         numbers = ", ".join("never" if threshold == never else f"{threshold:.4g}" for threshold in shown)
-        text = f"{self.criterion} threshold{'s' if len(shown) > 1 else ''} {numbers} ({criterion.unit})"
+        text = f"{self.criterion} threshold{plural} {numbers} ({criterion.unit})"
         if self.temperatures is not None:
             text += ", temperatures " + ", ".join(f"{each:.3g}" for each in self.temperatures)
         return text
 
 
 def shared_policy(
-    criterion: str, threshold: float | None, early_exits: int, temperatures: tuple[float, ...] | None = None
+    criterion_name: str, threshold: float | None, early_exits: int, temperatures: tuple[float, ...] | None = None
 ) -> ExitPolicy:
-    """One threshold for all early exits; None: nothing leaves early."""
-    chosen = find_criterion(criterion).never_exit_threshold if threshold is None else threshold
-    return ExitPolicy(criterion, (chosen,) * early_exits, temperatures)
+    """One threshold for all early exits; None: no image exits early."""
+    chosen = find_criterion(criterion_name).never_exit_threshold if threshold is None else threshold
+    return ExitPolicy(criterion_name, (chosen,) * early_exits, temperatures)
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class SavedPolicy:
     """A policy and the network it was made for.
 
     Attributes:
-        policy: when images leave.
+        policy: when images exit.
         exits: the block that each exit comes after, the final one included.
         weights: SHA-256 of the checkpoint; empty: of any with these exits.
         chosen: how it was chosen, for people to read.
@@ -131,7 +144,7 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
         weights: SHA-256 of its checkpoint.
 
     Raises:
-        UsageError: no such file, no policy, or one for another network.
+        UsageError: the file is missing, is not a policy, or is one for another network.
     """
     content = _read(path)
     try:
@@ -157,7 +170,7 @@ def read_precision(path: Path) -> Literal["float32", "bf16"] | None:
     """The precision that a policy was chosen in, whatever its network; None where it does not say.
 
     Raises:
-        UsageError: no such file, or no policy.
+        UsageError: the file is missing, or is not a policy.
     """
     return _read(path).precision
 

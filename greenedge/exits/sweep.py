@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greenedge.errors import UsageError
+from greenedge.exits.areas import curve_range
 from greenedge.exits.confidence import Criterion
 from greenedge.exits.outputs import ExitOutputs
 
@@ -48,7 +49,7 @@ class OperatingPoint:
             raise ValueError(_IMPOSSIBLE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """Operating points of P shared thresholds, by column.
 
@@ -74,6 +75,11 @@ class Sweep:
         if not possible or not ((accuracy >= 0) & (accuracy <= 1) & (gflops >= 0) & (gflops < np.inf)).all():
             raise ValueError(_IMPOSSIBLE)
 
+    def __repr__(self) -> str:
+        """The number of points and the ends of the curve."""
+        exits = self.exit_shares.shape[1]
+        return f"Sweep({exits} exits, {curve_range(self.gflops, self.accuracy)})"
+
     def __len__(self) -> int:
         return len(self.thresholds)
 
@@ -94,7 +100,7 @@ class Sweep:
             yield OperatingPoint((threshold,) * early_exits, accuracy, tuple(shares), gflops)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExitScores:
     """What thresholds need to know of a network's outputs; made once, good for any number of sweeps.
 
@@ -120,6 +126,13 @@ class ExitScores:
         if np.isnan(self.uncertainty).any() or np.isnan(self.minima).any():
             raise ValueError("an exit's uncertainty is not a number")
 
+    def __repr__(self) -> str:
+        """The shape, and the accuracy and cost of each exit."""
+        exits, images = self.correct.shape
+        accuracies = ", ".join(f"{each:.4f}" for each in self.correct.mean(axis=1))
+        gflops = ", ".join(f"{each:.4g}" for each in self.gflops)
+        return f"ExitScores({exits} exits, {images} images, accuracy [{accuracies}], GFLOPs [{gflops}])"
+
     @property
     def num_exits(self) -> int:
         """E."""
@@ -129,7 +142,7 @@ class ExitScores:
         """int64 (N,): where each image leaves, counted from 0, with a threshold for each early exit."""
         taken = np.full(self.correct.shape[1], self.num_exits - 1)
         for index in reversed(range(self.num_exits - 1)):
-            taken[self.uncertainty[index] < self.criterion.uncertainty_limit(thresholds[index])] = index
+            taken[self.uncertainty[index] < self.criterion.uncertainty_limit(float(thresholds[index]))] = index
         return taken
 
     def operating_point(self, thresholds: Sequence[float]) -> OperatingPoint:
@@ -162,7 +175,7 @@ def score_outputs(
     logits = outputs.logits[:-1]
     if temperatures is not None:
         logits = logits / np.asarray(temperatures[:-1], dtype=np.float32)[:, None, None]
-    uncertainty = criterion.uncertainty(logits).astype(np.float64)
+    uncertainty = criterion.uncertainty(logits)
     minima = np.minimum.accumulate(uncertainty, axis=0)
     return ExitScores(criterion, uncertainty, minima, outputs.correct(), outputs.gflops)
 
@@ -180,7 +193,7 @@ def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarra
     chosen = np.asarray(thresholds, dtype=np.float64)
     if chosen.size == 0 or np.isnan(chosen).any():
         raise UsageError("thresholds must be numbers, and at least one")
-    limits = chosen if scores.criterion.exit_if_below else -chosen
+    limits = scores.criterion.uncertainty_limit(chosen)
     correct = scores.correct.astype(np.int64)
     exits, count = correct.shape
     left = np.zeros((exits + 1, len(limits)), dtype=np.int64)  # images gone before exit 0, 1, ..., E
@@ -208,4 +221,4 @@ def sweep_all(scores: ExitScores) -> Sweep:
     values = np.unique(scores.minima[scores.minima < before])
     limits = np.append(values, np.nextafter(values[-1:], np.inf)) if len(values) else np.array([never])
     limits[0] = never
-    return sweep_thresholds(scores, limits if scores.criterion.exit_if_below else -limits)
+    return sweep_thresholds(scores, scores.criterion.threshold_of(limits))

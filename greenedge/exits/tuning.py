@@ -59,16 +59,16 @@ def midpoint_thresholds(scores: ExitScores, thresholds: Sequence[float]) -> tupl
         scores: of the images that the thresholds were found on.
         thresholds: of each early exit.
     """
-    rule = scores.criterion
+    criterion = scores.criterion
     reached = np.ones(scores.correct.shape[1], dtype=bool)
     found = []
     for uncertainty, threshold in zip(scores.uncertainty, thresholds, strict=True):
-        limit = rule.uncertainty_limit(threshold)
-        leaves = uncertainty < limit
-        gone, stay = uncertainty[reached & leaves], uncertainty[reached & ~leaves]
-        if len(gone) and len(stay):
-            limit = (float(gone.max()) + float(stay.min())) / 2
-        found.append(rule.uncertainty_limit(limit))  # turning the sign twice gives the threshold back
+        limit = criterion.uncertainty_limit(threshold)
+        exiting = uncertainty < limit
+        exited, remaining = uncertainty[reached & exiting], uncertainty[reached & ~exiting]
+        if len(exited) and len(remaining):
+            limit = (float(exited.max()) + float(remaining.min())) / 2
+        found.append(criterion.threshold_of(limit))
         reached &= ~(uncertainty < limit)
     return tuple(found)
 

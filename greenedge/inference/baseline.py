@@ -17,7 +17,7 @@ _LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_las
 _ROUNDS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Baseline:
     """A backbone in one layout and precision.
 
@@ -30,6 +30,11 @@ class Baseline:
     backbone: nn.Module
     layout: str
     dtype: torch.dtype
+
+    def __repr__(self) -> str:
+        """The kind of network, the layout and the precision."""
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"Baseline({type(self.backbone).__name__}, {self.layout}, {precision})"
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

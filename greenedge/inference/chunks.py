@@ -1,6 +1,6 @@
-"""How many images each stage takes at a time: a usual number, or one measured once a machine and kept.
+"""How many images each segment takes at a time: a default number, or one measured once per machine and kept.
 
-A measured number is kept only where it has beaten the usual one, in turns: on a busy machine each stage's best is a
+A measured number is kept only where it has beaten the default one, in turns: on a busy machine each segment's best is a
 matter of chance, and would be kept for ever.
 """
 
@@ -26,78 +26,80 @@ from greenedge.config.records import RecordError, read_record
 from greenedge.cost.latency import time_interleaved
 from greenedge.errors import printable
 from greenedge.files import write_json
-from greenedge.inference.stages import StageSpec
+from greenedge.models.segments import Segment
 
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32, 64)
-# On a CPU that keeps freed memory, few networks gain from fewer, and most lose; `measure_chunks` finds out which.
+# On a CPU that keeps freed memory, most networks are slower with fewer; `measure_chunks` finds the others.
 _CPU_CHUNK, _GPU_CHUNK = 64, 512
 _TIMED_IMAGES = 16  # at least, of each size
 _ROUNDS = 3
 _GIVE_UP_RATIO = 1.15  # times the best so far: no larger size is tried
-# What takes the usual number's place has to be this much faster (the median of its rounds), and in this many rounds.
-_FASTER, _CONTEST_ROUNDS, _ROUNDS_WON = 0.96, 5, 4
+# What takes the default number's place has to be this much faster (the median of its rounds), and in this many rounds.
+_FASTER, _COMPARISON_ROUNDS, _ROUNDS_WON = 0.96, 5, 4
 
 _Size = Annotated[int, Range(minimum=1, maximum=65536)]
 _log = logging.getLogger("greenedge")
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Two ways to cut the same images, timed in turns.
+class ChunkComparison:
+    """Two choices of chunk sizes, timed in turns on the same images.
 
     Attributes:
-        usual: images at a time of each stage, without measuring.
-        found: those that measuring each stage alone came to.
-        usual_seconds: of each round.
-        found_seconds: likewise.
+        default: images at a time of each segment, without measuring.
+        measured: the sizes that were the fastest for each segment alone.
+        default_seconds: of each round; empty where the two choices are the same.
+        measured_seconds: likewise.
     """
 
-    usual: tuple[_Size, ...]
-    found: tuple[_Size, ...]
-    usual_seconds: tuple[Positive, ...] = ()
-    found_seconds: tuple[Positive, ...] = ()
+    default: tuple[_Size, ...]
+    measured: tuple[_Size, ...]
+    default_seconds: tuple[Positive, ...] = ()
+    measured_seconds: tuple[Positive, ...] = ()
 
     @property
     def winner(self) -> tuple[int, ...]:
-        """`found` where it was clearly faster, else `usual`."""
-        if not self.usual_seconds:
-            return self.usual
-        won = sum(found < usual for usual, found in zip(self.usual_seconds, self.found_seconds, strict=True))
-        faster = median(self.found_seconds) <= _FASTER * median(self.usual_seconds)
-        return self.found if faster and won >= _ROUNDS_WON * len(self.usual_seconds) / _CONTEST_ROUNDS else self.usual
+        """`measured` where it was clearly faster, else `default`."""
+        if not self.default_seconds:
+            return self.default
+        rounds = list(zip(self.default_seconds, self.measured_seconds, strict=True))
+        won = sum(measured < default for default, measured in rounds)
+        often = won >= _ROUNDS_WON * len(rounds) / _COMPARISON_ROUNDS
+        faster = median(self.measured_seconds) <= _FASTER * median(self.default_seconds)
+        return self.measured if faster and often else self.default
 
 
 @dataclass(frozen=True)
 class _ChunksFile:
-    """What the JSON file holds: the sizes, and the contest they have won."""
+    """What the JSON file holds: the sizes, and the comparison that they have won."""
 
-    format: Literal["greenedge-chunks/2"]
-    stages: tuple[str, ...]
+    format: Literal["greenedge-chunks/3"]
+    segments: tuple[str, ...]
     chunks: tuple[_Size, ...]
-    contest: Contest
+    comparison: ChunkComparison
 
 
 def default_chunk_size(device: torch.device) -> int:
-    """Images at a time of any stage, without measuring."""
+    """Images at a time of any segment, without measuring."""
     return _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
 
 
 def measure_chunks(
-    stages: Sequence[StageSpec], modules: Sequence[nn.Module], item_type: torch.dtype, sizes: Sequence[int]
+    segments: Sequence[Segment], modules: Sequence[nn.Module], item_type: torch.dtype, sizes: Sequence[int]
 ) -> tuple[int, ...]:
-    """The fastest number of images at a time of each stage, on random features; takes some seconds on a CPU.
+    """The fastest number of images at a time of each segment, on random features; takes some seconds on a CPU.
 
     Args:
-        stages: what is run.
-        modules: what runs it, one a stage (compiled or not).
+        segments: what is run.
+        modules: what runs it, one per segment (compiled or not).
         item_type: of the features.
         sizes: to choose from, rising.
     """
     best = []
-    for stage, module in zip(stages, modules, strict=True):
+    for segment, module in zip(segments, modules, strict=True):
         seconds: dict[int, float] = {}
         for size in sizes:
-            seconds[size] = _seconds_an_image(module, stage.input_shape, item_type, size)
+            seconds[size] = _seconds_per_image(module, segment.input_shape, item_type, size)
             if seconds[size] > _GIVE_UP_RATIO * min(seconds.values()) and size > 8:
                 break
         # A larger chunk must be worth its while: noise should not choose.
@@ -106,36 +108,37 @@ def measure_chunks(
     return tuple(best)
 
 
-def contest_chunks(
-    stages: Sequence[StageSpec],
+def compare_chunks(
+    segments: Sequence[Segment],
     modules: Sequence[nn.Module],
     item_type: torch.dtype,
-    usual: Sequence[int],
-    found: Sequence[int],
-) -> Contest:
-    """Times all stages on the same number of images, cut in the two ways, in turns.
+    default: Sequence[int],
+    measured: Sequence[int],
+) -> ChunkComparison:
+    """Times all segments on the same number of images with each of two choices of chunk sizes, in turns.
 
     Args:
-        stages: what is run.
-        modules: what runs it, one a stage.
+        segments: what is run.
+        modules: what runs it, one per segment.
         item_type: of the features.
-        usual: images at a time of each stage.
-        found: likewise; nothing is timed where they are the same.
+        default: images at a time of each segment.
+        measured: likewise; nothing is timed where they are the same.
     """
-    usual, found = tuple(usual), tuple(found)
-    if usual == found:
-        return Contest(usual, found)
-    count = max(*usual, *found)
-    features = [_features(stage.input_shape, item_type, count) for stage in stages]
+    default, measured = tuple(default), tuple(measured)
+    if default == measured:
+        return ChunkComparison(default, measured)
+    count = max(*default, *measured)
+    inputs = [_features(segment.input_shape, item_type, count) for segment in segments]
 
     def run(sizes: Sequence[int]) -> None:
         with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
-            for module, given, size in zip(modules, features, sizes, strict=True):
-                for chunk in torch.split(given, size):
+            for module, features, size in zip(modules, inputs, sizes, strict=True):
+                for chunk in torch.split(features, size):
                     module(chunk)
 
-    seconds = time_interleaved({"usual": lambda: run(usual), "found": lambda: run(found)}, _CONTEST_ROUNDS)
-    return Contest(usual, found, tuple(seconds["usual"]), tuple(seconds["found"]))
+    contenders = {"default": lambda: run(default), "measured": lambda: run(measured)}
+    seconds = time_interleaved(contenders, _COMPARISON_ROUNDS)
+    return ChunkComparison(default, measured, tuple(seconds["default"]), tuple(seconds["measured"]))
 
 
 def chunks_file(identity: str) -> Path | None:
@@ -144,7 +147,7 @@ def chunks_file(identity: str) -> Path | None:
     None where there is neither that nor a home directory.
     """
     machine = [platform.machine(), _cpu_model(), torch.get_num_threads(), torch.__version__]
-    digest = hashlib.sha256(repr(["2", *machine, identity]).encode()).hexdigest()[:20]
+    digest = hashlib.sha256(repr(["3", *machine, identity]).encode()).hexdigest()[:20]
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = Path(base) if base else Path.home() / ".cache"
@@ -153,8 +156,8 @@ def chunks_file(identity: str) -> Path | None:
     return folder / "greenedge" / f"chunks-{digest}.json"
 
 
-def read_chunks(path: Path | None, stages: Sequence[StageSpec]) -> tuple[int, ...] | None:
-    """The kept sizes; None where there are none for these stages, or a file that cannot be used, which is logged."""
+def read_chunks(path: Path | None, segments: Sequence[Segment]) -> tuple[int, ...] | None:
+    """The kept sizes; None where there are none for these segments, or a file that cannot be used, which is logged."""
     if path is None:
         return None
     try:
@@ -167,22 +170,23 @@ def read_chunks(path: Path | None, stages: Sequence[StageSpec]) -> tuple[int, ..
     except OSError as error:
         _note_unusable(path, f"cannot be read ({error.strerror or error})")
         return None
-    lengths = {len(kept.chunks), len(kept.contest.usual), len(kept.contest.found)}
-    if kept.stages != tuple(stage.name for stage in stages) or lengths != {len(stages)}:
-        _note_unusable(path, "is damaged: it is not about this network's stages")
+    lengths = {len(kept.chunks), len(kept.comparison.default), len(kept.comparison.measured)}
+    if kept.segments != tuple(segment.span for segment in segments) or lengths != {len(segments)}:
+        _note_unusable(path, "is damaged: it is not about this network's segments")
         return None
     return kept.chunks
 
 
-def write_chunks(path: Path | None, stages: Sequence[StageSpec], contest: Contest) -> None:
-    """Keeps the sizes that have won, and the timings; where that cannot be, it is logged."""
+def write_chunks(path: Path | None, segments: Sequence[Segment], comparison: ChunkComparison) -> None:
+    """Keeps the sizes that have won, and the timings; a failure to write them is logged."""
     if path is None:
         _log.warning(
             "note: the chunk sizes just measured are not kept, since there is no home directory; "
             "XDG_CACHE_HOME may name a folder for them"
         )
         return
-    record = _ChunksFile("greenedge-chunks/2", tuple(stage.name for stage in stages), contest.winner, contest)
+    spans = tuple(segment.span for segment in segments)
+    record = _ChunksFile("greenedge-chunks/3", spans, comparison.winner, comparison)
     try:
         write_json(path, dataclasses.asdict(record), sealed=True)
     except OSError as error:
@@ -191,10 +195,10 @@ def write_chunks(path: Path | None, stages: Sequence[StageSpec], contest: Contes
 
 
 def _note_unusable(path: Path, reason: str) -> None:
-    _log.warning("note: %s", printable(f"{path}: {reason}; the usual chunk sizes are used, until others are measured"))
+    _log.warning("note: %s", printable(f"{path}: {reason}; the default chunk sizes are used until others are measured"))
 
 
-def _seconds_an_image(module: nn.Module, shape: tuple[int, int, int], item_type: torch.dtype, size: int) -> float:
+def _seconds_per_image(module: nn.Module, shape: tuple[int, int, int], item_type: torch.dtype, size: int) -> float:
     features = _features(shape, item_type, size)
     turns = -(-_TIMED_IMAGES // size)
     rounds = []

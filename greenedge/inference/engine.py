@@ -1,4 +1,4 @@
-"""Early exit that saves time: only the survivors run on, and they are regrouped into batches that suit each stage."""
+"""Early exit that saves time: only the survivors run on, and they are regrouped into batches that suit each segment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.chunks import (
     CHUNK_SIZES,
     chunks_file,
-    contest_chunks,
+    compare_chunks,
     default_chunk_size,
     measure_chunks,
     read_chunks,
@@ -37,7 +37,7 @@ class Engine:
     """Runs a network with exits under a policy, over batches of any size.
 
     It works on a copy: batch norms are folded, weights laid out for the device (channels last; on a CPU in oneDNN's
-    own order), and cast to bf16 where that is asked for. Blocks run in stages; each stage takes a chunk of as many
+    own order), and cast to bf16 where that is asked for. Blocks run in segments; each segment takes a chunk of as many
     images at a time as suit it: early ones few, where wide features are better kept in the cache, late ones many,
     pooled from the survivors of several chunks (and, in `stream`, of several batches). On a GPU the host waits once an
     exit and chunk, for the decision.
@@ -47,16 +47,16 @@ class Engine:
         policy: a criterion, a threshold for each early exit, temperatures.
         precision: `float32`, `bf16`, or `auto`: what the policy was chosen in, or, where it does not say, by the rule
             of `device/precision.py`.
-        compiled: put the stages through `torch.compile` with frozen weights, here and now; that takes minutes.
-        chunks: images at a time of each stage; None: those that `tune` has kept for this machine, or a usual
-            number.
+        compiled: put the segments through `torch.compile` with frozen weights, here and now; that takes minutes.
+        chunks: images at a time of each segment; None: those that `autotune` has kept for this machine, or a
+            default number.
         disable_malloc_trim: on a CPU, make glibc keep freed memory in this process from here on, for all that it does
             besides (`device/memory.py`); False leaves the allocator as it is, at the price of some speed. The
             environment variable `GREENEDGE_MALLOC=default` says the same for every engine.
 
     Attributes:
         network: the copy that runs.
-        chunks: images at a time of each stage.
+        chunks: images at a time of each segment.
 
     Raises:
         UsageError: the policy, its precision, or `chunks`, does not fit.
@@ -84,11 +84,17 @@ class Engine:
 
         if disable_malloc_trim and self.network.device.type == "cpu":
             memory.disable_malloc_trim()
-        stages = self.network.stages
+        segments = self.network.segments
         self._kept = chunks_file(self.network.identity)
-        if chunks is not None and (len(chunks) != len(stages) or min(chunks) < 1):
-            raise UsageError(f"chunks must be {len(stages)} numbers of at least 1, one a stage, found {tuple(chunks)}")
-        self._set_chunks(chunks or read_chunks(self._kept, stages) or self._default_chunks())
+        if chunks is not None and (len(chunks) != len(segments) or min(chunks) < 1):
+            raise UsageError(
+                f"chunks must be {len(segments)} numbers of at least 1, one per segment, found {tuple(chunks)}"
+            )
+        self._set_chunks(chunks or read_chunks(self._kept, segments) or self._default_chunks())
+
+    def __repr__(self) -> str:
+        """The policy and the network that runs."""
+        return f"Engine({self.policy}; {self.network})"
 
     @property
     def policy(self) -> ExitPolicy:
@@ -107,10 +113,11 @@ class Engine:
         self._policy = policy
 
     def autotune(self, *, again: bool = False) -> tuple[int, ...]:
-        """Measures the best chunk size of each stage, some seconds on a CPU; a GPU keeps to the usual number.
+        """Measures the best chunk size of each segment, some seconds on a CPU; a GPU keeps to the default number.
 
-        Measured sizes are used only where all stages together were clearly faster with them than with the usual number,
-        in turns. That is done once a machine and network; what has won is kept in a file (`XDG_CACHE_HOME` says where).
+        Measured sizes are used only where all segments together were clearly faster with them than with the default
+        number. That is compared once per machine and network, and what has won is kept in a file (`XDG_CACHE_HOME` says
+        where).
 
         Args:
             again: measure even where sizes are kept, and keep what is found now.
@@ -118,18 +125,18 @@ class Engine:
         network = self.network
         if network.device.type != "cpu":
             return self.chunks
-        kept = None if again else read_chunks(self._kept, network.stages)
+        kept = None if again else read_chunks(self._kept, network.segments)
         if kept is None:
-            found = measure_chunks(network.stages, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
-            usual = self._default_chunks()
-            contest = contest_chunks(network.stages, network.modules, network.dtype, usual, found)
-            write_chunks(self._kept, network.stages, contest)
-            kept = contest.winner
+            default = self._default_chunks()
+            measured = measure_chunks(network.segments, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
+            comparison = compare_chunks(network.segments, network.modules, network.dtype, default, measured)
+            write_chunks(self._kept, network.segments, comparison)
+            kept = comparison.winner
         self._set_chunks(kept)
         return self.chunks
 
     def _default_chunks(self) -> tuple[int, ...]:
-        return (default_chunk_size(self.network.device),) * len(self.network.stages)
+        return (default_chunk_size(self.network.device),) * len(self.network.segments)
 
     def _set_chunks(self, chunks: Sequence[int]) -> None:
         sizes = self.network.sizes
@@ -156,17 +163,17 @@ class Engine:
         return answers
 
     def stream(self, batches: Iterable[Tensor], *, max_wait: int = _MAX_WAIT) -> Iterator[Predictions]:
-        """Predicts batches as they come, each in its turn; survivors of several are pooled for the late stages.
+        """Predicts batches as they come, each in its turn; survivors of several are pooled for the late segments.
 
-        So a batch's answers may come only when later ones have been read, but never more than `max_wait` images later.
-        An image with NaN or infinite pixels has no prediction (`Predictions.valid`) and costs no other its own; a
-        warning of the logger `greenedge` names it. Where reading a batch fails, the predictions of
-        the batches before it come first, and then the error is raised.
+        So a batch's predictions may come only when later batches have been read, but never more than `max_wait` images
+        later. An image with NaN or infinite pixels has no prediction (`Predictions.valid`); a warning of the logger
+        `greenedge` names it, and the other images are predicted. Where reading a batch fails, the predictions of the
+        batches before it come first, and then the error is raised.
 
         Args:
-            batches: of images as `answer` takes them, of any number each.
-            max_wait: an image waits for its stage's chunk to fill until so many later images have been read. More
-                makes late stages denser, less makes predictions come sooner; 0 runs each batch to its end at once.
+            batches: of images as `predict` takes them, of any number each.
+            max_wait: an image waits for its segment's chunk to fill until so many later images have been read. More
+                makes late segments denser, less makes predictions come sooner; 0 runs each batch to its end at once.
 
         Raises:
             UsageError: images of another shape or type, or a negative `max_wait`.
@@ -207,7 +214,7 @@ class Engine:
         """What every exit says of one batch, whatever the policy: nobody leaves.
 
         Args:
-            images: as `answer` takes them.
+            images: as `predict` takes them.
 
         Returns:
             float32 (E, N, C), as the network gives them.
@@ -221,12 +228,13 @@ class Engine:
         images = self._checked(images)
         features = network.to_input_format(images)
         answers = []
-        for index, stage in enumerate(network.stages):
+        for index, segment in enumerate(network.segments):
             sizes = chunk_sizes(len(features), self.chunks[index], network.sizes, flush=True)
             given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
-            features = torch.cat([handed_on for handed_on, _ in given])
-            if stage.exit_index is not None:
+            if segment.exit_index is not None:
                 answers.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
+            if index < len(network.segments) - 1:
+                features = torch.cat([handed_on for handed_on, _ in given])
         stacked = torch.stack(answers)
         if not torch.isfinite(stacked).all():
             check_finite_images(finite_images(images).cpu())

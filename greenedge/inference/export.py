@@ -24,8 +24,8 @@ from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.files import write_bytes, write_json, write_text
 from greenedge.inference.folding import fold_batch_norms
-from greenedge.inference.stages import FinalClassifier
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import Segment
 
 FORMAT = "greenedge-export/1"
 MANIFEST, POLICY, RUNNER = "manifest.json", "policy.json", "runner.py"
@@ -52,51 +52,29 @@ class ExportMetadata:
     classes: tuple[ClassInfo, ...]
 
 
-class SegmentGraph(nn.Module):
-    """The blocks from one exit to the next, and the classifier there.
+class _Chain(nn.Module):
+    """Segments in a row, with the outputs that an exported graph has.
 
     Args:
-        blocks: run in order.
-        classifier: from the last block's features to logits.
-        last: nothing comes after it, so that no features are handed on.
+        segments: each ends at an exit.
+        hands_on: whether the last features are among the outputs.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], classifier: nn.Module, *, last: bool) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(*blocks)
-        self.classifier = classifier
-        self.last = last
-
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """(features to hand on (N, C, H, W), logits (N, classes)); the last one gives logits alone."""
-        features = self.blocks(features)
-        logits: Tensor = self.classifier(features)
-        return (logits,) if self.last else (features, logits)
-
-
-class NetworkGraph(nn.Module):
-    """All segments in a row.
-
-    Args:
-        segments: of one network.
-    """
-
-    def __init__(self, segments: Sequence[SegmentGraph]) -> None:
+    def __init__(self, segments: Sequence[Segment], *, hands_on: bool) -> None:
         super().__init__()
         self.segments = nn.ModuleList(segments)
+        self.hands_on = hands_on
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Logits (N, classes) of every exit, first to last."""
-        logits = []
-        features = images
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """The last features (N, C, H, W), if they are handed on, then the logits (N, classes) of each exit."""
+        found = []
         for segment in self.segments:
-            *handed_on, here = segment(features)
-            logits.append(here)
-            features = handed_on[0] if handed_on else features
-        return tuple(logits)
+            features, logits = segment(features)
+            found.append(logits)
+        return (features, *found) if self.hands_on else tuple(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Graph:
     """What becomes one file.
 
@@ -166,7 +144,7 @@ def export_network(
         "network": files[-1],
         "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
         # Of every criterion, so that another policy of the same network can take the place of this one.
-        "leaves_below": {name: rule.exit_if_below for name, rule in CRITERIA.items()},
+        "leaves_below": {name: criterion.exit_if_below for name, criterion in CRITERIA.items()},
         "versions": {"greenedge": __version__, "torch": torch.__version__},
     }
     write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete
@@ -202,35 +180,22 @@ def _graphs(network: MultiExitNetwork, folder: Path, suffix: str) -> list[_Graph
     """What becomes files: each segment, then the whole."""
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).float().cpu()
     fold_batch_norms(own)
-    segments = _cut(own)
-    side = network.image_size
-    features = images = torch.zeros(2, 3, side, side)  # torch takes a batch of one for a constant
+
     graphs = []
-    for index, segment in enumerate(segments):
-        gives: tuple[str, ...] = ("logits",) if segment.last else ("next_features", "logits")
-        graphs.append(_Graph(folder / f"segment-{index}{suffix}", segment, features, "features", gives))
-        with torch.no_grad():
-            features = segment(features)[0]
-    whole = NetworkGraph(segments).eval()
-    gives = tuple(f"logits_{index}" for index in range(len(segments)))
-    return [*graphs, _Graph(folder / f"network{suffix}", whole, images, "images", gives)]
+    for index, segment in enumerate(own.segments):
+        last = index == own.num_exits - 1
+        gives: tuple[str, ...] = ("logits",) if last else ("next_features", "logits")
+        module = _Chain([segment], hands_on=not last).eval()
+        graphs.append(_Graph(folder / f"segment-{index}{suffix}", module, _blank(segment), "features", gives))
+
+    whole = _Chain(own.segments, hands_on=False).eval()
+    gives = tuple(f"logits_{index}" for index in range(own.num_exits))
+    return [*graphs, _Graph(folder / f"network{suffix}", whole, _blank(own.segments[0]), "images", gives)]
 
 
-def _cut(network: MultiExitNetwork) -> list[SegmentGraph]:
-    """Takes a network apart: its final classifier is left without the blocks and heads, which go to their segments."""
-    heads = list(network.heads)
-    blocks = [block for _, block in network.blocks]
-    elsewhere = {module for part in [*blocks, *heads] for module in part.modules()}
-    for parent in [module for module in network.modules() if module not in elsewhere]:
-        for name, child in parent.named_children():
-            if child in elsewhere:
-                setattr(parent, name, nn.Identity())
-    classifiers = [*heads, FinalClassifier(network)]
-    last = len(classifiers) - 1
-    return [
-        SegmentGraph(segment.blocks, classifier, last=index == last).eval()
-        for index, (segment, classifier) in enumerate(zip(network.segments, classifiers, strict=True))
-    ]
+def _blank(segment: Segment) -> Tensor:
+    """What a segment reads; two images, since torch takes a batch of one for a constant."""
+    return torch.zeros(2, *segment.input_shape)
 
 
 def _check_size(whole: _Graph) -> None:

@@ -33,7 +33,7 @@ def fold_batch_norms(network: MultiExitNetwork) -> int:
     Returns:
         how many were folded.
     """
-    roots = [network, *(block for _, block in network.blocks)]
+    roots = [network, *network.segments]  # segments hold modules, such as rows of blocks, that the network does not
     pairs = _norms_after_convolutions(network, roots)
     for norm, conv in pairs.items():
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)

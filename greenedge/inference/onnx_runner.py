@@ -1,7 +1,7 @@
 """Predicts images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime alone.
 
 `python runner.py FOLDER IMAGES.npy` reads uint8 (N, 3, S, S), or float32 normalised as manifest.json says (pixels in
-[0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, parted by tabs.
+[0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, separated by tabs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_
 
 
 class Predictions(NamedTuple):
-    """What the network said of N images, in their order."""
+    """The predictions for N images, in their order."""
 
     predictions: np.ndarray  # int64 (N,), class indices
     exits: np.ndarray  # int64 (N,), counted from 0
@@ -32,27 +32,31 @@ class Predictions(NamedTuple):
 
 
 class Runner:
-    """Runs an export folder's segments in a row, on images that have not left; a ValueError says what is damaged."""
+    """Runs an export folder's segments in a row, on images that have not exited; a ValueError says what is invalid."""
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         self.manifest = manifest = _read(folder / "manifest.json", _MANIFEST)
         self.policy = policy = _read(folder / "policy.json", {"criterion": str, "thresholds": [float], "exits": [str]})
         if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
-            raise ValueError(f"{folder}: is no export of greenedge in ONNX")
+            raise ValueError(f"{folder}: is not an ONNX export of greenedge")
         exits, std = manifest["exits"], manifest["std"]
         if not 0 < manifest["image_size"] <= 65536 or not len(manifest["mean"]) == len(std) == 3 or min(std) <= 0:
-            raise ValueError(f"{folder / 'manifest.json'}: is damaged: image_size, mean or std is out of range")
+            raise ValueError(f"{folder / 'manifest.json'}: is invalid: image_size, mean or std is out of range")
         if policy["exits"] != [each["after"] for each in exits] or len(policy["thresholds"]) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
-        heat = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
-        below = manifest["leaves_below"].get(policy["criterion"]) if policy["criterion"] in _CRITERIA else None
-        fits = _fits(heat, [float]) and len(heat) == len(exits) and min(heat) > 0 and type(below) is bool
-        if not fits or policy.get("precision") not in (None, "float32"):
-            raise ValueError(f"{folder}: policy.json has a criterion, temperatures or precision of no use here")
-        self.sign = 1 if below else -1  # turned: smaller is surer
+
+        temperatures = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
+        fit = _fits(temperatures, [float]) and len(temperatures) == len(exits) and min(temperatures) > 0
+        if not fit or policy.get("precision") not in (None, "float32"):
+            raise ValueError(f"{folder}: policy.json has temperatures or a precision of no use here")
+        below = manifest["leaves_below"].get(policy["criterion"])
+        if policy["criterion"] not in _CRITERIA or type(below) is not bool:
+            raise ValueError(f"{folder}: the criterion {policy['criterion']!r} of policy.json is unknown here")
+
+        self.sign = 1 if below else -1  # of a score in an uncertainty, where smaller is more confident
         self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
-        self.temperatures = np.array(heat, dtype=np.float32)
+        self.temperatures = np.array(temperatures, dtype=np.float32)
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
@@ -65,30 +69,33 @@ class Runner:
         images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
-        features, waiting, memory, parts = images, np.arange(len(images)), None, []
+
+        features, indices, state, parts = images, np.arange(len(images)), None, []
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
             *handed_on, logits = session.run(None, {"features": features})
-            if logits.shape != (len(waiting), len(self.manifest["classes"])) or not np.isfinite(logits).all():
+            if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
                 raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
-            scores, memory = _scores(self.policy["criterion"], logits / self.temperatures[index], memory)
-            leaves = (self.sign * scores.astype(np.float64) < limit) | np.isinf(limit)
-            parts.append((waiting[leaves], np.full(leaves.sum(), index), logits[leaves]))
-            if leaves.all():
+            scores, state = _scores(self.policy["criterion"], logits / self.temperatures[index], state)
+            uncertainty = self.sign * scores.astype(np.float64)
+            exiting = (uncertainty < limit) | np.isinf(limit)
+            parts.append((indices[exiting], np.full(exiting.sum(), index), logits[exiting]))
+            if exiting.all():
                 break
-            features, waiting = handed_on[0][~leaves], waiting[~leaves]
-            memory = None if memory is None else memory[:, ~leaves]
+            features, indices = handed_on[0][~exiting], indices[~exiting]
+            state = None if state is None else state[:, ~exiting]
+
         indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         exits, logits = (column[indices.argsort()] for column in columns)
-        sure = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
-        return Predictions(logits.argmax(axis=1), exits, sure, self.gflops[exits], logits)
+        confidence = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
+        return Predictions(logits.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
 
 
-def _scores(criterion: str, logits: np.ndarray, memory: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """How sure each image is, and, for patience, its answer and how many exits in a row gave it, int64 (2, N)."""
+def _scores(criterion: str, logits: np.ndarray, state: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Each image's score and, for patience, its prediction and how many exits in a row gave it, int64 (2, N)."""
     if criterion == "patience":
-        answer = logits.argmax(axis=1)
-        run = np.ones_like(answer) if memory is None else np.where(answer == memory[0], memory[1] + 1, 1)
-        return run, np.stack([answer, run])
+        prediction = logits.argmax(axis=1)
+        run = np.ones_like(prediction) if state is None else np.where(prediction == state[0], state[1] + 1, 1)
+        return run, np.stack([prediction, run])
     p = np.exp(log_p := _log_softmax(logits))
     if criterion in ("entropy", "normalised_entropy"):
         return -(p * log_p).sum(axis=1) / np.float32(1 if criterion == "entropy" else np.log(p.shape[1])), None
@@ -106,18 +113,18 @@ def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_bytes())
         seal, found = value.pop("digest", None), hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{path}: is damaged: no JSON of one mapping, or nested too deeply") from None
+        raise ValueError(f"{path}: is invalid: not JSON of one mapping, or nested too deeply") from None
     if seal not in (None, found):
         raise ValueError(f'{path}: was changed after it was written; without its "digest" line it is taken as it is')
     if wrong := [key for key, each in pattern.items() if not _fits(value.get(key), each)]:
-        raise ValueError(f"{path}: is damaged: {wrong[0]!r} is missing or holds what it may not")
+        raise ValueError(f"{path}: is invalid: {wrong[0]!r} is missing or of another type")
     return value
 
 
 def _session(folder: Path, name: str, digests: Any) -> onnxruntime.InferenceSession:
     path = folder / name
     if Path(name).name != name or "\\" in name or path.resolve().parent != folder.resolve():
-        raise ValueError(f"{folder / 'manifest.json'}: names {name!r}, which is no file of this folder")
+        raise ValueError(f"{folder / 'manifest.json'}: names {name!r}, which is not a file of this folder")
     content = path.read_bytes()
     if isinstance(digests, dict) and digests.get(name) != hashlib.sha256(content).hexdigest():
         raise ValueError(f"{path}: is not the file that was exported with manifest.json; export again")
@@ -141,9 +148,9 @@ if __name__ == "__main__":
         images = np.atleast_1d(np.load(path, mmap_mode="r"))
         for start in range(0, max(len(images), 1), 64):
             found = runner.predict(images[start : start + 64])
-            for index, exit_index, sure in zip(*found[:3], strict=True):
+            for index, exit_index, confidence in zip(*found[:3], strict=True):
                 name = runner.manifest["classes"][index]["id"]
-                sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{sure:.4f}\n")
+                sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{confidence:.4f}\n")
     except Exception as error:  # noqa: BLE001  # whatever it is, one line says it
         where = f" (counted from image {start})" if start else ""
         sys.exit(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}{where}")

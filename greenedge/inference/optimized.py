@@ -15,28 +15,28 @@ from greenedge.errors import InstallationError
 from greenedge.inference.chunks import default_chunk_size
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
-from greenedge.inference.stages import StageSpec, cut_stages
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import Segment
 
-# A compiled stage has one program for each of these numbers of images, and every batch is a sum of them.
+# A compiled segment has one program for each of these numbers of images, and every batch is a sum of them.
 _COMPILED_SIZES = (1, 4, 16, 32, 64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptimizedNetwork:
-    """Stages that run in turn.
+    """Segments, each of one resolution, that run in turn.
 
     Attributes:
-        stages: in order.
-        modules: what runs each of them.
+        segments: in order.
+        modules: what runs each of them, compiled or not.
         device: where they lie.
         dtype: of features and weights.
-        gflops: float64 (E,), cost of one image that leaves at each exit.
-        sizes: the only numbers of images that a stage may take at a time; None: any.
+        gflops: float64 (E,), cost of one image that exits at each exit.
+        sizes: the only numbers of images that a segment may take at a time; None: any.
         identity: what distinguishes it from other networks, whatever the weights.
     """
 
-    stages: tuple[StageSpec, ...]
+    segments: tuple[Segment, ...]
     modules: tuple[nn.Module, ...]
     device: torch.device
     dtype: torch.dtype
@@ -44,20 +44,26 @@ class OptimizedNetwork:
     sizes: tuple[int, ...] | None
     identity: str
 
+    def __repr__(self) -> str:
+        """The segments, the device and the precision."""
+        names = ", ".join(segment.span for segment in self.segments)
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"OptimizedNetwork({names}; {precision} on {self.device})"
+
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def to_input_format(self, images: Tensor) -> Tensor:
-        """Images (N, 3, S, S) in the type and layout that the first stage reads; the same tensor where they are so."""
+        """Images (N, 3, S, S) in the type and layout that segments read; the same tensor where they are so."""
         images = images.clone() if images.is_inference() else images
         return images.to(dtype=self.dtype, memory_format=torch.channels_last)
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()  # compiled code would be made anew for inference tensors
     def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features to hand on and logits, if an exit is there, of one stage."""
+        """The features of one segment, and the float32 logits of the exit that it ends at, or None."""
         with exact_float32(self.device, self.dtype):
-            found: tuple[Tensor, Tensor | None] = self.modules[index](features)
-        return found
+            features, logits = self.modules[index](features)
+        return features, None if logits is None else logits.float()
 
 
 def optimize_for_inference(network: MultiExitNetwork, precision: Precision, *, compiled: bool) -> OptimizedNetwork:
@@ -66,7 +72,7 @@ def optimize_for_inference(network: MultiExitNetwork, precision: Precision, *, c
     Args:
         network: in any mode; it is not changed.
         precision: `float32`, `bf16`, or `auto`: by the rule of `device/precision.py`.
-        compiled: run the stages through `torch.compile` with frozen weights.
+        compiled: run the segments through `torch.compile` with frozen weights.
     """
     device = next(network.parameters()).device
     dtype = choose_autocast(precision, network, device) or torch.float32
@@ -74,16 +80,16 @@ def optimize_for_inference(network: MultiExitNetwork, precision: Precision, *, c
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     fold_batch_norms(own)
     _cast(own, dtype)
-    stages = cut_stages(own)
-    parameters = [sum(parameter.numel() for parameter in stage.module.parameters()) for stage in stages]
-    identity = repr([(stage.name, stage.input_shape, count) for stage, count in zip(stages, parameters, strict=True)])
-    modules: list[nn.Module] = [stage.module for stage in stages]
+    segments = [part for segment in own.segments for part in segment.split()]
+    identity = repr([(each.span, each.input_shape, _count_parameters(each)) for each in segments])
+
+    modules: list[nn.Module] = list(segments)
     if compiled:
-        modules = _compiled(stages, device, dtype)
+        modules = _compiled(segments, device, dtype)
     elif device.type == "cpu" and can_pack():
-        _pack(stages, dtype)
+        _pack(segments, dtype)
     return OptimizedNetwork(
-        stages=tuple(stages),
+        segments=tuple(segments),
         modules=tuple(modules),
         device=device,
         dtype=dtype,
@@ -103,15 +109,19 @@ def _cast(network: MultiExitNetwork, dtype: torch.dtype) -> None:
             layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
 
-def _pack(stages: list[StageSpec], dtype: torch.dtype) -> None:
+def _count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _pack(segments: list[Segment], dtype: torch.dtype) -> None:
     with torch.inference_mode():
-        for stage in stages:
-            features = torch.zeros(1, *stage.input_shape, dtype=dtype)
-            pack_convolutions(stage.module, features, default_chunk_size(features.device))
+        for segment in segments:
+            features = torch.zeros(1, *segment.input_shape, dtype=dtype)
+            pack_convolutions(segment, features, default_chunk_size(features.device))
 
 
-def _compiled(stages: list[StageSpec], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
-    """The stages compiled with frozen weights, for every number of images that they may be given later.
+def _compiled(segments: list[Segment], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
+    """The segments compiled with frozen weights, for every number of images that they may be given later.
 
     Raises:
         InstallationError: there is no compiler that works.
@@ -120,9 +130,9 @@ def _compiled(stages: list[StageSpec], device: torch.device, dtype: torch.dtype)
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import config as inductor_config
 
-    # All stages of all engines share the code of `StageModule.forward`, to which dynamo's limit applies; beyond it
+    # All segments of all engines share the code of `Segment.forward`, to which dynamo's limit applies; beyond it
     # nothing is compiled.
-    dynamo_config.recompile_limit += len(stages) * len(_COMPILED_SIZES)
+    dynamo_config.recompile_limit += len(segments) * len(_COMPILED_SIZES)
     made = []
     # As an option of torch.compile, "freezing" does not reach all that reads it.
     with (
@@ -131,16 +141,16 @@ def _compiled(stages: list[StageSpec], device: torch.device, dtype: torch.dtype)
         torch.inference_mode(mode=False),
         torch.no_grad(),
     ):
-        for stage in stages:
-            module = cast(nn.Module, torch.compile(stage.module, dynamic=False))
+        for segment in segments:
+            module = cast(nn.Module, torch.compile(segment, dynamic=False))
             for size in _COMPILED_SIZES:
-                features = torch.zeros(size, *stage.input_shape, dtype=dtype, device=device)
+                features = torch.zeros(size, *segment.input_shape, dtype=dtype, device=device)
                 try:
                     module(features.contiguous(memory_format=torch.channels_last))
                 except (TorchDynamoException, RuntimeError) as error:
                     reason = str(error).strip().split("\n")[0]
                     raise InstallationError(
-                        f"the stages cannot be compiled here ({reason}); run without compiling"
+                        f"the segments cannot be compiled here ({reason}); run without compiling"
                     ) from error
             made.append(module)
     return made

@@ -1,4 +1,4 @@
-"""A stream of batches on its way through the stages: who waits where, who has left, and whose turn it is."""
+"""A stream of batches on its way through the segments: who waits where, who has left, and whose turn it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from greenedge.inference.finite import broken_exit, finite_images
 from greenedge.inference.optimized import OptimizedNetwork
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a network said of N images, each at the exit where it left, in the input's order.
 
@@ -42,13 +42,21 @@ class Predictions:
     logits: Tensor
     valid: Tensor
 
+    def __repr__(self) -> str:
+        """The number of images, the exit rates and the mean cost."""
+        exits = self.exits[self.valid]
+        rates = torch.bincount(exits).double() / max(len(exits), 1)
+        shown = ", ".join(f"{100 * rate:.1f}" for rate in rates.tolist())
+        gflops = float(self.gflops.mean()) if len(self.gflops) else 0.0
+        return f"Predictions({len(self.exits)} images, exit rates [{shown}] %, {gflops:.4g} GFLOPs per image)"
 
-@dataclass
+
+@dataclass(eq=False)
 class _PendingChunk:
-    """Images that wait for a stage.
+    """Images that wait for a segment.
 
     Attributes:
-        features: what the stage reads.
+        features: what the segment reads.
         indices: int64 (n,), their running numbers in the stream, rising.
         finite: bool (n,), whether all pixels of each are numbers; on the device.
         state: what the criterion remembers of them.
@@ -60,7 +68,7 @@ class _PendingChunk:
     state: CriterionState
 
 
-@dataclass
+@dataclass(eq=False)
 class _PendingBatch:
     """A batch whose images have not all left.
 
@@ -80,25 +88,26 @@ class _PendingBatch:
 
 
 class ExitScheduler:
-    """One stream on its way through the stages of a network.
+    """One stream on its way through the segments of a network.
 
     Args:
         network: what runs.
         policy: who leaves.
-        chunks: images at a time of each stage.
+        chunks: images at a time of each segment.
         max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
 
     def __init__(self, network: OptimizedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
         self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
-        self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.stages]
+        self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.segments]
+        self.criterion, self.limits = policy.get_criterion(), policy.uncertainty_limits
         self.open: deque[_PendingBatch] = deque()
         self.taken = 0
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def submit(self, images: Tensor) -> None:
-        """Lets a batch wait for the first stage."""
+        """Lets a batch wait for the first segment."""
         finite = finite_images(images)
         self.open.append(_PendingBatch(self.taken, len(images), finite))
         indices = np.arange(self.taken, self.taken + len(images))
@@ -108,10 +117,10 @@ class ExitScheduler:
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def step(self, *, flush: bool) -> None:
-        """Runs every stage that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
+        """Runs every segment that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
         for index, waiting in enumerate(self.waiting):
             count = sum(len(piece.indices) for piece in waiting)
-            # Each stage looks for itself: an image that has waited long is handed from one to the next, to its exit.
+            # Each segment looks for itself: an image that has waited long is handed from one to the next, to its exit.
             late = count > 0 and self.taken - 1 - int(waiting[0].indices[0]) >= self.max_wait
             for size in chunk_sizes(count, self.chunks[index], self.network.sizes, flush=flush or late):
                 self._run(index, _first(waiting, size))
@@ -126,18 +135,17 @@ class ExitScheduler:
             yield self._assembled(self.open.popleft())
 
     def _run(self, index: int, piece: _PendingChunk) -> None:
-        exit_index = self.network.stages[index].exit_index
+        exit_index = self.network.segments[index].exit_index
         features, logits = self.network.run(index, piece.features)
         if exit_index is None or logits is None:
             self.waiting[index + 1].append(_PendingChunk(features, piece.indices, piece.finite, piece.state))
             return
-        policy = self.policy
-        scores, state = policy.get_criterion().score_exit(logits / policy.temperature(exit_index), piece.state)
-        if index == len(self.network.stages) - 1:
+        scores, state = self.criterion.score_exit(logits / self.policy.temperature(exit_index), piece.state)
+        if index == len(self.network.segments) - 1:
             self._record_exits(piece.indices, logits, scores, exit_index)
             return
 
-        leaves = policy.get_criterion().should_exit(scores, policy.thresholds[exit_index])
+        leaves = self.criterion.to_uncertainty(scores) < self.limits[exit_index]
         broken = ~torch.isfinite(logits).all(dim=1) & piece.finite
         leaves, broken = torch.stack([leaves, broken]).cpu().numpy()  # together: each transfer is a wait
         if broken.any():

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
@@ -25,9 +24,8 @@ def _resnet_blocks(net: nn.Module) -> Blocks:
     return [("stem", stem), *(block for stage in stages for block in _children(net, stage))]
 
 
-def _resnet_classifier(net: nn.Module, features: Tensor) -> Tensor:
-    pooled = net.get_submodule("avgpool")(features)
-    return cast(Tensor, net.get_submodule("fc")(torch.flatten(pooled, 1)))
+def _resnet_classifier(net: nn.Module) -> nn.Module:
+    return nn.Sequential(net.get_submodule("avgpool"), nn.Flatten(), net.get_submodule("fc"))
 
 
 def _resnet_small_stem(net: nn.Module) -> None:
@@ -47,9 +45,8 @@ def _plain_blocks(net: nn.Module) -> Blocks:
     return [(group[-1][0], nn.Sequential(*(layer for _, layer in group))) for group in groups]
 
 
-def _plain_classifier(net: nn.Module, features: Tensor) -> Tensor:
-    pooled = net.get_submodule("avgpool")(features)
-    return cast(Tensor, net.get_submodule("classifier")(torch.flatten(pooled, 1)))
+def _plain_classifier(net: nn.Module) -> nn.Module:
+    return nn.Sequential(net.get_submodule("avgpool"), nn.Flatten(), net.get_submodule("classifier"))
 
 
 def _efficientnet_blocks(net: nn.Module) -> Blocks:

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from torch import nn
 
 from greenedge.config.convert import Count
-
-Shape = tuple[int, int, int]
+from greenedge.models.segments import Shape
 
 
 def linear_head(shape: Shape, num_classes: int) -> nn.Module:

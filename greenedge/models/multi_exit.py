@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from greenedge.config import ExitConfig, ModelConfig, instantiate
@@ -14,81 +12,75 @@ from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
-from greenedge.models.family import Blocks, Family
-from greenedge.models.modes import evaluation_mode
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Blocks between two exits.
-
-    Attributes:
-        after: name of its last block.
-        blocks: to be run in order.
-    """
-
-    after: str
-    blocks: tuple[nn.Module, ...]
+from greenedge.models.family import Blocks
+from greenedge.models.segments import Segment, Shape, measure_shapes
 
 
 class MultiExitNetwork(nn.Module):
-    """A torchvision or timm network that also answers early.
+    """A torchvision or timm network with early exits.
 
-    Exit `e` of E answers after segment `e`; exit E-1 is the backbone's own classifier. The network knows nothing of
-    thresholds: it gives the logits of all exits (`forward`), or one segment and one exit at a time (`advance` and
-    `classify`), so that whoever decides can stop asking.
+    Exit `e` of E comes after segment `e`; exit E-1 is the backbone's own classifier. The network knows nothing of
+    thresholds: it gives the logits of all exits (`forward`), and whoever decides runs `segments` one at a time, and
+    stops.
 
     Args:
         backbone: a torchvision or timm network.
-        family: how it is cut.
         blocks: its named blocks, in order.
-        exits: (position of the block, head), by rising position.
-        image_size: pixels a side of the images that the heads were made for.
+        shapes: (C, H, W) of what each block reads and, last, of what the last block gives.
+        heads: (position of the block, classifier) of each early exit, by rising position.
+        classifier: the backbone's own, from the last block's output to logits (N, C).
 
     Attributes:
-        image_size: likewise.
-        backbone: the torchvision network; its state-dict names are kept below `backbone.`.
-        heads: the early exits' heads, in order.
-        blocks: (name, module) of every block, in order.
-        segments: E of them.
+        backbone: as given; its state-dict names are kept below `backbone.`.
+        heads: the early exits' classifiers, in order.
+        segments: E of them, from one exit to the next.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        family: Family,
         blocks: Blocks,
-        exits: Sequence[tuple[int, nn.Module]],
-        image_size: int,
+        shapes: Sequence[Shape],
+        heads: Sequence[tuple[int, nn.Module]],
+        classifier: nn.Module,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
         self.backbone = backbone
-        self.heads = nn.ModuleList(head for _, head in exits)
-        self._family = family
-        # Plain lists: the blocks are the backbone's own modules and must not be registered twice.
-        self.blocks = list(blocks)
+        self.heads = nn.ModuleList(head for _, head in heads)
+
+        # A plain list: the segments consist of the backbone's modules, which must not be registered twice.
         self.segments: list[Segment] = []
         start = 0
-        for position in [*(position for position, _ in exits), len(blocks) - 1]:
-            modules = tuple(module for _, module in blocks[start : position + 1])
-            self.segments.append(Segment(blocks[position][0], modules))
-            start = position + 1
+        for position, head in [*heads, (len(blocks) - 1, classifier)]:
+            end = position + 1
+            exit_index = len(self.segments)
+            self.segments.append(Segment(blocks[start:end], shapes[start : end + 1], exit_index, head))
+            start = end
 
     @property
     def num_exits(self) -> int:
         """E: early exits and the final one."""
         return len(self.segments)
 
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images that the network was made for."""
+        return self.segments[0].input_shape[1]
+
+    @property
+    def blocks(self) -> Blocks:
+        """(name, module) of every block, in order."""
+        return [each for segment in self.segments for each in zip(segment.names, segment.blocks, strict=True)]
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of all blocks: neither the heads' nor the classifier's."""
         return [parameter for _, block in self.blocks for parameter in block.parameters()]
 
     def logit_layers(self) -> list[nn.Linear]:
-        """The linear layers that give logits: the last of each early head that has one, and the backbone's own."""
-        linears = [[module for module in head.modules() if isinstance(module, nn.Linear)] for head in self.heads]
-        classifier = self.backbone.get_submodule(self._family.classifier_name)
-        return [*(found[-1] for found in linears if found), cast(nn.Linear, classifier)]
+        """The linear layers that give logits: the last of each exit's classifier that has one."""
+        classifiers = [cast(nn.Module, segment.classifier) for segment in self.segments]
+        linears = [[module for module in each.modules() if isinstance(module, nn.Linear)] for each in classifiers]
+        return [found[-1] for found in linears if found]
 
     def freeze(self, count: int) -> None:
         """Keeps the first `count` blocks as they are in training too, their batch norms included; frees the others."""
@@ -96,18 +88,6 @@ class MultiExitNetwork(nn.Module):
             block.requires_grad_(position >= count)
             if position < count:
                 block.eval()
-
-    def advance(self, exit_index: int, features: Tensor) -> Tensor:
-        """Runs one segment: from the features of the exit before (or images, for the first) to this exit's."""
-        for block in self.segments[exit_index].blocks:
-            features = block(features)
-        return features
-
-    def classify(self, exit_index: int, features: Tensor) -> Tensor:
-        """Logits (N, C) of one exit from its segment's features."""
-        if exit_index < len(self.heads):
-            return cast(Tensor, self.heads[exit_index](features))
-        return self._family.classifier(self.backbone, features)
 
     def forward(self, images: Tensor, exits: Collection[int] | None = None) -> list[Tensor]:
         """Logits (N, C) of the exits, first to last, for images (N, 3, H, W).
@@ -118,13 +98,15 @@ class MultiExitNetwork(nn.Module):
                 that not even the statistics of their batch norms move.
         """
         wanted = range(self.num_exits) if exits is None else exits
-        logits = []
+        found = []
         features = images
-        for exit_index in range(max(wanted) + 1):
-            features = self.advance(exit_index, features)
+        for exit_index, segment in enumerate(self.segments[: max(wanted) + 1]):
             if exit_index in wanted:
-                logits.append(self.classify(exit_index, features))
-        return logits
+                features, logits = segment(features)
+                found.append(logits)
+            else:
+                features = segment.blocks(features)
+        return found
 
 
 def build_network(config: ModelConfig, num_classes: int, image_size: int) -> MultiExitNetwork:
@@ -135,7 +117,7 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
     Args:
         config: backbone and exits; `weights` are not loaded here.
         num_classes: outputs of every exit.
-        image_size: pixels a side of the images, which decide the shapes of the heads.
+        image_size: pixels per side of the images, which decide the shapes of the heads.
 
     Raises:
         ConfigError: an unknown backbone, block, head or option, a repeated exit, or images too small for it.
@@ -144,12 +126,12 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
     backbone = build_backbone(config.backbone, num_classes, config.stem)
     blocks = family.blocks(backbone)
     positions = _exit_positions(config.exits, [name for name, _ in blocks])
-    shapes = _output_shapes(config.backbone, blocks, image_size)
+    shapes = _measured_shapes(config.backbone, blocks, image_size)
     heads = [
-        instantiate(exit.head, EXIT_HEADS, shapes[p], num_classes)
-        for p, exit in zip(positions, config.exits, strict=True)
+        (position, instantiate(exit.head, EXIT_HEADS, shapes[position + 1], num_classes))
+        for position, exit in zip(positions, config.exits, strict=True)
     ]
-    return MultiExitNetwork(backbone, family, blocks, list(zip(positions, heads, strict=True)), image_size)
+    return MultiExitNetwork(backbone, blocks, shapes, heads, family.classifier(backbone))
 
 
 def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[int]:
@@ -163,7 +145,7 @@ def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[i
             raise ConfigError(f"{exit.after!r} comes before the exit above it; list exits first to last", key=key)
         if position == len(names) - 1:
             raise ConfigError(
-                f"{exit.after!r} is the last block, where the final classifier already answers; choose an earlier one",
+                f"{exit.after!r} is the last block, where the final classifier already is; choose an earlier one",
                 key=key,
             )
         positions.append(position)
@@ -187,18 +169,10 @@ def _stages(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in names if "." in name))
 
 
-def _output_shapes(backbone: str, blocks: Blocks, image_size: int) -> list[tuple[int, int, int]]:
-    """(C, H, W) after each block, found by running one blank image through, with nothing changed."""
-    modules = [module for _, module in blocks]
-    shapes = []
+def _measured_shapes(backbone: str, blocks: Blocks, image_size: int) -> list[Shape]:
     try:
-        with evaluation_mode(*modules), torch.no_grad():
-            features = torch.zeros(1, 3, image_size, image_size)
-            for module in modules:
-                features = module(features)
-                shapes.append((features.shape[1], features.shape[2], features.shape[3]))
+        return measure_shapes(blocks, image_size)
     except RuntimeError as error:
         raise ConfigError(
             f"images of {image_size} px are too small for {backbone} ({error}); raise data.image_size"
         ) from None
-    return shapes

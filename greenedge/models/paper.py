@@ -106,7 +106,7 @@ class EarlyExitCustomNet128(_EarlyExitCustomNet):
     image_size = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PublishedWeights:
     """A state dict of the published classes, in greenedge's own names.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,15 @@ def _efficientnet_blocks(net: nn.Module) -> Blocks:
     return [("stem", stem), *blocks, ("head", head)]
 
 
-def _classifier(net: nn.Module, features: Tensor) -> Tensor:
-    return cast(Tensor, cast(Any, net).forward_head(features))
+def _classifier_of(linear: str) -> Callable[[nn.Module], nn.Module]:
+    """What `forward_head` runs, without the dropout, whose rate is 0 in the networks that `create_timm` makes."""
+    return lambda net: nn.Sequential(net.get_submodule("global_pool"), net.get_submodule(linear))
 
 
 # By timm's own modules.
 TIMM_FAMILIES: dict[str, Family] = {
-    "resnet": Family(_resnet_blocks, _classifier, "fc"),
-    "efficientnet": Family(_efficientnet_blocks, _classifier, "classifier"),
+    "resnet": Family(_resnet_blocks, _classifier_of("fc"), "fc"),
+    "efficientnet": Family(_efficientnet_blocks, _classifier_of("classifier"), "classifier"),
 }
 
 

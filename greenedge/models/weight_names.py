@@ -19,7 +19,7 @@ PROFILERS = ("total_ops", "total_params", "n_averaged")  # thop's buffers, and t
 _COMPILED = "_orig_mod."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unwrapped:
     """A state dict without what was put before its names.
 

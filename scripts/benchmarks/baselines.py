@@ -36,9 +36,8 @@ def careful(network: MultiExitNetwork, thresholds: tuple[float, ...]) -> Callabl
             indices = torch.arange(len(images))
             predictions = torch.empty(len(images), dtype=torch.int64)
             features = images
-            for index in range(network.num_exits):
-                features = network.advance(index, features)
-                logits = network.classify(index, features)
+            for index, segment in enumerate(network.segments):
+                features, logits = segment(features)
                 if index == network.num_exits - 1:
                     predictions[indices] = logits.argmax(1)
                     break

@@ -59,7 +59,7 @@ def _contenders(
     exits = tuple(ExitConfig(stage, Component("linear")) for stage in ("layer1", "layer2", "layer3"))
     network = build_network(ModelConfig("resnet50", exits=exits), baselines.CLASSES, image_size).eval()
     with torch.inference_mode():
-        first = network.classify(0, network.advance(0, images))
+        _, first = network.segments[0](images)
     thresholds = (0.0 if stay else float(entropy(first).median()), 0.0, 0.0)
     plain = baselines.plain()
     contenders = {"plain": plain, "plain_kept": plain, "careful": baselines.careful(network, thresholds)}

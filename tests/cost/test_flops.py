@@ -102,9 +102,9 @@ def test_count_costs_equals_the_operations_of_a_routed_batch(backbone: str, head
 
         with FlopCounterMode(display=False) as counter:
             features = images
-            for index in range(model.num_exits):
-                features = model.advance(index, features)
-                uncertainty = criterion.uncertainty(model.classify(index, features).numpy())
+            for segment in model.segments:
+                features, logits = segment(features)
+                uncertainty = criterion.uncertainty(logits.numpy())
                 features = features[torch.from_numpy(uncertainty >= threshold)]
     executed = counter.get_total_flops() / 2 / 1e9  # torch counts a multiply-add as 2
     assert executed / 12 == pytest.approx(point.gflops, rel=1e-9)

@@ -40,7 +40,7 @@ def route(outputs: ExitOutputs, criterion: Criterion, threshold: float) -> list[
 
 def routes(outputs: ExitOutputs, criterion: Criterion, thresholds: Iterable[Sequence[float]]) -> list[list[int]]:
     """For each set of thresholds, one an early exit, what each image takes: one image and one exit at a time."""
-    scores = criterion.uncertainty(outputs.logits).astype(np.float64).T.tolist()
+    scores = criterion.uncertainty(outputs.logits).T.tolist()
     taken = []
     for chosen in thresholds:
         limits = [criterion.uncertainty_limit(float(threshold)) for threshold in chosen]

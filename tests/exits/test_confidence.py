@@ -112,15 +112,16 @@ def test_patience_counts_exits_in_a_row_that_give_the_same_answer_by_hand() -> N
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_a_score_equal_to_the_threshold_stays_and_its_neighbours_tell_apart(name: str) -> None:
+def test_uncertainties_are_compared_with_limits_in_float64(name: str) -> None:
     criterion = CRITERIA[name]
     scores, _ = criterion.score_exit(torch.randn(1, 6, generator=torch.Generator().manual_seed(0)), None)
-    exactly = float(scores.double())
-    sure_side = math.inf if criterion.exit_if_below else -math.inf
-    assert not criterion.should_exit(scores, exactly).item()
+    score, uncertainty = float(scores), criterion.to_uncertainty(scores)
+    assert uncertainty.dtype == torch.float64
+    assert not uncertainty < criterion.uncertainty_limit(score)
     # The neighbour in float64: a comparison in float32 would call the two equal.
-    assert criterion.should_exit(scores, math.nextafter(exactly, sure_side)).item()
-    assert not criterion.should_exit(scores, math.nextafter(exactly, -sure_side)).item()
+    later_exits = math.inf if criterion.exit_if_below else -math.inf
+    assert uncertainty < criterion.uncertainty_limit(math.nextafter(score, later_exits))
+    assert not uncertainty < criterion.uncertainty_limit(math.nextafter(score, -later_exits))
 
 
 @given(small_outputs, criteria, st.integers(0, 2**31))
@@ -131,20 +132,20 @@ def test_step_by_step_with_images_dropping_out_each_leaves_where_the_kept_output
     random = np.random.default_rng(seed)
     # Half-way between scores, so that rounding by batch size decides nothing.
     thresholds = []
-    for row in criterion.uncertainty(outputs.logits).astype(np.float64)[:-1]:
+    for row in criterion.uncertainty(outputs.logits)[:-1]:
         values = np.unique(row)
         middles = (values[1:] + values[:-1])[np.diff(values) > 1e-4] / 2
         middles = np.append(middles, [values[0] - 1, values[-1] + 1])
         middle = float(random.choice(middles))
-        thresholds.append(middle if criterion.exit_if_below else -middle)
-    waiting, memory = torch.arange(len(outputs.labels)), None
+        thresholds.append(criterion.threshold_of(middle))
+    waiting, state = torch.arange(len(outputs.labels)), None
     taken = torch.full((len(outputs.labels),), outputs.num_exits - 1)
     for index, threshold in enumerate(thresholds):
-        scores, memory = criterion.score_exit(torch.from_numpy(outputs.logits[index])[waiting], memory)
-        gone = criterion.should_exit(scores, threshold)
-        taken[waiting[gone]] = index
-        waiting = waiting[~gone]
-        memory = None if memory is None else memory[~gone]
+        scores, state = criterion.score_exit(torch.from_numpy(outputs.logits[index])[waiting], state)
+        exiting = criterion.to_uncertainty(scores) < criterion.uncertainty_limit(threshold)
+        taken[waiting[exiting]] = index
+        waiting = waiting[~exiting]
+        state = None if state is None else state[~exiting]
     assert taken.tolist() == routes(outputs, criterion, [thresholds])[0]
 
 
@@ -152,7 +153,7 @@ def test_step_by_step_with_images_dropping_out_each_leaves_where_the_kept_output
 def test_images_may_lie_in_any_shape(name: str) -> None:
     logits = np.random.default_rng(1).normal(size=(4, 6, 5, 3)).astype(np.float32)
     found = CRITERIA[name].uncertainty(logits)
-    assert (found.shape, found.dtype) == ((4, 6, 5), np.float32)
+    assert (found.shape, found.dtype) == ((4, 6, 5), np.float64)
     for row, column in np.ndindex(6, 5):
         alone = CRITERIA[name].uncertainty(logits[:, row, column])
         np.testing.assert_allclose(found[:, row, column], alone, rtol=1e-5, atol=1e-6)
@@ -166,13 +167,13 @@ def test_no_exits_have_no_uncertainty(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CRITERIA))
 @pytest.mark.parametrize(("exits", "classes"), [(2, 2), (4, 7), (3, 1)])
 def test_scores_lie_in_the_span_and_come_near_both_ends(name: str, exits: int, classes: int) -> None:
-    rule = CRITERIA[name]
+    criterion = CRITERIA[name]
     random = np.random.default_rng(0)
     logits = random.normal(scale=random.choice([0.01, 1, 30], size=(1, 3000, 1)), size=(exits - 1, 3000, classes))
     logits[:, :100] = logits[:1, :100]  # the same answers at all exits
-    scores = rule.uncertainty(logits.astype(np.float32))
-    scores = scores if rule.exit_if_below else -scores
-    lowest, highest = rule.span(classes, exits)
+    scores = criterion.uncertainty(logits.astype(np.float32))
+    scores = criterion.threshold_of(scores)
+    lowest, highest = criterion.span(classes, exits)
     assert np.isfinite(scores).all()
     assert scores.min() >= lowest - 1e-6
     assert scores.max() <= highest + 1e-6
@@ -201,10 +202,10 @@ def test_the_range_is_that_of_this_network() -> None:
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))
 def test_what_can_be_reached_and_never_itself_are_taken(name: str) -> None:
-    rule = CRITERIA[name]
-    lowest, highest = rule.span(4, 4)
+    criterion = CRITERIA[name]
+    lowest, highest = criterion.span(4, 4)
     check_thresholds(
-        name, [rule.never_exit_threshold, lowest, (lowest + highest) / 2, highest], num_classes=4, num_exits=4
+        name, [criterion.never_exit_threshold, lowest, (lowest + highest) / 2, highest], num_classes=4, num_exits=4
     )
 
 

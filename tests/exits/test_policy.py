@@ -250,3 +250,32 @@ def test_a_shared_policy_repeats_its_threshold_and_without_one_nothing_leaves(na
     assert shared_policy(name, None, 2) == ExitPolicy(name, (CRITERIA[name].never_exit_threshold,) * 2)
     assert shared_policy(name, 0.0, 2).thresholds == (0.0, 0.0)  # nought is a threshold, not its absence
     assert shared_policy(name, 0.5, 0).thresholds == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (ExitPolicy("entropy", (1.26, 1.26)), "entropy threshold 1.26 (nats)"),
+        (ExitPolicy("entropy", (1.23456, 0.9)), "entropy thresholds 1.235, 0.9 (nats)"),
+        (ExitPolicy("entropy", (0.9, 1.2, 0.9)), "entropy thresholds 0.9, 1.2, 0.9 (nats)"),
+        (ExitPolicy("max_probability", (0.75,)), "max_probability threshold 0.75 (probability)"),
+        (ExitPolicy("entropy", ()), "no image exits early"),
+        (ExitPolicy("entropy", (0.0, 0.0)), "no image exits early"),
+        (ExitPolicy("margin", (1.0, 1.0), (2.0, 2.0, 2.0)), "no image exits early"),
+        (ExitPolicy("margin", (1.0, 0.25)), "margin thresholds never, 0.25 (probability)"),
+        (
+            ExitPolicy("margin", (0.5, 0.25), (1.5, 2.0, 0.75)),
+            "margin thresholds 0.5, 0.25 (probability), temperatures 1.5, 2, 0.75",
+        ),
+    ],
+)
+def test_str_of_a_policy_says_it_in_words(policy: ExitPolicy, text: str) -> None:
+    assert str(policy) == text
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_uncertainty_limits_are_the_thresholds_turned_so_that_smaller_is_more_confident(name: str) -> None:
+    policy = ExitPolicy(name, (0.5, 0.25))
+    sign = 1 if CRITERIA[name].exit_if_below else -1
+    assert policy.uncertainty_limits == (sign * 0.5, sign * 0.25)
+    assert tuple(map(CRITERIA[name].threshold_of, policy.uncertainty_limits)) == policy.thresholds

@@ -16,9 +16,9 @@ criteria = st.sampled_from(sorted(CRITERIA))
 
 def thresholds_of_each_exit(outputs: ExitOutputs, name: str, random: np.random.Generator) -> list[float]:
     """For each early exit one of its own scores, or a number between them, so that ties are met."""
-    scores = CRITERIA[name].uncertainty(outputs.logits).astype(np.float64)
+    scores = CRITERIA[name].uncertainty(outputs.logits)
     picked = [random.choice(np.append(row, row.mean())) for row in scores[:-1]]
-    return [float(each) if CRITERIA[name].exit_if_below else -float(each) for each in picked]
+    return [CRITERIA[name].threshold_of(float(each)) for each in picked]
 
 
 @given(small_outputs, criteria, st.lists(st.floats(0, 2), min_size=1, max_size=5))
@@ -43,9 +43,9 @@ def test_all_points_are_exactly_the_distinct_routings(outputs: ExitOutputs, name
     found = [tuple(taken) for taken in routes(outputs, criterion, [[t] * early_exits for t in swept])]
     assert len(set(found)) == len(found)
     # Whatever happens between, at or beyond the scores themselves is among them.
-    scores = np.unique(criterion.uncertainty(outputs.logits).astype(np.float64))
+    scores = np.unique(criterion.uncertainty(outputs.logits))
     limits = np.concatenate([scores, np.nextafter(scores, -np.inf), np.nextafter(scores, np.inf)])
-    thresholds = limits if criterion.exit_if_below else -limits
+    thresholds = criterion.threshold_of(limits)
     assert {tuple(taken) for taken in routes(outputs, criterion, [[t] * early_exits for t in thresholds])} <= set(found)
 
 
@@ -139,7 +139,7 @@ def test_temperatures_divide_the_logits_of_their_own_exit(
 ) -> None:
     chosen = temperatures[: outputs.num_exits]
     divided = np.stack([logits / np.float32(t) for logits, t in zip(outputs.logits, chosen, strict=True)])
-    expected = CRITERIA[name].uncertainty(divided).astype(np.float64)[:-1]
+    expected = CRITERIA[name].uncertainty(divided)[:-1]
     found = score_outputs(outputs, CRITERIA[name], chosen)
     np.testing.assert_array_equal(found.uncertainty, expected)
     for index, minima in enumerate(found.minima):
@@ -191,6 +191,6 @@ def test_operating_points_that_cannot_be_are_none(shares: tuple[float, float], a
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     logits = np.array([[[np.nan, 0.0]]], dtype=np.float32)
-    uncertainty = CRITERIA["entropy"].uncertainty(logits).astype(np.float64)
+    uncertainty = CRITERIA["entropy"].uncertainty(logits)
     with pytest.raises(ValueError, match="not a number"):
         ExitScores(CRITERIA["entropy"], uncertainty, uncertainty, np.ones((2, 1), dtype=bool), np.array([1.0, 2.0]))

@@ -58,9 +58,9 @@ def parting_policy(name: str, logits: Tensor, temperatures: tuple[float, ...] | 
     """A threshold in the widest gap near the middle of each early exit's scores, where rounding sways nobody."""
     if name == "patience":
         return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures)
-    rule = CRITERIA[name]
+    criterion = CRITERIA[name]
     factors = temperatures or (1.0,) * len(logits)
-    scores = [rule.score_exit(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
+    scores = [criterion.score_exit(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
     return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures)
 
 
@@ -73,15 +73,15 @@ def _middle_gap(scores: Tensor) -> float:
 
 
 def route(logits: Tensor, policy: ExitPolicy) -> list[int]:
-    """Where each image leaves, one image at a time, by the rule as README states it."""
+    """The exit of each image, one image at a time, by the rule as README states it."""
+    criterion = policy.get_criterion()
     exits = []
     for image in range(logits.shape[1]):
-        memory, taken = None, len(logits) - 1
+        state, taken = None, len(logits) - 1
         for index, threshold in enumerate(policy.thresholds):
-            score, memory = policy.get_criterion().score_exit(
-                logits[index, image : image + 1] / policy.temperature(index), memory
-            )
-            if (score.item() < threshold) if policy.get_criterion().exit_if_below else (score.item() > threshold):
+            scaled = logits[index, image : image + 1] / policy.temperature(index)
+            score, state = criterion.score_exit(scaled, state)
+            if (score.item() < threshold) if criterion.exit_if_below else (score.item() > threshold):
                 taken = index
                 break
         exits.append(taken)

@@ -11,7 +11,7 @@ import pytest
 
 from greenedge.exits.policy import shared_policy
 from greenedge.inference import Engine, chunks
-from greenedge.inference.chunks import Contest
+from greenedge.inference.chunks import ChunkComparison
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import random_network
 
@@ -31,16 +31,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> MultiExitNetwork:
     return random_network("resnet18", "layer1", "layer3", spread=False)
 
 
-def timed(monkeypatch: pytest.MonkeyPatch, usual: list[float], found: list[float]) -> list[int]:
+def timed(monkeypatch: pytest.MonkeyPatch, default: list[float], measured: list[float]) -> list[int]:
     """Both ways are run, but the clock says this."""
     calls: list[int] = []
 
     def time_interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-        assert list(contenders) == ["usual", "found"]
+        assert list(contenders) == ["default", "measured"]
         calls.append(rounds)
         for run in contenders.values():
             run()
-        return {"usual": usual, "found": found}
+        return {"default": default, "measured": measured}
 
     monkeypatch.setattr(chunks, "time_interleaved", time_interleaved)
     return calls
@@ -51,7 +51,7 @@ def engine(network: MultiExitNetwork) -> Engine:
 
 
 @pytest.mark.parametrize(
-    ("usual", "found", "wins"),
+    ("default", "measured", "wins"),
     [
         ([1.0] * 5, [0.5] * 5, True),
         ([1.0] * 5, [0.95] * 5, True),
@@ -62,29 +62,29 @@ def engine(network: MultiExitNetwork) -> Engine:
     ],
 )
 def test_measured_sizes_are_kept_only_where_they_are_clearly_faster(
-    usual: list[float], found: list[float], wins: bool, small: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch
+    default: list[float], measured: list[float], wins: bool, small: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert Contest(FAST, SLOW, tuple(usual), tuple(found)).winner == (SLOW if wins else FAST)
+    assert ChunkComparison(FAST, SLOW, tuple(default), tuple(measured)).winner == (SLOW if wins else FAST)
 
 
 def test_what_lost_is_not_used_and_the_timings_are_kept(
     small: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
     calls = timed(monkeypatch, [0.53] * 5, [1.1] * 5)
-    assert engine(small).tune() == FAST
+    assert engine(small).autotune() == FAST
     (path,) = own_cache.iterdir()
     kept = json.loads(path.read_text())
     assert kept["chunks"] == list(FAST)
-    assert kept["contest"] == {
-        "usual": list(FAST),
-        "found": list(SLOW),
-        "usual_seconds": [0.53] * 5,
-        "found_seconds": [1.1] * 5,
+    assert kept["comparison"] == {
+        "default": list(FAST),
+        "measured": list(SLOW),
+        "default_seconds": [0.53] * 5,
+        "measured_seconds": [1.1] * 5,
     }
     timed(monkeypatch, [1.0] * 5, [0.5] * 5)
     again = engine(small)
-    assert again.tune() == FAST  # once a machine
-    assert again.tune(again=True) == SLOW
+    assert again.autotune() == FAST  # once a machine
+    assert again.autotune(again=True) == SLOW
     assert engine(small).chunks == SLOW
     assert calls == [5]
 
@@ -92,7 +92,7 @@ def test_what_lost_is_not_used_and_the_timings_are_kept(
 def test_the_same_sizes_are_not_timed(small: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = timed(monkeypatch, [1.0] * 5, [0.5] * 5)
     monkeypatch.setattr("greenedge.inference.engine.measure_chunks", lambda *_: FAST)
-    assert engine(small).tune() == FAST
+    assert engine(small).autotune() == FAST
     assert calls == []
 
 
@@ -114,13 +114,16 @@ def damaged(change: Callable[[dict[str, Any]], None]) -> Callable[[str], str]:
         (lambda text: text[:40], "is damaged"),
         (lambda _: "[" * 100_000, "is damaged: it is nested too deeply"),
         (lambda text: text.replace("64", "32", 1), "was changed after it was written"),
-        (damaged(lambda content: content.update(chunks=[64, 64, 64])), "is not about this network's stages"),
+        (damaged(lambda content: content.update(chunks=[64, 64, 64])), "is not about this network"),
         (damaged(lambda content: content.update(chunks=[64, 64, 64, 0])), "expected .* at least 1"),
         (damaged(lambda content: content.update(chunks=[64, 64, 64, 65537])), "at most 65536"),
         (damaged(lambda content: content.update(chunks=[64, 64, 64, True])), "expected a whole number"),
-        (damaged(lambda content: content.update(stages=["a", "b", "c", "d"])), "is not about this network's stages"),
-        (damaged(lambda content: content["contest"].update(found_seconds=[-1.0])), "above 0"),
-        (damaged(lambda content: content.pop("contest")), "contest"),
+        (
+            damaged(lambda content: content.update(segments=["a", "b", "c", "d"])),
+            "is not about this network",
+        ),
+        (damaged(lambda content: content["comparison"].update(measured_seconds=[-1.0])), "above 0"),
+        (damaged(lambda content: content.pop("comparison")), "comparison"),
     ],
 )
 def test_a_damaged_file_is_said_and_measured_anew(
@@ -132,7 +135,7 @@ def test_a_damaged_file_is_said_and_measured_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     timed(monkeypatch, [1.0] * 5, [0.5] * 5)
-    assert engine(small).tune() == SLOW
+    assert engine(small).autotune() == SLOW
     (path,) = own_cache.iterdir()
     path.write_text(change(path.read_text()))
     found = engine(small)
@@ -142,7 +145,7 @@ def test_a_damaged_file_is_said_and_measured_anew(
     assert record.getMessage().startswith(f"note: {path}: ")
     assert len(record.getMessage().splitlines()) == 1
     assert re.search(words, record.getMessage()), record.getMessage()
-    assert found.tune() == SLOW
+    assert found.autotune() == SLOW
     caplog.clear()
     assert engine(small).chunks == SLOW
     assert caplog.records == []
@@ -160,7 +163,7 @@ def test_without_a_home_directory_nothing_is_kept_and_all_works(
     found = engine(small)
     assert found.chunks == FAST
     assert caplog.records == []
-    assert found.tune() == SLOW
+    assert found.autotune() == SLOW
     (record,) = caplog.records
     assert "since there is no home directory" in record.getMessage()
 
@@ -172,6 +175,6 @@ def test_a_folder_that_cannot_be_written_is_a_note(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     timed(monkeypatch, [1.0] * 5, [0.5] * 5)
     found = engine(small)
-    assert found.tune() == SLOW
+    assert found.autotune() == SLOW
     assert "are not kept" in caplog.records[-1].getMessage()
     assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,14 +57,9 @@ def test_each_image_gets_what_routing_it_alone_gives(
     gflops = [cost.gflops for cost in count_costs(network).exits]
     check(answers, logits, policy, gflops)
     assert len(set(answers.exits.tolist())) > 1
-    rule_scores = [  # of the exit where each image left, with the memory of those before
-        policy.get_criterion().uncertainty((logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]).numpy())[
-            e, i
-        ]
-        for i, e in enumerate(answers.exits.tolist())
-    ]
-    sign = 1 if policy.get_criterion().exit_if_below else -1
-    assert (sign * answers.scores).tolist() == pytest.approx(rule_scores, abs=1e-3)
+    scaled = logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]
+    expected = policy.get_criterion().uncertainty(scaled.numpy())[answers.exits, np.arange(len(images))]
+    assert policy.get_criterion().to_uncertainty(answers.scores).tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1e9])
@@ -95,7 +91,7 @@ def test_streams_of_any_batches_in_any_chunks_give_the_same_answers_in_order(
 ) -> None:
     policy = parting_policy(name, logits)
     engine = Engine(network, policy, precision="float32", chunks=chunks)
-    assert len(engine.network.stages) == len(chunks)
+    assert len(engine.network.segments) == len(chunks)
     batches = images[: sum(sizes)].split(sizes)
     answers = list(engine.stream(iter(batches)))
     assert [len(each.exits) for each in answers] == sizes
@@ -103,7 +99,7 @@ def test_streams_of_any_batches_in_any_chunks_give_the_same_answers_in_order(
     check(joined(answers), logits[:, :count], policy, engine.network.gflops.tolist())
 
 
-def test_late_stages_pool_the_survivors_of_several_batches(
+def test_late_segments_pool_the_survivors_of_several_batches(
     network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32", chunks=(2, 4, 6, 8))
@@ -135,7 +131,7 @@ def test_a_buffer_that_is_filled_again_does_not_change_what_waits(
     check(joined(list(engine.stream(refilled()))), logits[:, :21], policy, engine.network.gflops.tolist())
 
 
-def test_survivors_keep_the_layout_that_stages_are_fast_in(
+def test_survivors_keep_the_layout_that_segments_are_fast_in(
     network: MultiExitNetwork, images: Tensor, logits: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = OptimizedNetwork.run
@@ -152,13 +148,13 @@ def test_survivors_keep_the_layout_that_stages_are_fast_in(
 
 def test_what_left_is_not_run_on(network: MultiExitNetwork, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32")
-    stages: set[int] = set()
+    segments: set[int] = set()
     run = OptimizedNetwork.run
     monkeypatch.setattr(
-        OptimizedNetwork, "run", lambda self, index, features: (stages.add(index), run(self, index, features))[1]
+        OptimizedNetwork, "run", lambda self, index, features: (segments.add(index), run(self, index, features))[1]
     )
     engine.predict(images)
-    assert stages == {0}
+    assert segments == {0}
 
 
 @pytest.mark.parametrize(
@@ -250,10 +246,22 @@ def test_chunk_sizes_are_measured_once_and_kept(network: MultiExitNetwork, own_c
     written = kept.stat().st_mtime_ns
     again = Engine(network, policy, precision="float32")
     assert again.chunks == measured
-    assert again.tune() == measured
+    assert again.autotune() == measured
     assert kept.stat().st_mtime_ns == written
     kept.write_text("{damaged")
     assert len(Engine(network, policy, precision="float32").chunks) == 4
+
+
+def test_repr_is_one_line(network: MultiExitNetwork, images: Tensor) -> None:
+    engine = Engine(network, shared_policy("entropy", 1e9, 2), precision="float32")
+    assert repr(engine) == (
+        "Engine(entropy threshold 1e+09 (nats); OptimizedNetwork(stem to layer1.1, layer2.0 to layer2.1, "
+        "layer3.0 to layer3.1, layer4.0 to layer4.1; float32 on cpu))"
+    )
+    found = engine.predict(images)
+    gflops = float(found.gflops[0])
+    assert repr(found) == f"Predictions(23 images, exit rates [100.0] %, {gflops:.4g} GFLOPs per image)"
+    assert found != engine.predict(images)
 
 
 def test_bad_batches_are_one_sentence(network: MultiExitNetwork, images: Tensor) -> None:
@@ -281,13 +289,13 @@ def test_a_policy_for_another_number_of_exits_is_refused(network: MultiExitNetwo
 
 
 @pytest.mark.parametrize("chunks", [(4,), (4, 4, 0, 4), (4, 4, 4, 4, 4)])
-def test_chunks_must_be_one_number_a_stage(network: MultiExitNetwork, chunks: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="chunks must be 4 numbers of at least 1, one a stage, found"):
+def test_chunks_must_be_one_number_per_segment(network: MultiExitNetwork, chunks: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="chunks must be 4 numbers of at least 1, one per segment, found"):
         Engine(network, shared_policy("entropy", 0.0, 2), chunks=chunks)
 
 
 @pytest.mark.slow
-def test_compiled_stages_answer_alike_and_compile_for_few_sizes(
+def test_compiled_segments_answer_alike_and_compile_for_few_sizes(
     network: MultiExitNetwork, images: Tensor, logits: Tensor
 ) -> None:
     policy = parting_policy("entropy", logits)
@@ -316,7 +324,7 @@ def test_an_exit_whose_logits_are_no_numbers_is_named(
     network: MultiExitNetwork, images: Tensor, exit_index: int, value: float
 ) -> None:
     engine = Engine(broken_head(network, exit_index, value), shared_policy("entropy", 0.0, 2), precision="float32")
-    for run in (engine.answer, engine.logits, lambda given: list(engine.stream(given.split(5)))):
+    for run in (engine.predict, engine.logits, lambda given: list(engine.stream(given.split(5)))):
         with pytest.raises(CheckpointError, match=f"^exit {exit_index + 1} gives logits that are not finite"):
             run(images)
 
@@ -325,7 +333,7 @@ def test_logits_names_images_with_pixels_that_are_no_numbers(network: MultiExitN
     engine = Engine(network, shared_policy("entropy", 0.0, 2), precision="float32")
     broken = images.clone()
     broken[3, 0, 0, 0], broken[7, 2, 5, 5] = float("nan"), float("-inf")
-    for run in (engine.logits, engine.answer):
+    for run in (engine.logits, engine.predict):
         with pytest.raises(DataError, match=r"^images 3, 7 of the batch hold pixels that are NaN or infinite"):
             run(broken)
 
@@ -380,7 +388,7 @@ def test_no_prediction_waits_for_more_than_so_many_later_images(
 
 
 def test_few_survivors_hold_nothing_back_for_ever(network: MultiExitNetwork, images: Tensor, logits: Tensor) -> None:
-    """One image in 23 stays, and its stages' chunks would never fill."""
+    """One image in 23 stays, and its segments' chunks would never fill."""
     scores = CRITERIA["entropy"].score_exit(logits[0], None)[0].double().sort().values
     policy = ExitPolicy("entropy", (float((scores[-1] + scores[-2]) / 2), 0.0))
     engine = Engine(network, policy, precision="float32", chunks=(16, 16, 64, 64))
@@ -490,8 +498,8 @@ def test_a_gpu_answers_alike(network: MultiExitNetwork, images: Tensor, logits: 
 def test_in_bf16_the_layers_that_give_logits_keep_their_weights(network: MultiExitNetwork) -> None:
     made = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").network
     kept = [
-        {module.weight.data_ptr(): module for module in stage.module.modules() if isinstance(module, nn.Linear)}
-        for stage in made.stages
+        {module.weight.data_ptr(): module for module in segment.modules() if isinstance(module, nn.Linear)}
+        for segment in made.segments
     ]
     found = [module for modules in kept for module in modules.values() if module.weight.dtype == torch.float32]
     for layer in network.logit_layers():

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.inference.folding import fold_batch_norms
-from greenedge.models.family import Family
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import measure_shapes
 from tests.inference.helpers import random_network
 
 
@@ -85,9 +85,10 @@ def network_of(*blocks: nn.Module, heads: int = 0) -> MultiExitNetwork:
     """Blocks in a row, an early exit after each of the first `heads`."""
     torch.manual_seed(0)
     backbone = nn.Sequential(*blocks, nn.Linear(3, 4))
-    family = Family(lambda _: [], lambda net, features: net[-1](features.mean(dim=(2, 3))), str(len(blocks)))
+    classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), backbone[-1])
     named = [(str(index), block) for index, block in enumerate(blocks)]
-    network = MultiExitNetwork(backbone, family, named, [(index, Head()) for index in range(heads)], image_size=8)
+    heads_after = [(index, Head()) for index in range(heads)]
+    network = MultiExitNetwork(backbone, named, measure_shapes(named, 8), heads_after, classifier)
     with torch.no_grad():
         for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
             if norm.running_mean is None:

@@ -112,15 +112,16 @@ def test_all_images_may_stay_to_the_end(
     check(found, engine.predict(images))
 
 
-@pytest.mark.parametrize(("name", "towards"), [("entropy", 1.0), ("max_probability", -1.0)])
-def test_a_score_on_the_threshold_does_not_leave(
-    network: MultiExitNetwork, images: Tensor, own_folder: Path, name: str, towards: float
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+def test_an_image_does_not_exit_exactly_at_the_threshold(
+    network: MultiExitNetwork, images: Tensor, own_folder: Path, name: str
 ) -> None:
+    towards = 1.0 if CRITERIA[name].exit_if_below else -1.0
     first = Runner(own_folder).sessions[0].run(["logits"], {"features": images[:1].numpy()})[0]
     score = float(onnx_runner._scores(name, first, None)[0][0])
     just_beyond = float(np.nextafter(score, towards * np.inf))  # in float64; in float32 they are one number
     for threshold, exit_index in ((score, 1), (just_beyond, 0)):
-        policy = ExitPolicy(name, (threshold, 9 * towards))  # whatever comes to the second exit leaves
+        policy = ExitPolicy(name, (threshold, 9 * towards))  # whatever comes to the second exit exits there
         write_policy(own_folder / "policy.json", saved(network, policy))
         assert Runner(own_folder).predict(images[:1].numpy()).exits.tolist() == [exit_index]
 
@@ -187,7 +188,7 @@ def test_a_folder_that_is_no_export_is_refused(own_folder: Path, tmp_path: Path)
         (own_folder / "policy.json").write_bytes(original)
     for changes in ({"format": "greenedge-export/2"}, {"kind": "torch"}):
         rewrite(own_folder / "manifest.json", lambda content, changes=changes: content.update(changes))
-        with pytest.raises(ValueError, match="is no export of greenedge in ONNX"):
+        with pytest.raises(ValueError, match="is not an ONNX export of greenedge"):
             Runner(own_folder)
 
 
@@ -203,15 +204,15 @@ DAMAGED: list[tuple[str, str, Any, str]] = [
     ("manifest.json", "exits", {}, "'exits'"),
     ("manifest.json", "exits", [{"after": "layer1.1", "gflops": 10**400, "file": "a"}], "'exits'"),
     ("manifest.json", "leaves_below", [], "'leaves_below'"),
-    ("manifest.json", "leaves_below", {"entropy": 1}, "criterion, temperatures or precision"),
-    ("policy.json", "criterion", "confidence", "criterion, temperatures or precision"),
+    ("manifest.json", "leaves_below", {"entropy": 1}, "the criterion 'entropy' of policy.json is unknown here"),
+    ("policy.json", "criterion", "confidence", "the criterion 'confidence' of policy.json is unknown here"),
     ("policy.json", "criterion", ["entropy"], "'criterion'"),
     ("policy.json", "thresholds", [1.0, float("inf")], "'thresholds'"),
     ("policy.json", "thresholds", [1.0, True], "'thresholds'"),
-    ("policy.json", "temperatures", [1.0, 1.0], "criterion, temperatures or precision"),
-    ("policy.json", "temperatures", [1.0, 1.0, 0.0], "criterion, temperatures or precision"),
-    ("policy.json", "temperatures", "111", "criterion, temperatures or precision"),
-    ("policy.json", "precision", "bf16", "criterion, temperatures or precision"),
+    ("policy.json", "temperatures", [1.0, 1.0], "temperatures or a precision"),
+    ("policy.json", "temperatures", [1.0, 1.0, 0.0], "temperatures or a precision"),
+    ("policy.json", "temperatures", "111", "temperatures or a precision"),
+    ("policy.json", "precision", "bf16", "temperatures or a precision"),
 ]
 
 
@@ -227,9 +228,9 @@ def test_a_value_that_cannot_be_is_named(own_folder: Path, name: str, key: str, 
     ("content", "words"),
     [
         (b"[" * 100_000, "nested too deeply"),
-        (b"\xff\xfe\x00", "no JSON"),
-        (b"[]", "no JSON of one mapping"),
-        (b"", "no JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[]", "not JSON of one mapping"),
+        (b"", "not JSON"),
     ],
 )
 def test_a_file_that_is_no_json_is_refused(own_folder: Path, name: str, content: bytes, words: str) -> None:
@@ -255,7 +256,7 @@ def test_files_outside_of_the_folder_are_not_read(own_folder: Path, tmp_path: Pa
     shutil.copy(own_folder / "segment-0.onnx", tmp_path / "segment-0.onnx")
     (own_folder / "link.onnx").symlink_to(tmp_path / "segment-0.onnx")
     rewrite(own_folder / "manifest.json", lambda content: (content["exits"][0].update(file=name), content.pop("files")))
-    with pytest.raises(ValueError, match="which is no file of this folder"):
+    with pytest.raises(ValueError, match="which is not a file of this folder"):
         Runner(own_folder)
 
 
@@ -295,7 +296,7 @@ def test_logits_that_are_no_numbers_are_no_answer(
 
 def test_the_file_is_short_and_needs_numpy_and_onnxruntime_alone() -> None:
     text = Path(onnx_runner.__file__).read_text()
-    assert len(text.splitlines()) < 150
+    assert len(text.splitlines()) < 160
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):

@@ -27,7 +27,8 @@ def run_blocks(backbone: str, net: nn.Module, features: Tensor) -> Tensor:
     family = find_family(backbone)
     for _, block in family.blocks(net):
         features = block(features)
-    return family.classifier(net, features)
+    logits: Tensor = family.classifier(net)(features)
+    return logits
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -15,8 +15,8 @@ from torch import Tensor, nn, optim
 
 from greenedge.data.loader import InputTransform
 from greenedge.data.prepared import PreparedSplit, open_prepared
-from greenedge.models.backbones import Family
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import measure_shapes
 from greenedge.training.loop import EpochRecord, TrainSettings, fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import sgd
@@ -34,10 +34,10 @@ def tiny_network(seed: int = 0, width: int = 8, dropout: float = 0.3) -> MultiEx
         nn.Sequential(nn.Conv2d(width, width, 3, stride=2), nn.BatchNorm2d(width), nn.ReLU()),
         nn.Linear(width, 3),
     )
-    family = Family(lambda _: [], lambda net, features: net.get_submodule("2")(features.mean(dim=(2, 3))), "2")
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
+    classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), backbone[2])
     blocks = [("0", backbone[0]), ("1", backbone[1])]
-    return MultiExitNetwork(backbone, family, blocks, [(0, head)], image_size=16)
+    return MultiExitNetwork(backbone, blocks, measure_shapes(blocks, 16), [(0, head)], classifier)
 
 
 def tiny_state(

@@ -131,24 +131,3 @@ def test_the_policy_of_another_network_is_refused(
     write_policy(path, SavedPolicy(ExitPolicy("margin", thresholds), exits or own_exits, digest or own_digest))
     with pytest.raises(UsageError, match=re.escape(f"{path}: {words}")):
         resolve_policy(two_exits, PolicyOptions(policy=path))
-
-
-@pytest.mark.parametrize(
-    ("policy", "text"),
-    [
-        (ExitPolicy("entropy", (1.26, 1.26)), "entropy threshold 1.26 (nats)"),
-        (ExitPolicy("entropy", (1.23456, 0.9)), "entropy thresholds 1.235, 0.9 (nats)"),
-        (ExitPolicy("entropy", (0.9, 1.2, 0.9)), "entropy thresholds 0.9, 1.2, 0.9 (nats)"),
-        (ExitPolicy("max_probability", (0.75,)), "max_probability threshold 0.75 (probability)"),
-        (ExitPolicy("entropy", ()), "no image exits early"),
-        (ExitPolicy("entropy", (0.0, 0.0)), "no image exits early"),
-        (ExitPolicy("margin", (1.0, 1.0), (2.0, 2.0, 2.0)), "no image exits early"),
-        (ExitPolicy("margin", (1.0, 0.25)), "margin thresholds never, 0.25 (probability)"),
-        (
-            ExitPolicy("margin", (0.5, 0.25), (1.5, 2.0, 0.75)),
-            "margin thresholds 0.5, 0.25 (probability), temperatures 1.5, 2, 0.75",
-        ),
-    ],
-)
-def test_a_policy_is_described_in_words(policy: ExitPolicy, text: str) -> None:
-    assert str(policy) == text

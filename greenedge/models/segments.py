@@ -1,0 +1,115 @@
+"""A part of a network that is run at one go: blocks in a row and, where they end at an exit, the classifier there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from greenedge.models.family import Blocks
+from greenedge.models.modes import evaluation_mode
+
+Shape = tuple[int, int, int]
+
+
+class Segment(nn.Module):
+    """Named blocks in a row and, where they end at an exit, the classifier there.
+
+    A segment refers to the modules of its network and holds no weights of its own; the training mode and the device
+    are set through the network.
+
+    Args:
+        blocks: (name, module) of each, run in order.
+        shapes: (C, H, W) of what each block reads and, last, of what the last block gives.
+        exit_index: the exit that the segment ends at, or None.
+        classifier: from the last block's features to that exit's logits (N, classes), or None.
+
+    Attributes:
+        names: of the blocks.
+        blocks: the blocks as one module.
+        shapes, exit_index, classifier: as given.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        shapes: Sequence[Shape],
+        exit_index: int | None = None,
+        classifier: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.names = tuple(name for name, _ in blocks)
+        self.shapes = tuple(shapes)
+        self.exit_index = exit_index
+        self.blocks = nn.Sequential(*(block for _, block in blocks))
+        self.classifier = classifier
+
+    @property
+    def after(self) -> str:
+        """The name of the last block."""
+        return self.names[-1]
+
+    @property
+    def span(self) -> str:
+        """The names of the first and the last block, such as `layer1.0 to layer2.1`."""
+        return self.after if len(self.names) == 1 else f"{self.names[0]} to {self.after}"
+
+    @property
+    def input_shape(self) -> Shape:
+        """(C, H, W) of what the first block reads."""
+        return self.shapes[0]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Runs the blocks and the classifier.
+
+        Args:
+            features: (N, C, H, W) of the segment before; normalised images for the first one.
+
+        Returns:
+            the last block's features, and the logits (N, classes) of the exit here, or None.
+        """
+        features = self.blocks(features)
+        return features, None if self.classifier is None else self.classifier(features)
+
+    def split(self) -> list[Segment]:
+        """Shorter segments of the same modules, cut where the resolution changes; the last one ends at the exit.
+
+        The best number of images at a time depends on the size of the features: large ones should stay in the cache,
+        small ones are better run many at a time, so that weights are read once for all of them.
+        """
+        sides = [shape[1:] for shape in self.shapes]
+        starts = [0, *(index for index in range(1, len(self.names)) if sides[index + 1] != sides[index])]
+        ends = [*starts[1:], len(self.names)]
+        blocks = list(zip(self.names, self.blocks, strict=True))
+        segments = [
+            Segment(blocks[start:end], self.shapes[start : end + 1]) for start, end in zip(starts, ends, strict=True)
+        ]
+        segments[-1].exit_index, segments[-1].classifier = self.exit_index, self.classifier
+        return segments
+
+
+def measure_shapes(blocks: Blocks, image_size: int) -> list[Shape]:
+    """The shape (C, H, W) of what each block reads and, last, of what the last block gives.
+
+    One blank image is run through; the blocks are not changed.
+
+    Args:
+        blocks: (name, module) of each, run in order.
+        image_size: pixels per side of the images.
+
+    Raises:
+        RuntimeError: the images are too small.
+    """
+    modules = [module for _, module in blocks]
+    features = torch.zeros(1, 3, image_size, image_size)
+    shapes = [_shape(features)]
+    with evaluation_mode(*modules), torch.no_grad():
+        for module in modules:
+            features = module(features)
+            shapes.append(_shape(features))
+    return shapes
+
+
+def _shape(features: Tensor) -> Shape:
+    return features.shape[1], features.shape[2], features.shape[3]
