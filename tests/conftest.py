@@ -47,6 +47,18 @@ def write_official_layout(root: Path) -> Path:
     return root
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first and one by one; of all others those of one file stay together, with what they share.
+
+    Read by pytest-xdist's `--dist loadgroup`; without it only the order changes.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        together = item.get_closest_marker("slow") is None and item.get_closest_marker("xdist_group") is None
+        if together:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY).as_posix()))
+
+
 @pytest.fixture
 def official(tmp_path: Path) -> Path:
     """A fresh data set in TinyImageNet's layout, which the test may damage."""

@@ -109,6 +109,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
 
 
 @pytest.fixture
+def tiny_config(config: Path) -> Path:
+    """A config whose network has 400,000 parameters, for commands that are run again and again."""
+    pytest.importorskip("timm")
+    config.write_text(config.read_text().replace("backbone: resnet18", "backbone: timm/test_resnet"))
+    return config
+
+
+@pytest.fixture
 def weights(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained checkpoint in a folder of its own."""
     copy = tmp_path / "copied" / "best.safetensors"

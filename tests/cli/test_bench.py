@@ -27,9 +27,15 @@ BACKBONE = "backbone, best layout, same precision"
 SHORT = ["--batches", "1,4", "--rounds", "1"]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first bench keeps the chunk sizes that it has measured; the others read them."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
 def test_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> None:

@@ -16,7 +16,7 @@ from tests.conftest import CLASSES, write_image, write_official_layout
 
 TINY = """\
 data: {{path: {data}, image_size: 32, calibration_per_class: 2}}
-model: {{backbone: resnet18, exits: [{{after: layer1, head: linear}}]}}
+model: {{backbone: timm/test_resnet, exits: [{{after: layer1, head: linear}}]}}
 train: {{epochs: 1, batch_size: 12, precision: float32}}
 """
 

@@ -18,6 +18,7 @@ import pytest
 
 from greenedge.data.label_maps import LABELS_MAP, read_labels_map, read_reverse_map
 from greenedge.data.prepared import check_images
+from greenedge.workflows.train import train
 from tests.conftest import REPOSITORY, write_official_layout
 from tests.data.server import serve
 
@@ -76,6 +77,16 @@ def survives(command: Killed, seed: int) -> None:
         assert left, f"kill {number}: the same command gives code {code} and something else"
     hidden = [path for path in command.made.parent.rglob("*") if ".partial" in path.name]
     assert hidden == [], "what a killed command left is still there"
+
+
+@pytest.fixture
+def weights(tiny_config: Path, tmp_path: Path) -> Path:
+    """Weights of a network that is exported and run quickly."""
+    train(tiny_config, ["train.epochs=1"], tmp_path / "trained")
+    copy = tmp_path / "copied" / "best.safetensors"
+    copy.parent.mkdir()
+    shutil.copy(tmp_path / "trained" / "best.safetensors", copy)
+    return copy
 
 
 @pytest.mark.slow

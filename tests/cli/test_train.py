@@ -182,11 +182,12 @@ def test_the_best_weights_are_those_of_the_best_epoch(
 
 
 @pytest.mark.slow
-def test_a_killed_run_continues_to_the_weights_of_an_unbroken_one(cli: Cli, config: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_to_the_weights_of_an_unbroken_one(tiny_config: Path, tmp_path: Path) -> None:
     """Killed at random moments, its start included; GREENEDGE_KILLS says how often."""
     kills, out = int(os.environ.get("GREENEDGE_KILLS", "5")), tmp_path / "run"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "greenedge", "train", "--config", str(config), "--set", "train.epochs=4"]
+    command = [sys.executable, "-m", "greenedge", "train", "--config", str(tiny_config)]
+    command += ["--set", "train.epochs=4"]
     started = time.monotonic()
     whole = [*command, "--out", str(tmp_path / "unbroken")]
     subprocess.run(whole, check=True, capture_output=True, env=environment)
