@@ -80,7 +80,7 @@ def write_result(
     """
     write_json(folder / f"{name}.json", result.json)
     others = folder / (beside or name)
-    endings = []
+    endings = [] if beside else [".json"]
     if result.csv is not None:
         write_csv(others.with_name(f"{others.name}.csv"), result.csv.headers, result.csv.rows)
         endings.append(".csv")
@@ -92,10 +92,9 @@ def write_result(
         endings.append(".png")
     else:
         figure.unlink(missing_ok=True)  # an earlier one would show another result
-    sentence = f"written: {folder / name}.json"
-    if endings:
-        sentence += f", {others if beside else ''}{' and '.join(endings)}"
-    return replace(result, blocks=(*result.blocks, sentence))
+    listed = f"{others}{' and '.join(', '.join(endings).rsplit(', ', 1))}" if endings else ""
+    files = [f"{folder / name}.json"] if beside else []
+    return replace(result, blocks=(*result.blocks, f"written: {', '.join([*files, listed])}"))
 
 
 def render_text(blocks: Sequence[Block]) -> str:

@@ -11,13 +11,14 @@ from greenedge.exits.confidence import describe_effect
 from greenedge.exits.sweep_result import SweepResult
 from greenedge.reporting.blocks import CommandResult, Table, span
 from greenedge.reporting.summary import RunSummary
-from greenedge.reporting.sweep_plot import plot_sweep
 
 _ROWS_SHOWN = 13
 
 
 def present_sweep(summary: RunSummary, found: SweepResult) -> CommandResult[SweepResult]:
     """Operating points, areas, the verdict against fixed exits, and the figure of the curve."""
+    from greenedge.reporting.sweep_plot import plot_sweep  # matplotlib takes long to import, and eval does without
+
     points = found.points
     title = f"{summary.model}\n{summary.split}, {summary.images} images"
     rates = [f"share_{index + 1}" for index in range(summary.num_exits)]

@@ -99,9 +99,9 @@ def test_files_are_written_and_can_be_read(cli: Cli, weights: Path, tmp_path: Pa
     assert [{key: str(value) for key, value in each.items()} for each in report["overthinking"]["by_class"]] == rows
     with Image.open(tmp_path / "out" / "overthinking.png") as picture:
         assert min(picture.size) > 200
-    for words in ("ECE (%)", "AUROC of entropy", "right at an early exit, wrong at the final one", "val: 15 images"):
+    for words in ("ECE (%)", "AUROC of entropy", "correct at an early exit, wrong at the final one", "val: 15 images"):
         assert words in result.out
-    assert str(tmp_path / "out" / "overthinking.png") in result.out
+    assert f"{tmp_path / 'out' / 'overthinking'}.csv and .png" in result.out
 
 
 def test_calibration_images_get_no_temperature_fitted_on_themselves(cli: Cli, weights: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_exported_runner_answers_as_predict_does(cli: Cli, weights: Path, po
     result = cli("export", "--weights", weights, "--policy", policy, "--format", "onnx", "--out", out)
     assert (result.code, result.out) == (0, "")
     assert f"{out}: resnet18 with exits after layer1 (light), layer3 (linear) for 32 px" in result.err
-    assert "images leave by entropy thresholds 1, 1.05 (nats), temperatures 1, 1.1, 0.9" in result.err
+    assert "images exit by entropy thresholds 1, 1.05 (nats), temperatures 1, 1.1, 0.9" in result.err
     assert result.err.splitlines()[-1] == f"next: python {out}/runner.py {out} IMAGES.npy"
     names = ["segment-0.onnx", "segment-1.onnx", "segment-2.onnx", "network.onnx"]
     assert {path.name for path in out.iterdir()} == {*names, "manifest.json", "policy.json", "runner.py"}

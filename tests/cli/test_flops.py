@@ -85,7 +85,7 @@ def test_the_table_says_what_is_not_counted(cli: Cli, report: dict[str, Any]) ->
         assert cumulative == f"{each['gflops']:.4f}"
         assert alone == f"{each['alone_gflops']:.4f}"
         assert parameters.replace(",", "") == str(each["parameters"])
-    assert rows["plain network"][-2] == f"{report['plain_gflops']:.4f}"
+    assert rows["backbone without exits"][-2] == f"{report['plain_gflops']:.4f}"
 
 
 def test_files_hold_what_is_printed(cli: Cli, config: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_every_command_explains_itself(cli: Cli, command: str) -> None:
 
 def test_the_list_of_commands_is_complete(cli: Cli) -> None:
     def listed(*arguments: str) -> set[str]:
-        lines = cli(*arguments, "--help").out.partition("Commands:\n")[2].splitlines()
+        lines = cli(*arguments, "--help").raw.partition("Commands:\n")[2].splitlines()
         return {line.split()[0] for line in lines if re.match("  [a-z]", line)}
 
     assert listed() == {*SINGLE, *GROUPS}

