@@ -130,8 +130,9 @@ def create_model(
     """Creates a network with exits.
 
     >>> network = create_model("resnet18", ["layer1", ("layer3", "linear")], num_classes=10, image_size=64)
-    >>> [logits.shape for logits in network(torch.zeros(2, 3, 64, 64))]
-    [torch.Size([2, 10]), torch.Size([2, 10]), torch.Size([2, 10])]
+    >>> early, later, final = network(torch.zeros(2, 3, 64, 64))
+    >>> early.shape
+    torch.Size([2, 10])
 
     Args:
         backbone: a name of `list_models`, or `timm/NAME`.

@@ -21,4 +21,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: FractionB
     return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy}
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": cross_entropy,
+}

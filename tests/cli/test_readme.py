@@ -1,4 +1,4 @@
-"""The README's commands, run in their order on a small data set with the configs as they are shipped."""
+"""The commands of the README and the tutorial, in their order, on a small data set with the configs as shipped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MAY_END_WITH = {
     "--max-loss": "too few to certify",
 }
 # What a command is given besides, so that it takes less long.
-_SHORTER = {"bench": ["--rounds", "1"]}
+_SHORTER = {"bench": ["--rounds", "1", "--batches", "1,8"], "train": ["--set", "train.epochs=2"]}
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+def documented_commands(document: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / document).read_text(), flags=re.DOTALL)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -43,13 +43,27 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_work_in_their_order(cli: Cli, workplace: Path) -> None:
-    ran = []
-    for command in readme_commands():
+@pytest.mark.parametrize(
+    ("document", "used"),
+    [
+        ("README.md", {"data", "train", "sweep", "tune", "predict"}),
+        (
+            "docs/tutorial.md",
+            {"data", "list", "configs", "flops", "augment", "train", "eval", "sweep", "diagnose", "tune", "predict"}
+            | {"bench", "export", "compare"},
+        ),
+    ],
+)
+def test_documented_commands_work_in_their_order(cli: Cli, workplace: Path, document: str, used: set[str]) -> None:
+    ran = set()
+    for command in documented_commands(document):
         program, *arguments = shlex.split(command)
+        if program == "pip":
+            continue
         if program != "greenedge":
             assert (REPOSITORY / program).is_file()
             continue
+        ran.add(arguments[0])
         if arguments[:2] == ["data", "download"]:  # tested with a server of its own
             continue
         result = cli(*arguments, *_SHORTER.get(arguments[0], []))
@@ -57,7 +71,5 @@ def test_the_commands_of_the_readme_work_in_their_order(cli: Cli, workplace: Pat
         if result.code != 0:
             assert may_end_with is not None, f"{command}\n{result.err}"
             assert may_end_with in result.sentence, f"{command}\n{result.err}"
-        ran.append(arguments[0])
-    assert {"data", "flops", "train", "eval", "sweep", "tune", "predict", "bench", "export", "compare"} <= set(ran)
+    assert ran == used
     assert (workplace / "runs" / "resnet18-light" / "sweep.png").is_file()
-    assert (workplace / "exported" / "runner.py").is_file()
