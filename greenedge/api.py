@@ -394,7 +394,8 @@ class Engine(inference.Engine):
             policy = read_policy(Path(policy), model.exits, model.digest).policy
         chosen = torch.device(device) if device is not None else choose_device("auto")
         network = to_device(network, chosen, channels_last=True)
-        super().__init__(network, policy, precision=precision, compiled=compiled)
+        cost = model.cost if isinstance(model, TrainedModel) else None
+        super().__init__(network, policy, precision=precision, compiled=compiled, cost=cost)
         self._model = model if isinstance(model, TrainedModel) else None
 
     def predict(self, images: Tensor | Sequence[ImageLike]) -> Predictions:

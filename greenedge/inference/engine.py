@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from greenedge.cost.table import NetworkCost
 from greenedge.device import memory
 from greenedge.device.precision import Precision
 from greenedge.errors import DataError, GreenedgeError, UsageError
@@ -48,6 +49,7 @@ class Engine:
         precision: `float32`, `bf16`, or `auto`: what the policy was chosen in, or, where it does not say, by the rule
             of `device/precision.py`.
         compiled: put the segments through `torch.compile` with frozen weights, here and now; that takes minutes.
+        cost: of every exit, where it is known; None: counted here.
         chunks: images at a time of each segment; None: those that `autotune` has kept for this machine, or a
             default number.
         disable_malloc_trim: on a CPU, make glibc keep freed memory in this process from here on, for all that it does
@@ -70,6 +72,7 @@ class Engine:
         *,
         precision: Precision = "auto",
         compiled: bool = False,
+        cost: NetworkCost | None = None,
         chunks: Sequence[int] | None = None,
         disable_malloc_trim: bool = True,
     ) -> None:
@@ -79,7 +82,7 @@ class Engine:
         self.policy = policy
         if policy.precision is not None and precision not in ("auto", policy.precision):
             raise UsageError(_other_precision(policy, precision))
-        self.network = optimize_for_inference(network, policy.precision or precision, compiled=compiled)
+        self.network = optimize_for_inference(network, policy.precision or precision, compiled=compiled, cost=cost)
         self._precision = "float32" if self.network.dtype == torch.float32 else "bf16"
 
         if disable_malloc_trim and self.network.device.type == "cpu":

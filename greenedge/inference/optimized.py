@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.cost.flops import count_costs
+from greenedge.cost.table import NetworkCost
 from greenedge.device.precision import Precision, choose_autocast, exact_float32
 from greenedge.errors import InstallationError
 from greenedge.inference.chunks import default_chunk_size
@@ -66,17 +67,20 @@ class OptimizedNetwork:
         return features, None if logits is None else logits.float()
 
 
-def optimize_for_inference(network: MultiExitNetwork, precision: Precision, *, compiled: bool) -> OptimizedNetwork:
+def optimize_for_inference(
+    network: MultiExitNetwork, precision: Precision, *, compiled: bool, cost: NetworkCost | None = None
+) -> OptimizedNetwork:
     """Prepares a copy.
 
     Args:
         network: in any mode; it is not changed.
         precision: `float32`, `bf16`, or `auto`: by the rule of `device/precision.py`.
         compiled: run the segments through `torch.compile` with frozen weights.
+        cost: of every exit, where it is known; None: counted here, which takes a second.
     """
     device = next(network.parameters()).device
     dtype = choose_autocast(precision, network, device) or torch.float32
-    costs = count_costs(network).exits
+    costs = (cost or count_costs(network)).exits
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     fold_batch_norms(own)
     _cast(own, dtype)

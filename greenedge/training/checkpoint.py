@@ -48,7 +48,7 @@ class CheckpointInfo:
     cost: NetworkCost | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
     """A network's weights and their metadata.
 

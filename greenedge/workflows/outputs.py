@@ -123,7 +123,8 @@ def _logits(model: TrainedModel, split: PreparedSplit, precision: Precision) -> 
 
     device = choose_device("auto")
     never = shared_policy("entropy", None, model.num_exits - 1)
-    engine = Engine(to_device(model.network, device, channels_last=True), never, precision=precision)
+    network = to_device(model.network, device, channels_last=True)
+    engine = Engine(network, never, precision=precision, cost=model.cost)
     transform = build_transform(model.config.data, channels_last=True)
     return map_split(engine.logits, split, transform, device)
 

@@ -59,7 +59,7 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions) -> C
     policy = resolve_policy(model, chosen)
     precision = requested_precision(chosen, options.precision)
     network = to_device(model.network, choose_device("auto"), channels_last=True)
-    engine = Engine(network, policy, precision=precision)
+    engine = Engine(network, policy, precision=precision, cost=model.cost)
     transform = build_transform(model.config.data, channels_last=True)
     found = classify_files(engine, transform, images, model.stored_size)
     return present_predictions(found, policy, model.classes, labels)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greenedge.models.multi_exit import MultiExitNetwork
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
     """A network from a checkpoint.
 
@@ -34,6 +34,9 @@ class TrainedModel:
     path: Path
     checkpoint: Checkpoint
     config: RunConfig
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.path}: {model_summary(self.config.model)}, epoch {self.epoch})"
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
