@@ -47,7 +47,9 @@ def _widths(heads: Sequence[Sequence[str]], body: Sequence[Sequence[str]]) -> li
 
 
 def _broken(header: str, cells: Sequence[str]) -> list[str]:
-    """A header in lines that are no longer than its column's longest cell or its own longest word."""
+    """A header in lines: its unit below its name, else no longer than its column's longest cell or its longest word."""
+    if " (" in header:
+        return header.replace(" (", "\n(").split("\n")
     room = max(len(word) for word in [*header.split(), *cells])
     return textwrap.wrap(header, room, break_long_words=False, break_on_hyphens=False) or [""]
 

@@ -61,7 +61,7 @@ def _blocks(known: RunSummary, shown: RunSummary, found: TuneResult) -> list[Tab
     units = [f"{split} {unit}" for split in dict.fromkeys((known.split, shown.split)) for unit in ("(%)", "GFLOPs")]
     rates = [f"{name} (%)" for name in known.exit_names]
     blocks: list[Table | str] = [
-        f"{known.heading}, chosen on",
+        f"{known.heading}, which the policies were chosen on",
         f"goal: {found.goal}",
         Table(["thresholds", *units, *rates], rows),
         *(f"{kind}: {each.policy}" for kind, each in found.candidates.items()),
