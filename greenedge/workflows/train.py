@@ -26,6 +26,7 @@ from greenedge.training.history import read_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings
 from greenedge.training.losses import LOSSES
+from greenedge.training.narrow import one_pixel_convolution
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.resume import check_same_run, note_other_length, restore_run
 from greenedge.training.run_directory import CONFIG, ENVIRONMENT, HISTORY, STATE, is_begun, locked
@@ -191,11 +192,27 @@ def build_settings(
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
         learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
         gradient_clip_norm=section.gradient_clip_norm,
-        autocast=choose_autocast(section.precision, network, device),
+        autocast=_autocast(config, network, device),
         compile=section.compile,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
     )
+
+
+def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:
+    """The type of cheap operations; float32 where gradients in bf16 would be wrong, which is logged."""
+    autocast = choose_autocast(config.train.precision, network, device)
+    if autocast is None or device.type != "cpu":
+        return autocast
+    name = one_pixel_convolution(network)
+    if name is None:
+        return autocast
+    _log.warning(
+        "note: at %d px, %s sees a single pixel, whose gradients are wrong in bf16 on a CPU; the run is in float32",
+        network.image_size,
+        name,
+    )
+    return None
 
 
 def _run_directory(config_path: Path | None, out: Path | None) -> Path:

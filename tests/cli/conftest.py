@@ -54,7 +54,7 @@ class Result:
     @property
     def out(self) -> str:
         """Standard output with sentences in one line each."""
-        return re.sub(r"(?<=.{60})\n  (?=\S)", " ", self.raw)
+        return re.sub(r"((?<=.{60})|(?<=[a-z)]:))\n  (?=\S)", " ", self.raw)
 
     @property
     def sentence(self) -> str:
