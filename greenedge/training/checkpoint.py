@@ -22,6 +22,7 @@ from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_bytes
 
 FORMAT = "greenedge/1"
+_KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", SEAL}
 # The limit of safetensors itself.
 _MAX_HEADER = 100_000_000
 
@@ -110,6 +111,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: was not written by `greenedge train`, so its network is unknown; to start from such weights, "
             "name the file as model.weights in a config"
+        )
+    unknown = set(metadata) - _KEYS
+    if unknown:  # a damaged name of the digest, for one, which would leave the file without one
+        raise CheckpointError(
+            f"{path}: its metadata are damaged, or of another version of greenedge ({sorted(unknown)[0][:40]!r})"
         )
     if SEAL in metadata and metadata[SEAL] != _content_digest(content):
         raise CheckpointError(f"{path}: was changed or damaged after it was written; use another copy, or train again")

@@ -192,3 +192,13 @@ def test_read_checkpoint_reads_files_without_a_digest(tmp_path: Path) -> None:
     metadata = {"format": "greenedge/1", "config": CONFIG, "classes": '[{"id": "a", "name": "b"}]', "epoch": "3"}
     safetensors.torch.save_file({"weight": torch.zeros(2)}, path, metadata)
     assert read_checkpoint(path).info == CheckpointInfo(CONFIG, (ClassInfo("a", "b"),), 3)
+
+
+def test_read_checkpoint_refuses_a_damaged_name_of_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, tiny_network(), INFO)
+    content = path.read_bytes()
+    assert content.count(b'"digest"') == 1
+    path.write_bytes(content.replace(b'"digest"', b'"diGest"'))
+    with pytest.raises(CheckpointError, match="its metadata are damaged, or of another version .*'diGest'"):
+        read_checkpoint(path)
