@@ -200,5 +200,5 @@ def test_read_checkpoint_refuses_a_damaged_name_of_the_digest(tmp_path: Path) ->
     content = path.read_bytes()
     assert content.count(b'"digest"') == 1
     path.write_bytes(content.replace(b'"digest"', b'"diGest"'))
-    with pytest.raises(CheckpointError, match="its metadata are damaged, or of another version .*'diGest'"):
+    with pytest.raises(CheckpointError, match=r"its metadata are damaged, or of another version .*'diGest'"):
         read_checkpoint(path)
