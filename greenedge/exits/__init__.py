@@ -1,1 +1,1 @@
-"""When to leave: arithmetic on the kept outputs of all exits. Nothing here runs a network."""
+"""When images exit: arithmetic on the kept outputs of all exits. Nothing here runs a network."""

@@ -43,7 +43,7 @@ class FoundAdvantage:
 
 
 def oracle_point(outputs: ExitOutputs) -> OperatingPoint:
-    """What an oracle reaches that leaves at the first exit that is right, and runs everything where none is."""
+    """Accuracy and cost of an oracle that exits at the first correct exit, and runs everything where none is."""
     correct = outputs.correct()
     taken = np.where(correct.any(axis=0), correct.argmax(axis=0), outputs.num_exits - 1)
     shares = np.bincount(taken, minlength=outputs.num_exits) / len(taken)
@@ -53,7 +53,7 @@ def oracle_point(outputs: ExitOutputs) -> OperatingPoint:
 def static_mixture(gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     """float64 (G,): the best expected accuracy at each cost without looking at the image.
 
-    Each image is given to one exit, alone in its network, by lot: the upper concave hull of the fixed exits' points.
+    Each image is given to one exit, alone in its network, at random: the upper concave hull of the fixed exits' points.
     NaN below the cheapest of them.
 
     Args:

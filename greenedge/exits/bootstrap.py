@@ -22,7 +22,7 @@ _ROUNDING = 1e-6  # of float32 means over images
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval that other images of the same kind would rarely leave.
+    """An interval that contains the number for most other images of the same kind.
 
     Attributes:
         low: its lower end.
@@ -147,7 +147,7 @@ def difference_interval(resampled: np.ndarray, images: int, confidence: float = 
 
     Where every resample says the same, all images do: two policies are right on the same ones, say. Images of another
     kind that make up a share p of the world are missing among N with a chance of (1 - p)^N; so p may be as large as
-    1 - a^(1/N), with a the half of what the confidence leaves ("rule of three"), and may differ as much as can be.
+    1 - a^(1/N), with a half of one minus the confidence ("rule of three"), and may differ as much as can be.
 
     Args:
         resampled: float (B,), differences on the same resamples.

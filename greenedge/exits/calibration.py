@@ -31,7 +31,7 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     """The mean gap between confidence and accuracy, in [0, 1], over bins of equal width (Guo et al. 2017, equation 3).
 
     Args:
-        confidence: float (N,), the largest probability of each answer.
+        confidence: float (N,), the largest probability of each prediction.
         correct: bool (N,), whether it is right.
         bins: of (0, 1/bins], (1/bins, 2/bins], ...
     """
@@ -41,14 +41,16 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
 
 
 def failure_auroc(uncertainty: np.ndarray, correct: np.ndarray) -> float | None:
-    """The chance that a wrong answer is less sure than a right one, a tie counting half (Hendrycks, Gimpel 2017).
+    """The chance that a wrong prediction is less confident than a correct one (Hendrycks and Gimpel 2017).
+
+    A tie counts half.
 
     Args:
-        uncertainty: float (N,), smaller is surer.
+        uncertainty: float (N,), smaller is more confident.
         correct: bool (N,).
 
     Returns:
-        0.5 where the score tells nothing, 1 where it tells all; None where all answers are right, or all wrong.
+        0.5 where the score tells nothing, 1 where it tells all; None where all predictions are correct, or all wrong.
     """
     right, wrong = int(correct.sum()), int((~correct).sum())
     if right == 0 or wrong == 0:

@@ -138,7 +138,8 @@ def _line(uncertainty: np.ndarray, order: np.ndarray, gain: np.ndarray) -> tuple
         gain: int64 (N,): +1, 0 or -1: right here less right where it would go otherwise.
 
     Returns:
-        how many leave here (none first), what that adds to the right answers, and the limit that does it: each (K,).
+        how many exit here (none first), what that adds to the correct predictions, and the limit that does it: each
+        (K,).
     """
     sorted_uncertainty = uncertainty[order]
     last_of_ties = (
@@ -146,7 +147,7 @@ def _line(uncertainty: np.ndarray, order: np.ndarray, gain: np.ndarray) -> tuple
     )
     counts = np.append(0, np.flatnonzero(last_of_ties) + 1)
     gains = np.append(0, np.cumsum(gain[order]))[counts]
-    # A limit that lets exactly the first k leave: the next image's value, or a little more than the last one's.
+    # A limit that lets exactly the first k exit: the next image's value, or a little more than the last one's.
     limits = np.append(_NEVER, np.append(sorted_uncertainty[1:], np.inf)[counts[1:] - 1])
     if len(order):
         limits[-1] = np.nextafter(sorted_uncertainty[-1], np.inf)
@@ -173,7 +174,7 @@ def _pair_candidates(
         order = order_second[stays[order_second]]
         counts, line_gains, line_limits = _line(scores.uncertainty[second], order, gain_second)
         right = final_right + gains + line_gains
-        # The more leave, the cheaper: what is no better than some cheaper point of this line is beaten by it.
+        # The more exit, the cheaper: what is no better than some cheaper point of this line is beaten by it.
         best_cheaper = np.append(np.maximum.accumulate(right[::-1])[::-1][1:], -1)
         keep = np.flatnonzero(right > best_cheaper)
         limits = np.full((len(keep), scores.num_exits - 1), _NEVER)
@@ -218,25 +219,25 @@ def _moves(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The points of every value of every single threshold, the others kept."""
     early_exits, count = scores.num_exits - 1, correct.shape[1]
-    leaves = scores.uncertainty < limits[:, None]
-    reached = np.ones((early_exits, count), dtype=bool)  # by whom each exit is reached
-    reached[1:] = ~np.logical_or.accumulate(leaves[:-1], axis=0)
+    exits_here = scores.uncertainty < limits[:, None]
+    reached = np.ones((early_exits, count), dtype=bool)  # which images reach each exit
+    reached[1:] = ~np.logical_or.accumulate(exits_here[:-1], axis=0)
     images = np.arange(count)
     later = np.full(count, early_exits)  # where an image goes that this exit does not keep
     for index in reversed(range(early_exits)):
         order = orders[index][reached[index][orders[index]]]
         right_later, cost_later = correct[later, images], scores.gflops[later]
         counts, gains, line = _line(scores.uncertainty[index], order, correct[index] - right_later)
-        # Those that never reach this exit count as they leave before.
+        # Those that never reach this exit count as they exit before.
         before = ~reached[index]
-        gone = np.where(leaves, np.arange(early_exits)[:, None], early_exits).min(axis=0)
+        gone = np.where(exits_here, np.arange(early_exits)[:, None], early_exits).min(axis=0)
         base_right = correct[gone, images][before].sum() + right_later[~before].sum()
         base_cost = scores.gflops[gone][before].sum() + cost_later[~before].sum()
         saved = np.append(0, np.cumsum((scores.gflops[index] - cost_later)[order]))[counts]
         points = np.repeat(limits[None], len(counts), axis=0)
         points[:, index] = line
         yield base_right + gains, (base_cost + saved) / count, points
-        later = np.where(leaves[index], index, later)
+        later = np.where(exits_here[index], index, later)
 
 
 def _evenly(length: int, wanted: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a network answered at every exit, for every image of a split."""
+"""The logits of every exit for every image of a split."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from greenedge.exits.outputs import ExitOutputs
 
 @dataclass(frozen=True, eq=False)
 class Overthinking:
-    """Who is lost on the way to the final exit.
+    """The images that are lost on the way to the final exit.
 
     Attributes:
-        images: int64 (K,), positions of the images that are right early and wrong at the end, the surest first.
+        images: int64 (K,), positions of the images that are right early and wrong at the end, the most confident first.
         exits: int64 (K,), the first exit that is right, counted from 0.
-        early: int64 (K,), what it answers, which is the label.
-        final: int64 (K,), what the final exit answers.
+        early: int64 (K,), what it predicts, which is the label.
+        final: int64 (K,), what the final exit predicts.
         by_class: int64 (C,), how many of each true class.
         class_sizes: int64 (C,), images of each true class.
     """
@@ -36,7 +36,7 @@ class Overthinking:
 
 
 def find_overthinking(outputs: ExitOutputs) -> Overthinking:
-    """All of them; "surest" by the probability that the right early exit gives its answer."""
+    """Finds them all, the most confident first: by the probability that the correct early exit gives its prediction."""
     correct = outputs.correct()
     lost = np.flatnonzero(correct[:-1].any(axis=0) & ~correct[-1])
     exits = correct[:-1, lost].argmax(axis=0) if len(lost) else lost

@@ -1,7 +1,7 @@
 """Operating points of one threshold that all early exits share, found without running the network.
 
-Image i leaves at the first exit e whose uncertainty s_e lies strictly below T. With the running minimum
-m_e = min(s_1 .. s_e), it has left by exit e exactly if m_e < T. The accuracy at T is therefore a sum of step
+Image i exits at the first exit e whose uncertainty s_e lies strictly below T. With the running minimum
+m_e = min(s_1 .. s_e), it has exited by exit e exactly if m_e < T. The accuracy at T is therefore a sum of step
 functions of T, one an exit, and sorting each m_e once gives all thresholds at once.
 """
 
@@ -106,10 +106,10 @@ class ExitScores:
 
     Attributes:
         criterion: what is compared with the threshold.
-        uncertainty: float64 (E-1, N), of each early exit; smaller is surer.
+        uncertainty: float64 (E-1, N), of each early exit; smaller is more confident.
         minima: float64 (E-1, N), the smallest uncertainty up to each early exit.
         correct: bool (E, N), whether each exit is right.
-        gflops: float64 (E,), cost of one image that leaves at each exit.
+        gflops: float64 (E,), cost of one image that exits at each exit.
 
     Raises:
         ValueError: an uncertainty that is not a number.
@@ -139,7 +139,7 @@ class ExitScores:
         return len(self.correct)
 
     def exit_indices(self, thresholds: Sequence[float]) -> np.ndarray:
-        """int64 (N,): where each image leaves, counted from 0, with a threshold for each early exit."""
+        """int64 (N,): where each image exits, counted from 0, with a threshold for each early exit."""
         taken = np.full(self.correct.shape[1], self.num_exits - 1)
         for index in reversed(range(self.num_exits - 1)):
             taken[self.uncertainty[index] < self.criterion.uncertainty_limit(float(thresholds[index]))] = index
@@ -169,7 +169,7 @@ def score_outputs(
 
     Args:
         outputs: of E exits on N images.
-        criterion: what makes an answer sure.
+        criterion: what the thresholds are compared with.
         temperatures: of each exit, the final one included; None: all 1.
     """
     logits = outputs.logits[:-1]
@@ -202,7 +202,7 @@ def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarra
     for index, minima in enumerate(scores.minima):
         order = np.argsort(minima)
         left[index + 1] = np.searchsorted(minima[order], limits, side="left")
-        # Whoever has left by this exit counts with this exit's answer in place of the next one's.
+        # Images that have exited by this exit count with its prediction in place of the next one's.
         gains = np.append(0, np.cumsum((correct[index] - correct[index + 1])[order]))
         right += gains[left[index + 1]]
     shares = np.diff(left, axis=0).T / count
@@ -210,7 +210,7 @@ def sweep_thresholds(scores: ExitScores, thresholds: Sequence[float] | np.ndarra
 
 
 def sweep_all(scores: ExitScores) -> Sweep:
-    """Every distinct operating point of a shared threshold, from "none leaves early" to "all leave at once".
+    """Every distinct operating point of a shared threshold, from "no image exits early" to "all exit at once".
 
     Nothing changes between two neighbouring values of the images' running minima, so one threshold is given for each
     such interval: its closed end, or, for the last, the next number after the largest value.

@@ -29,7 +29,7 @@ def most_accurate_within(front: Frontier, budget_gflops: float) -> int:
     inside = np.flatnonzero(front.gflops <= budget_gflops)
     if not len(inside):
         raise UsageError(
-            f"no thresholds keep within {budget_gflops:g} GFLOPs an image; leaving at the first exit costs "
+            f"no thresholds keep within {budget_gflops:g} GFLOPs per image; exiting at the first exit costs "
             f"{front.gflops[0]:.4f}"
         )
     return int(inside[-1])

@@ -1,4 +1,4 @@
-"""One pass over a split, keeping what every exit answers."""
+"""One pass over a split, keeping the logits of every exit."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def collect_logits(
 
 
 def map_split(
-    answer: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor], Tensor],
     split: PreparedSplit,
     transform: InputTransform,
     device: torch.device,
     batch_size: int = _BATCH_SIZE,
 ) -> np.ndarray:
-    """What `answer` says of every image of a split.
+    """Logits of every image of a split.
 
     Args:
-        answer: images -> logits (E, B, C), such as `Engine.logits`.
+        forward: images -> logits (E, B, C), such as `Engine.logits`.
         split: N images.
         transform: from stored images to the network's input.
         device: where that lies.
@@ -72,7 +72,7 @@ def map_split(
         tqdm(total=len(split), desc=f"running {split.name}", unit=" images", disable=None, leave=False) as bar,
     ):
         for batch in iterate_batches(split, batch_size, device=device):
-            logits = answer(transform(batch.images)).float().cpu()
+            logits = forward(transform(batch.images)).float().cpu()
             check_finite_logits(logits)
             chunks.append(logits)
             bar.update(len(batch.images))

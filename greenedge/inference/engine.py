@@ -161,9 +161,9 @@ class Engine:
         scheduler = ExitScheduler(self.network, self.policy, self.chunks)
         scheduler.submit(self._checked(images))
         scheduler.step(flush=True)
-        (answers,) = scheduler.completed()
-        check_finite_images(answers.valid)
-        return answers
+        (predictions,) = scheduler.completed()
+        check_finite_images(predictions.valid)
+        return predictions
 
     def stream(self, batches: Iterable[Tensor], *, max_wait: int = _MAX_WAIT) -> Iterator[Predictions]:
         """Predicts batches as they come, each in its turn; survivors of several are pooled for the late segments.
@@ -189,7 +189,7 @@ class Engine:
 
     def _stream(self, batches: Iterator[Tensor], max_wait: int) -> Iterator[Predictions]:
         scheduler = ExitScheduler(self.network, self.policy, self.chunks, max_wait)
-        read = answered = 0
+        read = given = 0
         failure: Exception | None = None
         ended = False
         while not ended:
@@ -203,18 +203,18 @@ class Engine:
             except Exception as error:  # noqa: BLE001  # of whoever makes the batches; it is raised below
                 failure, ended = error, True
             scheduler.step(flush=ended)
-            for answers in scheduler.completed():
-                if not answers.valid.all():
-                    _log.warning("note: %s", name_images(answers.valid, f"batch {answered} of the stream"))
-                answered += 1
-                yield answers
+            for predictions in scheduler.completed():
+                if not predictions.valid.all():
+                    _log.warning("note: %s", name_images(predictions.valid, f"batch {given} of the stream"))
+                given += 1
+                yield predictions
         if failure is not None:
             raise failure
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """What every exit says of one batch, whatever the policy: nobody leaves.
+        """Logits of every exit for one batch, whatever the policy: no image exits early.
 
         Args:
             images: as `predict` takes them.
@@ -230,15 +230,15 @@ class Engine:
         network = self.network
         images = self._checked(images)
         features = network.to_input_format(images)
-        answers = []
+        found = []
         for index, segment in enumerate(network.segments):
             sizes = chunk_sizes(len(features), self.chunks[index], network.sizes, flush=True)
             given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
             if segment.exit_index is not None:
-                answers.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
+                found.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
             if index < len(network.segments) - 1:
                 features = torch.cat([handed_on for handed_on, _ in given])
-        stacked = torch.stack(answers)
+        stacked = torch.stack(found)
         if not torch.isfinite(stacked).all():
             check_finite_images(finite_images(images).cpu())
             check_finite_logits(stacked)

@@ -42,7 +42,7 @@ class ExportMetadata:
     Attributes:
         mean: of each channel, pixels in [0, 1]; subtracted.
         std: likewise; divided by.
-        stored_size: pixels a side that images are cut to, before they are resized to the network's image size.
+        stored_size: pixels per side that images are cut to, before they are resized to the network's image size.
         classes: in the order of the logits.
     """
 
@@ -94,19 +94,19 @@ class _Graph:
 
 
 def export_network(
-    network: MultiExitNetwork, saved: SavedPolicy, meaning: ExportMetadata, folder: Path, kind: Kind
+    network: MultiExitNetwork, saved: SavedPolicy, metadata: ExportMetadata, folder: Path, kind: Kind
 ) -> None:
     """Writes a network's graphs, its policy and a manifest into a folder.
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
     `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. `network` reads `images`
     and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`,
-    which answers under the policy and needs neither torch nor greenedge.
+    which predicts under the policy and needs neither torch nor greenedge.
 
     Args:
         network: in any mode, on any device; it is not changed.
-        saved: when images leave, how that was chosen, and which network it is for.
-        meaning: of inputs and outputs, for the manifest.
+        saved: when images exit, how that was chosen, and which network it is for.
+        metadata: of inputs and outputs, for the manifest.
         folder: exists; files of these names are replaced.
         kind: `onnx`, or `torch` for programs of `torch.export`.
 
@@ -139,7 +139,7 @@ def export_network(
         "format": FORMAT,
         "kind": kind,
         "image_size": network.image_size,
-        **asdict(meaning),
+        **asdict(metadata),
         "exits": exits,
         "network": files[-1],
         "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},

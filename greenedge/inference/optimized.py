@@ -104,7 +104,7 @@ def optimize_for_inference(
 
 
 def _cast(network: MultiExitNetwork, dtype: torch.dtype) -> None:
-    """Casts, in place, all but the layers that give logits: they cost little, and rounding there changes answers."""
+    """Casts, in place, all but the layers that give logits: their rounding would change predictions."""
     exact = {layer: copy.deepcopy(layer.state_dict()) for layer in network.logit_layers()}
     network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:

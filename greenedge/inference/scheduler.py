@@ -92,7 +92,7 @@ class ExitScheduler:
 
     Args:
         network: what runs.
-        policy: who leaves.
+        policy: which images exit.
         chunks: images at a time of each segment.
         max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
@@ -119,53 +119,53 @@ class ExitScheduler:
     def step(self, *, flush: bool) -> None:
         """Runs every segment that has enough waiting for it, or whose oldest image has waited long; `flush`: all."""
         for index, waiting in enumerate(self.waiting):
-            count = sum(len(piece.indices) for piece in waiting)
+            count = sum(len(chunk.indices) for chunk in waiting)
             # Each segment looks for itself: an image that has waited long is handed from one to the next, to its exit.
             late = count > 0 and self.taken - 1 - int(waiting[0].indices[0]) >= self.max_wait
             for size in chunk_sizes(count, self.chunks[index], self.network.sizes, flush=flush or late):
                 self._run(index, _first(waiting, size))
 
-        if self.waiting[0]:  # the caller may write its next batch where the newest piece lies; others are our own
+        if self.waiting[0]:  # the caller may write its next batch where the newest chunk lies; others are our own
             newest = self.waiting[0][-1]
             newest.features = newest.features.clone()
 
     def completed(self) -> Iterator[Predictions]:
-        """The answers of the batches at the head of the stream that are complete."""
+        """The predictions of the batches at the head of the stream that are complete."""
         while self.open and self.open[0].left == self.open[0].size:
             yield self._assembled(self.open.popleft())
 
-    def _run(self, index: int, piece: _PendingChunk) -> None:
+    def _run(self, index: int, chunk: _PendingChunk) -> None:
         exit_index = self.network.segments[index].exit_index
-        features, logits = self.network.run(index, piece.features)
+        features, logits = self.network.run(index, chunk.features)
         if exit_index is None or logits is None:
-            self.waiting[index + 1].append(_PendingChunk(features, piece.indices, piece.finite, piece.state))
+            self.waiting[index + 1].append(_PendingChunk(features, chunk.indices, chunk.finite, chunk.state))
             return
-        scores, state = self.criterion.score_exit(logits / self.policy.temperature(exit_index), piece.state)
+        scores, state = self.criterion.score_exit(logits / self.policy.temperature(exit_index), chunk.state)
         if index == len(self.network.segments) - 1:
-            self._record_exits(piece.indices, logits, scores, exit_index)
+            self._record_exits(chunk.indices, logits, scores, exit_index)
             return
 
-        leaves = self.criterion.to_uncertainty(scores) < self.limits[exit_index]
-        broken = ~torch.isfinite(logits).all(dim=1) & piece.finite
-        leaves, broken = torch.stack([leaves, broken]).cpu().numpy()  # together: each transfer is a wait
+        exits_here = self.criterion.to_uncertainty(scores) < self.limits[exit_index]
+        broken = ~torch.isfinite(logits).all(dim=1) & chunk.finite
+        exits_here, broken = torch.stack([exits_here, broken]).cpu().numpy()  # together: each transfer is a wait
         if broken.any():
             raise broken_exit(exit_index)
-        if leaves.all():
-            self._record_exits(piece.indices, logits, scores, exit_index)
+        if exits_here.all():
+            self._record_exits(chunk.indices, logits, scores, exit_index)
             return
-        finite = piece.finite
-        if leaves.any():
+        finite = chunk.finite
+        if exits_here.any():
             exited, remaining = (
-                torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (leaves, ~leaves)
+                torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (exits_here, ~exits_here)
             )
-            self._record_exits(piece.indices[leaves], logits[exited], scores[exited], exit_index)
+            self._record_exits(chunk.indices[exits_here], logits[exited], scores[exited], exit_index)
             # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
             features = features.permute(0, 2, 3, 1).index_select(0, remaining).permute(0, 3, 1, 2)
             finite, state = finite[remaining], None if state is None else state[remaining]
-        self.waiting[index + 1].append(_PendingChunk(features, piece.indices[~leaves], finite, state))
+        self.waiting[index + 1].append(_PendingChunk(features, chunk.indices[~exits_here], finite, state))
 
     def _record_exits(self, indices: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
-        """Keeps answers with the batches they belong to; indices rise, so each batch has a run of them."""
+        """Keeps logits with the batches they belong to; indices rise, so each batch has a run of them."""
         for batch in self.open:
             low, high = np.searchsorted(indices, (batch.start, batch.start + batch.size))
             if high > low:
@@ -198,26 +198,26 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
     """Takes the first `count` images out."""
     taken: list[_PendingChunk] = []
     while count > 0:
-        piece = waiting.popleft()
-        if len(piece.indices) > count:
-            waiting.appendleft(_rows(piece, slice(count, None)))
-            piece = _rows(piece, slice(count))
-        taken.append(piece)
-        count -= len(piece.indices)
+        chunk = waiting.popleft()
+        if len(chunk.indices) > count:
+            waiting.appendleft(_rows(chunk, slice(count, None)))
+            chunk = _rows(chunk, slice(count))
+        taken.append(chunk)
+        count -= len(chunk.indices)
     if len(taken) == 1:
         return taken[0]
-    states = [piece.state for piece in taken]
+    states = [chunk.state for chunk in taken]
     return _PendingChunk(
-        torch.cat([piece.features for piece in taken]),
-        np.concatenate([piece.indices for piece in taken]),
-        torch.cat([piece.finite for piece in taken]),
+        torch.cat([chunk.features for chunk in taken]),
+        np.concatenate([chunk.indices for chunk in taken]),
+        torch.cat([chunk.finite for chunk in taken]),
         None if states[0] is None else torch.cat(cast("list[Tensor]", states)),
     )
 
 
-def _rows(piece: _PendingChunk, rows: slice) -> _PendingChunk:
-    state = None if piece.state is None else piece.state[rows]
-    return _PendingChunk(piece.features[rows], piece.indices[rows], piece.finite[rows], state)
+def _rows(chunk: _PendingChunk, rows: slice) -> _PendingChunk:
+    state = None if chunk.state is None else chunk.state[rows]
+    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state)
 
 
 def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:

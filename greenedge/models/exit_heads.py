@@ -67,7 +67,7 @@ def light_head(
         num_classes: outputs.
         width: channels that the 3x3 convolutions start from.
         max_width: channels they grow to.
-        grid: places a side that the linear layer sees.
+        grid: positions per side that the linear layer sees.
     """
     channels, height, spread = shape
     layers: list[nn.Module] = []
@@ -91,7 +91,7 @@ def _conv_norm_relu(channels: int, out: int, kernel_size: int, stride: int) -> l
 
 
 def _strided(size: int, stride: int) -> int:
-    """Pixels a side after a padded 3x3 convolution."""
+    """Pixels per side after a padded 3x3 convolution."""
     return (size + stride - 1) // stride
 
 

@@ -34,13 +34,13 @@ class _EarlyExitCustomNet(nn.Module):
     """ResNeXt-50 or ResNet-50 with exits after `layer1` and `layer3` (GreenEdge report, 2024).
 
     In training mode `forward` gives the three exits' logits, a list of (N, 200); in evaluation mode the predicted
-    classes, int64 (N,): an image leaves at the first exit whose entropy is strictly below `T` nats, and only those
+    classes, int64 (N,): an image exits at the first exit whose entropy is strictly below `T` nats, and only those
     that stay are passed on; the last exit takes the rest.
 
     Args:
         device: where the network lies.
         resnext: ResNeXt-50 (32x4d), or else ResNet-50.
-        T: the threshold, in nats; 0 never leaves early.
+        T: the threshold, in nats; with 0 no image exits early.
         weights: of the backbone, as torchvision's constructors take them.
     """
 

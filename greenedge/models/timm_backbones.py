@@ -69,7 +69,7 @@ def pretrained_timm(backbone: str) -> dict[str, Tensor]:
     """The state dict of timm's pre-trained network, from its cache or the hub.
 
     Raises:
-        CheckpointError: it cannot be had.
+        CheckpointError: it is not available.
     """
     try:
         network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=True)

@@ -86,8 +86,8 @@ def load_pretrained(
         class_ids: of the data set, in order; needed for the rows of an ImageNet classifier.
 
     Raises:
-        ConfigError: the rows of an ImageNet classifier are asked for and cannot be had.
-        CheckpointError: the weights cannot be had, cannot be read safely, or belong to another network.
+        ConfigError: the rows of an ImageNet classifier are asked for and not available.
+        CheckpointError: the weights are not available, cannot be read safely, or belong to another network.
     """
     backbone, net = config.backbone, network.backbone
     state = _imagenet_state(backbone) if weights == "imagenet" else read_state_dict(Path(weights))

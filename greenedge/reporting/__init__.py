@@ -1,1 +1,1 @@
-"""Tables and pictures."""
+"""Results as tables, sentences, figures, JSON and CSV."""

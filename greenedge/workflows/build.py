@@ -44,7 +44,7 @@ def complete_config(config: RunConfig) -> RunConfig:
 
     Raises:
         DataError: the data set is missing or broken.
-        ConfigError: the weights' own metadata cannot be had.
+        ConfigError: the weights' own metadata are not available.
     """
     section, stored = config.data, open_prepared(Path(config.data.path)).image_size
     if section.image_size is None and stored not in IMAGE_SIZES:

@@ -269,7 +269,7 @@ def test_goals_out_of_reach_say_what_is_within_and_change_nothing(cli: Cli, run:
     for options, words in [
         (
             ["--budget", "0.001"],
-            f"no thresholds keep within 0.001 GFLOPs an image; leaving at the first exit costs {cheapest:.4f}",
+            f"no thresholds keep within 0.001 GFLOPs per image; exiting at the first exit costs {cheapest:.4f}",
         ),
         (
             ["--min-accuracy", "1", "--no-temperatures", "--choose-on", "val"],

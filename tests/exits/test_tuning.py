@@ -40,7 +40,7 @@ def test_the_best_within_a_budget_is_the_most_accurate_of_all_that_cost_no_more(
         assert front.gflops[found] <= budget
         assert front.accuracy[found] == max(front.accuracy[p] for p in inside)
     else:
-        with pytest.raises(UsageError, match=f"^no thresholds keep within {budget:g} GFLOPs an image; leaving at the"):
+        with pytest.raises(UsageError, match=f"^no thresholds keep within {budget:g} GFLOPs per image; exiting at the"):
             most_accurate_within(front, budget)
 
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_had_is_said_with_what_can() -> None:
     with pytest.raises(UsageError) as caught:
         most_accurate_within(front, 0.2)
     assert str(caught.value) == (
-        "no thresholds keep within 0.2 GFLOPs an image; leaving at the first exit costs 0.2500"
+        "no thresholds keep within 0.2 GFLOPs per image; exiting at the first exit costs 0.2500"
     )
     with pytest.raises(UsageError) as caught:
         cheapest_above(front, 0.7)
