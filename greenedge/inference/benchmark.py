@@ -141,13 +141,7 @@ def benchmark_policy(
             singles=options.singles,
             count=partial(bar.update, 1),
         )
-    meter, sentence = find_energy_meter()
-    most = timings.largest_batch
-    joules = {}
-    for name, run in contenders.items():
-        seconds = timings.batches[most][name].median_s
-        spent = None if meter is None else measure_joules(meter, partial(run, images[:most]), seconds)
-        joules[name] = None if spent is None else spent / most
+    joules, meter = _joules_per_image(contenders, timings, images)
 
     predictions = engine.predict(images)
     cost = count_costs(network)
@@ -158,7 +152,7 @@ def benchmark_policy(
         policy=policy,
         timings=timings,
         joules_per_image=joules,
-        meter=sentence,
+        meter=meter,
         precision=str(engine.network.dtype).removeprefix("torch."),
         compiled=options.compiled,
         device=str(images.device),
@@ -173,6 +167,20 @@ def benchmark_policy(
         executed_gflops=executed,
         table_gflops=_table_gflops(network, predictions.exits),
     )
+
+
+def _joules_per_image(
+    contenders: Mapping[str, Callable[[Tensor], object]], timings: Timings, images: Tensor
+) -> tuple[dict[str, float | None], str]:
+    """Joules of each contender at the largest batch, None without a meter, and a sentence on the meter."""
+    meter, sentence = find_energy_meter()
+    size = timings.largest_batch
+    joules: dict[str, float | None] = {}
+    for name, run in contenders.items():
+        seconds = timings.batches[size][name].median_s
+        spent = None if meter is None else measure_joules(meter, partial(run, images[:size]), seconds)
+        joules[name] = None if spent is None else spent / size
+    return joules, sentence
 
 
 def _table_gflops(network: MultiExitNetwork, exits: Tensor) -> float:

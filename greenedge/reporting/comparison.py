@@ -76,37 +76,12 @@ def _ends(found: Interval) -> list[float]:
 
 
 def _blocks(names: Sequence[str], summaries: Sequence[RunSummary], found: Comparison) -> list[Table | str]:
-    costs = [summary.cost.plain_gflops for summary in summaries]
-    accuracies = [
-        [
-            name,
-            f"{100 * each.accuracy.value:.2f}",
-            percent_span(each.accuracy.interval.low, each.accuracy.interval.high),
-            f"{each.gflops:.4f}",
-            f"{cost:.4f}",
-            _advantage(each.advantage),
-        ]
-        for name, each, cost in zip(names, found.networks, costs, strict=True)
-    ]
-    areas = [
-        [
-            name,
-            f"{each.area.value:.4f}",
-            span(each.area.interval.low, each.area.interval.high, 4),
-            f"{each.dominated_area.value:.4f}",
-            span(each.dominated_area.interval.low, each.dominated_area.interval.high, 4),
-        ]
-        for name, each in zip(names, found.networks, strict=True)
-    ]
     blocks: list[Table | str] = [
         f"{summaries[0].split}: {summaries[0].images} images",
-        Table(
-            ["run", "final exit (%)", "95 % interval", "GFLOPs", "backbone GFLOPs", "over fixed exits (points)"],
-            accuracies,
-        ),
+        _accuracy_table(names, summaries, found),
         "over fixed exits: the largest gain over a random mix of fixed exits, at that cost, with an interval that "
         "holds for all runs at once",
-        Table(["run", "area", "95 % interval", "dominated area", "95 % interval"], areas),
+        _area_table(names, found),
         f"areas in % x GFLOPs, dominated up to {found.reference_gflops:.4f} GFLOPs",
     ]
     count = len(found.pairs)
@@ -120,6 +95,36 @@ def _blocks(names: Sequence[str], summaries: Sequence[RunSummary], found: Compar
         blocks.append(f"{pair_names}, final accuracy: {_difference(pair.accuracy, 100, 'points')}")
         blocks.append(f"{pair_names}, dominated area: {_difference(pair.dominated_area, 1, '% x GFLOPs')}")
     return blocks
+
+
+def _accuracy_table(names: Sequence[str], summaries: Sequence[RunSummary], found: Comparison) -> Table:
+    rows = [
+        [
+            name,
+            f"{100 * each.accuracy.value:.2f}",
+            percent_span(each.accuracy.interval.low, each.accuracy.interval.high),
+            f"{each.gflops:.4f}",
+            f"{summary.cost.plain_gflops:.4f}",
+            _advantage(each.advantage),
+        ]
+        for name, each, summary in zip(names, found.networks, summaries, strict=True)
+    ]
+    headers = ["run", "final exit (%)", "95 % interval", "GFLOPs", "backbone GFLOPs", "over fixed exits (points)"]
+    return Table(headers, rows)
+
+
+def _area_table(names: Sequence[str], found: Comparison) -> Table:
+    rows = [
+        [
+            name,
+            f"{each.area.value:.4f}",
+            span(each.area.interval.low, each.area.interval.high, 4),
+            f"{each.dominated_area.value:.4f}",
+            span(each.dominated_area.interval.low, each.dominated_area.interval.high, 4),
+        ]
+        for name, each in zip(names, found.networks, strict=True)
+    ]
+    return Table(["run", "area", "95 % interval", "dominated area", "95 % interval"], rows)
 
 
 def _difference(found: Difference, factor: float, unit: str) -> str:
