@@ -52,7 +52,8 @@ from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
 from greenedge.training.run_directory import BEST
 from greenedge.workflows.build import build_transform, to_device
-from greenedge.workflows.train import TrainOutcome, train
+from greenedge.workflows.train import TrainOutcome
+from greenedge.workflows.train import train as run_training
 from greenedge.workflows.trained import TrainedModel, load_model, open_data, open_named_split
 
 __all__ = [
@@ -169,6 +170,23 @@ def _exit_config(exit: Exit) -> ExitConfig:
         return ExitConfig(exit["after"], Component(head))
     ((name, options),) = head.items()
     return ExitConfig(exit["after"], Component(name, options))
+
+
+def train(
+    config: str | Path, overrides: Sequence[str] = (), *, out: str | Path | None = None, resume: bool = False
+) -> TrainOutcome:
+    """Trains a config into a run directory, as `greenedge train` does.
+
+    Args:
+        config: a YAML file, or the name of a config that ships.
+        overrides: texts like `train.epochs=3`.
+        out: the run directory; None: `runs/` and the config's name.
+        resume: continue the run in the run directory.
+
+    Raises:
+        GreenedgeError: the config, the data or the run directory cannot be used.
+    """
+    return run_training(Path(config), overrides, None if out is None else Path(out), resume=resume)
 
 
 def load_checkpoint(path: str | Path) -> TrainedModel:

@@ -143,3 +143,11 @@ def test_load_data_of_a_folder_and_its_errors(run: greenedge.TrainedModel) -> No
         greenedge.load_data("data", "calibration")
     with pytest.raises(CheckpointError):
         greenedge.load_checkpoint("nothing.safetensors")
+
+
+def test_train_trains_a_config_by_name(run: greenedge.TrainedModel, tmp_path: Path) -> None:
+    overrides = ["data.path=data", "data.image_size=32", "data.calibration_per_class=6", "train.epochs=1"]
+    overrides += ["model.backbone=timm/test_efficientnet", "model.exits=[{after: blocks.1, head: linear}]"]
+    outcome = greenedge.train("quickstart", overrides, out=str(tmp_path / "run"))
+    assert (len(outcome.history), outcome.stopped_by) == (1, None)
+    assert greenedge.load_checkpoint(tmp_path / "run").num_exits == 2
