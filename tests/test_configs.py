@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from greenedge.cli.main import app
+from greenedge.config.shipped import shipped_configs
 from greenedge.cost.flops import count_costs
 from greenedge.data.prepare import prepare
 from greenedge.data.synth import SynthOptions, synthesize
@@ -19,14 +21,14 @@ from greenedge.workflows.configs import read_config
 from greenedge.workflows.train import train
 from tests.conftest import REPOSITORY
 
-RECIPES = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 
 
 def names(path: Path) -> str:
     return path.relative_to(REPOSITORY / "configs").as_posix()
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=names)
+@pytest.mark.parametrize("path", CONFIGS, ids=names)
 def test_a_shipped_config_says_its_command_first(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     assert first == f"# greenedge train --config configs/{names(path)}"
@@ -42,7 +44,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RECIPES, ids=names)
+@pytest.mark.parametrize("path", CONFIGS, ids=names)
 def test_a_shipped_config_trains_with_its_shipped_values(path: Path, generated: Path, tmp_path: Path) -> None:
     """But for the length, the place of the images, and weights and classifiers that are not to be had offline."""
     settings = [f"data.path={generated}", "model.weights=null", "model.classifier=new", "train.epochs=1"]
@@ -55,7 +57,7 @@ def test_a_shipped_config_trains_with_its_shipped_values(path: Path, generated: 
     shutil.rmtree(outcome.out)  # a VGG leaves 2 GB
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=names)
+@pytest.mark.parametrize("path", CONFIGS, ids=names)
 def test_early_exits_of_a_shipped_config_cost_less_than_the_plain_network(path: Path) -> None:
     config = read_config(path)
     torch.manual_seed(0)
@@ -66,26 +68,38 @@ def test_early_exits_of_a_shipped_config_cost_less_than_the_plain_network(path: 
         assert [exit.gflops for exit in cost.exits] == [cost.plain_gflops]
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+_GUIDES = ("tutorial", "data", "speed", "networks")
+_DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in _GUIDES))
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("tutorial", "data", "speed", "networks")),
+)
+
+
+def documented_commands() -> list[str]:
+    blocks = [
+        block
+        for document in _DOCUMENTS
+        for block in re.findall(r"```sh\n(.*?)```", (REPOSITORY / document).read_text(), flags=re.DOTALL)
+    ]
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_the_readme_names_commands_options_and_recipes_that_exist(
+@pytest.mark.parametrize("command", documented_commands())
+def test_documents_name_commands_options_and_configs_that_exist(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *arguments = shlex.split(command)
     if program != "greenedge":
-        assert (REPOSITORY / program).is_file()
+        assert program == "pip" or (REPOSITORY / program).is_file()
         return
     words = [word for word in arguments[:2] if not word.startswith("-")]
-    group = words if words[0] == "data" else words[:1]
+    group = words if words[0] in ("data", "list", "configs", "config", "augment", "labels") else words[:1]
     app([*group, "--help"], standalone_mode=False)
     shown = capsys.readouterr().out
-    for argument in arguments:
+    for argument, value in itertools.zip_longest(arguments, arguments[1:]):
         if argument.startswith("--"):
             assert argument in shown
-        elif argument.startswith("configs/"):
-            assert (REPOSITORY / argument).is_file()
+        if argument == "--config" and not value.endswith(".yaml"):
+            assert value in shipped_configs()

@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 def test_several_mistakes_are_one_line_each(cli: Cli, config: Path, tmp_path: Path, command: str) -> None:
     wrong = ["--set", "train.optimizer.lr=0", "--set", "augment.0=cutmax"]
     result = cli(*command.split(), "--config", config, "--out", tmp_path / "out.png", *wrong)
-    assert (result.code, result.out) == (2, "")
+    assert (result.code, result.raw) == (2, "")
     assert result.err.splitlines() == [
         f"error: 2 mistakes in {config}:",
         "  --set augment.0=cutmax: augment.0: there is no 'cutmax'; did you mean 'cutmix'?",
@@ -35,17 +35,17 @@ def test_the_components_of_a_checkpoints_config_are_checked(cli: Cli, weights: P
 
 
 def test_the_schema_is_printed_or_written(cli: Cli, tmp_path: Path) -> None:
-    printed = json.loads(cli("config", "schema").out)
+    printed = json.loads(cli("config", "schema").raw)
     assert printed["title"] == "greenedge config"
     result = cli("config", "schema", "--out", tmp_path / "schema.json")
-    assert (result.code, result.out) == (0, "")
+    assert (result.code, result.raw) == (0, "")
     assert json.loads((tmp_path / "schema.json").read_text()) == printed
     assert result.err.splitlines()[-1] == f"# yaml-language-server: $schema={tmp_path / 'schema.json'}"
 
 
 def test_shipped_configs_are_shown_and_copied(cli: Cli, tmp_path: Path) -> None:
     source = (REPOSITORY / "configs" / "quickstart.yaml").read_text()
-    assert cli("configs", "show", "quickstart").out == source
+    assert cli("configs", "show", "quickstart").raw == source
     result = cli("configs", "copy", "quickstart", "--out", tmp_path / "mine.yaml")
     assert (result.code, result.err) == (0, f"{tmp_path / 'mine.yaml'}: written\n")
     assert (tmp_path / "mine.yaml").read_text() == source
@@ -77,5 +77,5 @@ def test_label_maps_that_come_with_greenedge_are_found_anywhere(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "n01443537" in cli("labels", "show", "labels_map.pkl").out
+    assert "n01443537" in cli("labels", "show", "labels_map.pkl").raw
     assert cli("labels", "show", "maps/labels_map.pkl").code == 1
