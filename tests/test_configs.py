@@ -70,10 +70,6 @@ def test_early_exits_of_a_shipped_config_cost_less_than_the_plain_network(path: 
 
 _GUIDES = ("tutorial", "data", "speed", "networks")
 _DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in _GUIDES))
-    "README.md",
-    "CONTRIBUTING.md",
-    *(f"docs/{name}.md" for name in ("tutorial", "data", "speed", "networks")),
-)
 
 
 def documented_commands() -> list[str]:
