@@ -40,21 +40,18 @@ class Runner:
         self.policy = policy = _read(folder / "policy.json", {"criterion": str, "thresholds": [float], "exits": [str]})
         if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
             raise ValueError(f"{folder}: is not an ONNX export of greenedge")
-        exits, std = manifest["exits"], manifest["std"]
-        if not 0 < manifest["image_size"] <= 65536 or not len(manifest["mean"]) == len(std) == 3 or min(std) <= 0:
+        exits, px, mean, std, below = map(manifest.__getitem__, ("exits", "image_size", "mean", "std", "leaves_below"))
+        if not 0 < px <= 65536 or not len(mean) == len(std) == 3 or min(std) <= 0:
             raise ValueError(f"{folder / 'manifest.json'}: is invalid: image_size, mean or std is out of range")
         if policy["exits"] != [each["after"] for each in exits] or len(policy["thresholds"]) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
-
         temperatures = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
         fit = _fits(temperatures, [float]) and len(temperatures) == len(exits) and min(temperatures) > 0
         if not fit or policy.get("precision") not in (None, "float32"):
             raise ValueError(f"{folder}: policy.json has temperatures or a precision of no use here")
-        below = manifest["leaves_below"].get(policy["criterion"])
-        if policy["criterion"] not in _CRITERIA or type(below) is not bool:
-            raise ValueError(f"{folder}: the criterion {policy['criterion']!r} of policy.json is unknown here")
-
-        self.sign = 1 if below else -1  # of a score in an uncertainty, where smaller is more confident
+        if type(low := below.get(name := policy["criterion"])) is not bool or name not in _CRITERIA:
+            raise ValueError(f"{folder}: the criterion {name!r} of policy.json is unknown here")
+        self.sign = 1 if low else -1  # of a score in an uncertainty, where smaller is more confident
         self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
         self.temperatures = np.array(temperatures, dtype=np.float32)
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
@@ -69,21 +66,17 @@ class Runner:
         images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
-
         features, indices, state, parts = images, np.arange(len(images)), None, []
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
             *handed_on, logits = session.run(None, {"features": features})
             if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
                 raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
             scores, state = _scores(self.policy["criterion"], logits / self.temperatures[index], state)
-            uncertainty = self.sign * scores.astype(np.float64)
-            exiting = (uncertainty < limit) | np.isinf(limit)
-            parts.append((indices[exiting], np.full(exiting.sum(), index), logits[exiting]))
-            if exiting.all():
+            out = (self.sign * scores.astype(np.float64) < limit) | np.isinf(limit)
+            parts.append((indices[out], np.full(out.sum(), index), logits[out]))
+            if out.all():
                 break
-            features, indices = handed_on[0][~exiting], indices[~exiting]
-            state = None if state is None else state[:, ~exiting]
-
+            features, indices, state = handed_on[0][~out], indices[~out], None if state is None else state[:, ~out]
         indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         exits, logits = (column[indices.argsort()] for column in columns)
         confidence = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
