@@ -55,6 +55,11 @@ def test_the_package_exports_what_the_api_lists() -> None:
         greenedge.nothing  # noqa: B018
 
 
+def test_the_site_lists_the_whole_api() -> None:
+    listed = re.findall(r"^ +- (\w+)$", (REPOSITORY / "docs" / "api.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(api.__all__)
+
+
 def test_importing_greenedge_imports_no_torch() -> None:
     code = "import sys, greenedge; print([m for m in ('torch', 'numpy', 'greenedge.api') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
