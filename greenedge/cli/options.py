@@ -65,7 +65,7 @@ def policy_options(policy: Path | None, threshold: str | None, criterion: str | 
 
 
 def parse_thresholds(text: str) -> tuple[float, ...]:
-    """Thresholds from the command line, parted by commas.
+    """Thresholds from the command line, separated by commas.
 
     Raises:
         UsageError: none, or one that is not a finite number of at least 0.
@@ -76,7 +76,7 @@ def parse_thresholds(text: str) -> tuple[float, ...]:
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
-    """Whole numbers of at least 1 from the command line, parted by commas.
+    """Whole numbers of at least 1 from the command line, separated by commas.
 
     Raises:
         UsageError: none, or something else.

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
 from greenedge.config.convert import convert_mapping, did_you_mean, type_mismatch
-from greenedge.config.nodes import Node, join_key, shortened
+from greenedge.config.nodes import Node, join_key, node_of, shortened
 from greenedge.errors import ConfigError
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def resolve_component(component: Component, table: Mapping[str, Callable[..., T]
     function = table[component.name]
     places = component.option_places
     node = Node(
-        {name: _node(value, places.get(name, component.where)) for name, value in component.options.items()},
+        {name: node_of(value, places.get(name, component.where)) for name, value in component.options.items()},
         component.where,
     )
 
@@ -135,11 +135,3 @@ def option_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramet
     """The keyword-only parameters of a component: those that the user sets."""
     parameters = inspect.signature(function).parameters
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def _node(value: Any, where: str) -> Node:
-    if isinstance(value, Mapping):
-        return Node({str(name): _node(child, where) for name, child in value.items()}, where)
-    if isinstance(value, list | tuple):
-        return Node([_node(child, where) for child in value], where)
-    return Node(value, where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -254,3 +254,12 @@ def _scalar(loader: Loader, node: yaml.Node, key: str, where: str) -> Scalar:
     if isinstance(value, str | int | float | bool | None):
         return value
     return str(node.value)
+
+
+def node_of(value: Any, where: str = "") -> Node:
+    """The node of plain mappings, lists, tuples and scalars, all at one place."""
+    if isinstance(value, Mapping):
+        return Node({str(name): node_of(child, where) for name, child in value.items()}, where)
+    if isinstance(value, list | tuple):
+        return Node([node_of(child, where) for child in value], where)
+    return Node(value, where)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from greenedge.config.convert import convert
-from greenedge.config.nodes import Node
+from greenedge.config.nodes import node_of
 from greenedge.errors import ConfigError
 from greenedge.files import SEAL, seal_of
 
@@ -67,7 +67,7 @@ def convert_record(value: Any, kind: type[T]) -> T:
         RecordError: a key is unknown, missing, or of another type or range.
     """
     try:
-        record: T = convert(_node(value), kind, "")
+        record: T = convert(node_of(value), kind, "")
     except ConfigError as error:
         first = error.errors[0]
         where = f"{first.key}: " if first.key else ""
@@ -122,11 +122,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise RecordError("is damaged: a key is given twice in it")
     return found
-
-
-def _node(value: Any) -> Node:
-    if isinstance(value, dict):
-        return Node({str(name): _node(child) for name, child in value.items()}, "")
-    if isinstance(value, list):
-        return Node([_node(child) for child in value], "")
-    return Node(value, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -25,12 +26,12 @@ class PickleError(ValueError):
     """A pickle that cannot be read; the message is a fragment such as `is damaged or not a pickle (...)`."""
 
 
-class Pending:
+class Pending(ABC):
     """A value that a name's function has begun and that the instruction BUILD completes."""
 
+    @abstractmethod
     def build(self, state: Any) -> Any:
         """Returns the complete value, which replaces this one."""
-        raise NotImplementedError
 
 
 class Named:

@@ -196,12 +196,13 @@ def tune_policy(
                 raise
             unreached[each] = str(error)
             continue
+        curve = Curve(frontier.gflops, frontier.accuracy)
         candidates[each] = PolicyCandidate(
             policy=ExitPolicy(criterion, thresholds, fitted, precision),
             chosen_on=scores.operating_point(thresholds),
             shown=shown_scores.operating_point(thresholds),
-            frontier=Curve(frontier.gflops, frontier.accuracy),
-            shown_curve=_curve(shown_scores, frontier),
+            frontier=curve,
+            shown_curve=curve if shown is None else _curve(shown_scores, frontier),
         )
     difference = None if unreached else _difference(shown_scores, candidates)
     return TuneResult(goal, kind, candidates, unreached, difference)

@@ -115,9 +115,10 @@ def benchmark_policy(
         images: float (N, 3, S, S), normalised, at least `options.images`.
         options: how.
     """
+    cost = count_costs(network)
     never = shared_policy(policy.criterion, None, network.num_exits - 1)
     engines = {
-        name: Engine(network, each, precision=options.precision, compiled=options.compiled)
+        name: Engine(network, each, precision=options.precision, compiled=options.compiled, cost=cost)
         for name, each in ((NO_EARLY_EXIT, never), (POLICY, policy))
     }
     _log.info("measuring the best chunk sizes of this machine, if they are not kept yet")
@@ -144,7 +145,6 @@ def benchmark_policy(
     joules, meter = _joules_per_image(contenders, timings, images)
 
     predictions = engine.predict(images)
-    cost = count_costs(network)
     executed = None  # compiled code dispatches nothing that could be counted
     if not options.compiled:
         executed = executed_gflops(lambda: engine.predict(images)) / len(images)

@@ -221,7 +221,7 @@ def _rows(chunk: _PendingChunk, rows: slice) -> _PendingChunk:
 
 
 def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:
-    """Into how many images at a time `count` waiting ones are parted.
+    """Splits `count` waiting images into chunks.
 
     Args:
         count: who waits.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenedge.exits.baselines import FoundAdvantage
-from greenedge.exits.bootstrap import Interval
 from greenedge.exits.comparison import Difference, Pair
 from greenedge.exits.network_comparison import ComparedNetwork, Comparison
 from greenedge.reporting.blocks import CommandResult, Table, percent_span, span
@@ -45,16 +44,16 @@ def _network_json(name: str, network: ComparedNetwork, backbone_gflops: float) -
     return {
         "run": name,
         "accuracy": network.accuracy.value,
-        "accuracy_interval": _ends(network.accuracy.interval),
+        "accuracy_interval": network.accuracy.interval.ends,
         "gflops": network.gflops,
         "plain_gflops": backbone_gflops,
         "area": network.area.value,
-        "area_interval": _ends(network.area.interval),
+        "area_interval": network.area.interval.ends,
         "dominated_area": network.dominated_area.value,
-        "dominated_area_interval": _ends(network.dominated_area.interval),
+        "dominated_area_interval": network.dominated_area.interval.ends,
         "advantage": advantage.largest.accuracy,
         "advantage_gflops": advantage.largest.gflops,
-        "advantage_interval": None if advantage.interval is None else _ends(advantage.interval),
+        "advantage_interval": None if advantage.interval is None else advantage.interval.ends,
         "pays": advantage.pays,
     }
 
@@ -64,15 +63,11 @@ def _pair_json(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
     record: dict[str, Any] = {"first": names[pair.first], "second": names[pair.second]}
     for key, difference in (("accuracy", pair.accuracy), ("dominated_area", pair.dominated_area)):
         record[key] = difference.value
-        record[f"{key}_interval"] = _ends(difference.interval)
-        record[f"{key}_joint_interval"] = _ends(difference.joint_interval)
+        record[f"{key}_interval"] = difference.interval.ends
+        record[f"{key}_joint_interval"] = difference.joint_interval.ends
         record[f"{key}_first_is_better"] = difference.first_is_better
         record[f"{key}_differs"] = difference.real
     return record
-
-
-def _ends(found: Interval) -> list[float]:
-    return [found.low, found.high]
 
 
 def _blocks(names: Sequence[str], summaries: Sequence[RunSummary], found: Comparison) -> list[Table | str]:

@@ -70,15 +70,15 @@ def _json(summary: RunSummary, found: SweepResult) -> dict[str, Any]:
         "precision": summary.precision,
         "points": [dataclasses.asdict(point) for point in found.points.points()],
         "area": found.area.value,
-        "area_interval": [found.area.interval.low, found.area.interval.high],
+        "area_interval": found.area.interval.ends,
         "dominated_area": found.dominated_area.value,
-        "dominated_area_interval": [found.dominated_area.interval.low, found.dominated_area.interval.high],
+        "dominated_area_interval": found.dominated_area.interval.ends,
         "reference_gflops": found.reference_gflops,
         "plain_gflops": summary.cost.plain_gflops,
         "exits": summary.exit_records(found.exit_accuracies),
         "oracle": {"accuracy": found.oracle.accuracy, "gflops": found.oracle.gflops},
         "advantage": dataclasses.asdict(advantage.largest),
-        "advantage_interval": None if advantage.interval is None else [advantage.interval.low, advantage.interval.high],
+        "advantage_interval": None if advantage.interval is None else advantage.interval.ends,
         "pays": advantage.pays,
     }
 

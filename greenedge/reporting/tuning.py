@@ -32,9 +32,9 @@ def present_tuning(known: RunSummary, shown: RunSummary, found: TuneResult) -> C
         if difference is None
         else {
             "accuracy": difference.accuracy.value,
-            "accuracy_interval": [difference.accuracy.interval.low, difference.accuracy.interval.high],
+            "accuracy_interval": difference.accuracy.interval.ends,
             "gflops": difference.gflops.value,
-            "gflops_interval": [difference.gflops.interval.low, difference.gflops.interval.high],
+            "gflops_interval": difference.gflops.interval.ends,
         },
     }
     figure = plot_tuning(found, known.split, shown.split, f"{shown.model}, epoch {shown.epoch}")

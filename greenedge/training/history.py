@@ -84,7 +84,7 @@ def check_records(values: object, num_exits: int | None = None) -> list[dict[str
     records: list[HistoryRecord] = []
     for number, value in enumerate(values, start=1):
         try:
-            record: HistoryRecord = convert_record(_plain(value), HistoryRecord)
+            record: HistoryRecord = convert_record(value, HistoryRecord)
         except RecordError as error:
             raise RecordError(f"line {number} {error}") from None
         if record.epoch != number:
@@ -109,10 +109,3 @@ def _parsed(line: bytes, number: int) -> Any:
         return parse_json(line)
     except RecordError as error:
         raise RecordError(f"line {number} {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Turns tuples into lists, as in JSON."""
-    if isinstance(value, dict):
-        return {name: list(child) if isinstance(child, tuple) else child for name, child in value.items()}
-    return value

@@ -196,7 +196,7 @@ def test_thresholds_that_decide_for_all_images_are_named_in_words(cli: Cli, weig
     assert ("never" if command[0] == "sweep" else "no image exits early") in never.out
 
 
-def test_sweep_says_whether_it_pays_as_its_interval_does(cli: Cli, weights: Path) -> None:
+def test_sweep_verdict_follows_its_interval(cli: Cli, weights: Path) -> None:
     result = cli("sweep", "--weights", weights, "--thresholds", "all")
     report = json.loads((weights.parent / "sweep.json").read_text())
     low, high = report["advantage_interval"]
