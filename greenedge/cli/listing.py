@@ -20,6 +20,7 @@ _TABLES = {
     "heads": "Exit heads, with options and defaults.",
     "augmentations": "Augmentations, with options and defaults.",
     "losses": "Losses, with options and defaults.",
+    "objectives": "Objectives over all exits, with options.",
     "optimizers": "Optimizers, with options and defaults.",
     "schedules": "Learning-rate schedules, with options.",
 }

@@ -83,7 +83,8 @@ class ModelConfig:
 
     Attributes:
         backbone: a name in `BACKBONES`, or `timm/NAME` with the extra `timm`.
-        weights: null (random), `imagenet` (torchvision's or timm's), or the path of a `.pth` or `.safetensors` file.
+        weights: null (random), `imagenet` (torchvision's or timm's), the path of a `.pth` or `.safetensors` file, or a
+            run directory (its best weights, with the heads that fit).
         stem: `imagenet` (as published), or `small`: 3x3, stride 1, no pooling (ResNet family).
         exits: the early exits, first to last; the backbone's own classifier is the final one.
         classifier: `new` (random where the number of classes differs), or `imagenet`: the rows of a pre-trained
@@ -120,6 +121,11 @@ class TrainConfig:
         optimizer: a name in `OPTIMIZERS`, with its options.
         schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
         loss: a name in `LOSSES`, with its options; applied to each exit.
+        objective: a name in `OBJECTIVES`, with its options: how the exits' losses become one.
+        class_weights: `equal`, or `balanced`: the loss of an image is multiplied by what makes all classes count alike,
+            however many images they have.
+        teacher: a run directory or a checkpoint of another network, for the same classes, that `objective` may learn
+            from.
         exit_weights: factor of each exit's loss, early exits in order, then the final one. null: all 1.
         trunk_lr: factor of the learning rate for the backbone's blocks; heads and classifier have 1.
         trunk_only_epochs: number of first epochs in which only the final exit's loss counts; all exits are
@@ -140,6 +146,9 @@ class TrainConfig:
     optimizer: Annotated[Component, Table("optimizers")] = Component("adam")
     schedule: Annotated[Component, Table("schedules")] = Component("constant")
     loss: Annotated[Component, Table("losses")] = Component("cross_entropy")
+    objective: Annotated[Component, Table("objectives")] = Component("weighted_sum")
+    class_weights: Literal["equal", "balanced"] = "equal"
+    teacher: str | None = None
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
     trunk_only_epochs: CountOrZero = 0

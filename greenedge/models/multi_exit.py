@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -13,7 +13,10 @@ from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.family import Blocks
+from greenedge.models.gradients import scale_gradient
 from greenedge.models.segments import Segment, Shape, measure_shapes
+
+HeadGradient = Literal["full", "equilibrium", "detached"]
 
 
 class MultiExitNetwork(nn.Module):
@@ -89,23 +92,36 @@ class MultiExitNetwork(nn.Module):
             if position < count:
                 block.eval()
 
-    def forward(self, images: Tensor, exits: Collection[int] | None = None) -> list[Tensor]:
+    def forward(
+        self, images: Tensor, exits: Collection[int] | None = None, head_gradient: HeadGradient = "full"
+    ) -> list[Tensor]:
         """Logits (N, C) of the exits, first to last, for images (N, 3, H, W).
 
         Args:
             images: normalised.
             exits: those wanted; None for all. Other heads, and blocks that none of them needs, are not run at all, so
                 that not even the statistics of their batch norms move.
+            head_gradient: what of the early exits' gradient enters the backbone: all; none (`detached`); or, where an
+                exit's gradient meets that of the m exits behind it, 1 / (m + 1) of the former and m / (m + 1) of the
+                latter (`equilibrium`, IMTA, Li et al. 2019, section 3.3), so that a block sees the mean over the exits
+                that it serves, however many they are.
         """
         wanted = range(self.num_exits) if exits is None else exits
         found = []
         features = images
         for exit_index, segment in enumerate(self.segments[: max(wanted) + 1]):
-            if exit_index in wanted:
+            if exit_index not in wanted:
+                features = segment.blocks(features)
+                continue
+            behind = sum(other > exit_index for other in wanted)
+            if behind == 0 or head_gradient == "full":
                 features, logits = segment(features)
-                found.append(logits)
             else:
                 features = segment.blocks(features)
+                share = 1 / (behind + 1) if head_gradient == "equilibrium" else 0.0
+                logits = segment.classify(scale_gradient(features, share))
+                features = scale_gradient(features, 1 - share)
+            found.append(logits)
         return found
 
 

@@ -70,7 +70,13 @@ class Segment(nn.Module):
             the last block's features, and the logits (N, classes) of the exit here, or None.
         """
         features = self.blocks(features)
-        return features, None if self.classifier is None else self.classifier(features)
+        return features, None if self.classifier is None else self.classify(features)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, classes) of the exit here, from the last block's features."""
+        assert self.classifier is not None
+        logits: Tensor = self.classifier(features)
+        return logits
 
     def split(self) -> list[Segment]:
         """Shorter segments of the same modules, cut where the resolution changes; the last one ends at the exit.

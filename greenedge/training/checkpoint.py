@@ -87,6 +87,22 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo) -> Non
         ) from None
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file says that `greenedge train` wrote it; what it holds is not checked.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        content = start + file.read(min(int.from_bytes(start, "little"), _MAX_HEADER))
+    try:
+        metadata = _header(content).get("__metadata__", {})
+    except (RecordError, ValueError):
+        return False
+    return bool(metadata.get("format") == FORMAT)
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint of `greenedge train`; no code in the file is ever run.
 

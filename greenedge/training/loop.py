@@ -18,6 +18,7 @@ from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
 from greenedge.training.finite import check_finite, not_finite
+from greenedge.training.objectives import Objective, StepOutputs, WeightedSum
 from greenedge.training.optimizers import set_lr
 from greenedge.training.state import TrainingState
 
@@ -35,7 +36,7 @@ class TrainSettings:
         seed: of the order of the images, the augmentations and the network's dropout.
         augment: functions (batch, generator) -> batch, applied in order.
         transform: from stored images to the network's input.
-        loss: (logits, targets) -> mean loss of one exit.
+        loss: (logits, targets) -> the loss of each image at one exit, (B,).
         exit_weights: factor of each exit's loss.
         learning_rate: progress in [0, 1) -> learning rate.
         gradient_clip_norm: largest norm of the whole gradient, or None.
@@ -43,6 +44,9 @@ class TrainSettings:
         compile: run the network through `torch.compile`.
         trunk_only_epochs: number of first epochs in which only the final exit's loss counts.
         frozen: pairs (blocks, epochs): so many first blocks are not trained in so many first epochs.
+        objective: from what all exits gave to the number that a step descends.
+        teacher: images of a batch, as they are stored -> logits (B, C) that the objective may use, or None.
+        class_weights: float32 (C,), a factor of the loss of each class's images, or None.
     """
 
     epochs: int
@@ -58,6 +62,9 @@ class TrainSettings:
     compile: bool = False
     trunk_only_epochs: int = 0
     frozen: tuple[tuple[int, int], ...] = ()
+    objective: Objective = WeightedSum()
+    teacher: Callable[[Tensor], Tensor] | None = None
+    class_weights: Tensor | None = None
 
     def frozen_blocks(self, epoch: int) -> int:
         """Returns how many first blocks are not trained in an epoch, counted from 0."""
@@ -186,10 +193,11 @@ def _step(
     weights = settings.weights(state.epoch)
     set_lr(state.optimizer, rate)
 
+    teacher_logits = None if settings.teacher is None else settings.teacher(batch.images)
     with torch.autocast(images.device.type, settings.autocast, enabled=settings.autocast is not None):
-        logits = network(images, tuple(weights))
-        losses = [settings.loss(exit_logits, targets) for exit_logits in logits]
-        loss = torch.stack([w * each for w, each in zip(weights.values(), losses, strict=True)]).sum()
+        logits = network(images, tuple(weights), settings.objective.head_gradient)
+        losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
+        loss = settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits))
 
     # Gradients become None, so that parameters without a loss are moved neither by decay nor by momentum.
     state.optimizer.zero_grad()
@@ -209,6 +217,14 @@ def _step(
         for exit_index, exit_logits in zip(weights, logits, strict=True):
             state.running_sums[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
     return mixed
+
+
+def _weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+    """The mean loss of a batch, each image's multiplied by its class's weight, or by the mean of its classes'."""
+    if class_weights is None:
+        return losses.mean()
+    weights = targets @ class_weights if targets.is_floating_point() else class_weights[targets]
+    return (weights * losses).mean()
 
 
 @contextmanager

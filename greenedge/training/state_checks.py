@@ -46,7 +46,7 @@ def check_content(
     if (content["averaged"] is None) != (own["averaged"] is None):
         raise ValueError("only one of the two averages its weights")
     if content["data"] not in names:
-        raise ValueError("it was trained on other images")
+        raise ValueError("it was trained on other images, or by another teacher")
     _check_tensors(content["network"], own["network"])
     if own["averaged"] is not None:
         _check_tensors(content["averaged"], own["averaged"])

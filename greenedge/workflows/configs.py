@@ -16,6 +16,7 @@ from greenedge.files import write_text
 from greenedge.models.catalog import BACKBONE_FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.training.losses import LOSSES
+from greenedge.training.objectives import OBJECTIVES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.schedules import SCHEDULES
 
@@ -26,6 +27,7 @@ COMPONENT_TABLES: ComponentTables = {
     "criteria": CRITERIA,
     "heads": EXIT_HEADS,
     "losses": LOSSES,
+    "objectives": OBJECTIVES,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
 }

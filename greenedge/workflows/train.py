@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from greenedge.config import RunConfig, config_to_text, instantiate, instantiate_partial
 from greenedge.data.prepared import PreparedSplit
@@ -19,14 +21,14 @@ from greenedge.device.precision import choose_autocast, choose_device, set_deter
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
-from greenedge.models.weights import load_pretrained
 from greenedge.reporting.training import header
 from greenedge.training.batch_norm import check_batch_norms
 from greenedge.training.history import read_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings
-from greenedge.training.losses import LOSSES
+from greenedge.training.losses import LOSSES, balanced_weights
 from greenedge.training.narrow import one_pixel_convolution
+from greenedge.training.objectives import OBJECTIVES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.resume import check_same_run, note_other_length, restore_run
 from greenedge.training.run_directory import CONFIG, ENVIRONMENT, HISTORY, STATE, is_begun, locked
@@ -42,6 +44,8 @@ from greenedge.workflows.build import (
     with_location,
 )
 from greenedge.workflows.configs import read_config
+from greenedge.workflows.pretrained import load_weights
+from greenedge.workflows.teacher import build_teacher, load_teacher
 from greenedge.workflows.train_epochs import Run, run_epochs
 from greenedge.workflows.trained import model_summary
 
@@ -116,22 +120,27 @@ def train(
 def _build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
     """Data, network, optimizer and settings of a config."""
     splits = open_splits(config)
+    teacher = load_teacher(config, splits.classes)
     torch.manual_seed(config.train.seed)
     network = build_model(config, len(splits.classes))
     with with_location(config, ""):
         device = choose_device(config.train.device)
-    if config.model.weights is not None and pretrained:
-        with with_location(config, "model"):
-            ids = [info.id for info in splits.classes]
-            report = load_pretrained(network, config.model, config.model.weights, ids)
-        _log.info("%s: %s", config.model.weights, report.sentence())
+    if pretrained:
+        load_weights(network, config, splits.classes)
 
     network = to_device(network, device, channels_last=config.train.channels_last)
     settings = build_settings(config, network, splits.train, device)
+    if teacher is not None:
+        each = build_teacher(teacher, device, channels_last=config.train.channels_last)
+        settings = dataclasses.replace(settings, teacher=each)
     check_batch_norms(network, settings, len(splits.train))
     set_deterministic(device, settings.autocast)
     optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
-    state = new_state(network, optimizer, config.train.ema_decay, data=split_digest(splits.train))
+    # Names what is learnt from: a run that goes on must not learn from something else.
+    data = split_digest(splits.train)
+    if teacher is not None:
+        data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
+    state = new_state(network, optimizer, config.train.ema_decay, data=data)
     return Run(state, splits, settings, config, device, out)
 
 
@@ -189,6 +198,8 @@ def build_settings(
         augment=build_augmentations(config.augment, split),
         transform=build_transform(config.data, channels_last=section.channels_last),
         loss=instantiate_partial(section.loss, LOSSES),
+        objective=instantiate(section.objective, OBJECTIVES),
+        class_weights=None if section.class_weights == "equal" else _balanced(split).to(device),
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
         learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
         gradient_clip_norm=section.gradient_clip_norm,
@@ -197,6 +208,10 @@ def build_settings(
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
     )
+
+
+def _balanced(split: PreparedSplit) -> Tensor:
+    return balanced_weights(split.labels[split.rows], len(split.classes))
 
 
 def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:

@@ -24,6 +24,7 @@ GROUPS = {
         "heads",
         "augmentations",
         "losses",
+        "objectives",
         "optimizers",
         "schedules",
         "criteria",

@@ -124,6 +124,7 @@ def test_the_tables_are_those_that_the_schema_names() -> None:
         "criteria",
         "heads",
         "losses",
+        "objectives",
         "optimizers",
         "schedules",
     }

@@ -56,8 +56,24 @@ def refusal(text: str, *overrides: str) -> str:
 
 
 def test_the_smallest_config_gets_the_documented_defaults() -> None:
+    components = (
+        ("optimizer", "adam"),
+        ("schedule", "constant"),
+        ("loss", "cross_entropy"),
+        ("objective", "weighted_sum"),
+    )
     train = TrainConfig(
-        3, 256, Component("adam"), Component("constant"), Component("cross_entropy"), None, 1.0, 0, (), None, None
+        epochs=3,
+        batch_size=256,
+        class_weights="equal",
+        teacher=None,
+        exit_weights=None,
+        trunk_lr=1.0,
+        trunk_only_epochs=0,
+        freeze=(),
+        gradient_clip_norm=None,
+        ema_decay=None,
+        **{key: Component(name) for key, name in components},  # type: ignore[arg-type]
     )
     machine = {"precision": "auto", "channels_last": True, "compile": False, "device": "auto", "seed": 0}
     train = dataclasses.replace(train, **machine)

@@ -173,7 +173,7 @@ def test_exact_float32_on_a_gpu_rounds_as_float32_does_and_uses_cudnn(own_settin
         product = (left @ right).double() - left.double() @ right.double()
         return [float(convolution.abs().max()), float(product.abs().max())]
 
-    with exact_float32(CUDA, torch.float32), torch.profiler.profile() as profile:
+    with exact_float32(CUDA, torch.float32), torch.profiler.profile(acc_events=True) as profile:
         exact = error()
     assert any("cudnn" in event.key for event in profile.key_averages())
     assert all(4 * fine < coarse for fine, coarse in zip(exact, error(), strict=True))

@@ -19,6 +19,7 @@ AUGMENT = ("horizontal_flip", "pad_and_crop", "brightness", "gaussian_noise", "c
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_step_does_not_make_the_host_wait(prepared: Path) -> None:
     device = torch.device("cuda")
     network = tiny_network().to(device)

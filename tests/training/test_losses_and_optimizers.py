@@ -2,33 +2,42 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn, optim
 
 from greenedge.config import Component, instantiate
 from greenedge.errors import ConfigError
-from greenedge.training.losses import cross_entropy
+from greenedge.training.losses import balanced_weights, cross_entropy
 from greenedge.training.optimizers import OPTIMIZERS
 from tests.training.helpers import tiny_network
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_is_the_mean_of_minus_log_probability(smoothing: float) -> None:
+def test_cross_entropy_is_minus_log_probability(smoothing: float) -> None:
     logits, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 0, 1])
     targets = (1 - smoothing) * torch.eye(4, dtype=torch.float64)[labels] + smoothing / 4
     log_probability = logits - logits.exp().sum(1, keepdim=True).log()
-    expected = -(targets * log_probability).sum(1).mean().item()
-    assert cross_entropy(logits, labels, label_smoothing=smoothing).item() == pytest.approx(expected, rel=1e-5)
+    expected = -(targets * log_probability).sum(1).float()
+    torch.testing.assert_close(cross_entropy(logits, labels, label_smoothing=smoothing), expected)
     soft = torch.eye(4)[labels]
-    assert cross_entropy(logits, soft, label_smoothing=smoothing).item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(cross_entropy(logits, soft, label_smoothing=smoothing), expected)
 
 
 def test_cross_entropy_is_computed_in_float32_from_bf16_logits() -> None:
     logits = torch.randn(3, 4).bfloat16()
     loss = cross_entropy(logits, torch.tensor([0, 1, 2]))
     assert loss.dtype == torch.float32
-    assert loss == cross_entropy(logits.float(), torch.tensor([0, 1, 2]))
+    assert torch.equal(loss, cross_entropy(logits.float(), torch.tensor([0, 1, 2])))
+
+
+def test_balanced_weights_make_all_classes_with_images_count_alike() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 2, 2, 2, 3, 3])
+    weights = balanced_weights(labels, 5).double().numpy()
+    shares = [weights[label] * (labels == label).sum() for label in range(5)]
+    assert shares == pytest.approx([10 / 3, 0, 10 / 3, 10 / 3, 0])
+    assert weights[labels].mean() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,0 +1,67 @@
+"""The weights that a training starts from, as its config names them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenedge.config import ExitConfig, RunConfig
+from greenedge.data.layouts import ClassInfo
+from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.weights import load_pretrained
+from greenedge.training.checkpoint import is_checkpoint
+from greenedge.training.run_directory import BEST
+from greenedge.workflows.build import with_location
+from greenedge.workflows.trained import load_model
+
+_log = logging.getLogger("greenedge")
+
+
+def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence[ClassInfo]) -> None:
+    """Loads `model.weights` into a new network, if the config names any, and logs what became of them.
+
+    From a checkpoint of greenedge, or a run directory, come the exit heads too: those after the same block, of the
+    same kind and the same shapes.
+
+    Args:
+        network: receives the weights.
+        config: what it was built from.
+        classes: of the data set.
+
+    Raises:
+        ConfigError, CheckpointError: as `load_pretrained`.
+    """
+    weights = config.model.weights
+    if weights is None:
+        return
+    path = Path(weights) / BEST if Path(weights).is_dir() else Path(weights)
+    if weights != "imagenet":
+        weights = str(path)
+    with with_location(config, "model"):
+        report = load_pretrained(network, config.model, weights, [each.id for each in classes])
+        if weights == "imagenet" or not is_checkpoint(path):
+            _log.info("%s: %s", weights, report.sentence())
+            return
+        loaded = _load_heads(network, config.model.exits, path)
+    heads = f"heads of exits {', '.join(loaded)} loaded" if loaded else "all heads are new"
+    _log.info("%s: %d tensors of the backbone loaded; %s", weights, report.loaded, heads)
+
+
+def _load_heads(network: MultiExitNetwork, exits: Sequence[ExitConfig], path: Path) -> list[str]:
+    """Loads the heads that fit from a checkpoint and tells after which blocks they are."""
+    model = load_model(path)
+    theirs = list(model.config.model.exits)
+    loaded = []
+    for exit, head in zip(exits, network.heads, strict=True):
+        if exit not in theirs:
+            continue
+        prefix = f"heads.{theirs.index(exit)}."
+        state = {
+            name[len(prefix) :]: each for name, each in model.checkpoint.tensors.items() if name.startswith(prefix)
+        }
+        own = head.state_dict()
+        if own.keys() == state.keys() and all(own[name].shape == state[name].shape for name in own):
+            head.load_state_dict(state)
+            loaded.append(exit.after)
+    return loaded

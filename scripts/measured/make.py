@@ -1,0 +1,95 @@
+"""Makes the runs of docs/results.md again: trains, evaluates, keeps transcripts and figures. `scripts/results` runs it.
+
+Finished trainings are reused, interrupted ones continued. A run that starts from another one's weights makes that one
+first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenedge.reporting.tables import format_table
+from runs import RUNS, Run
+
+FIGURES = ("training", "sweep", "policy-tuning", "diagnose")
+
+
+def main() -> int:
+    options = _arguments()
+    if options.list:
+        print(format_table(["run", "config", "starts from"], [[n, r.config, r.after or ""] for n, r in RUNS.items()]))
+        return 0
+    unknown = [name for name in options.names if name not in RUNS]
+    if unknown or not options.names:
+        print(f"error: name runs that --list shows{f', not {unknown[0]}' if unknown else ''}", file=sys.stderr)
+        return 2
+    for name in options.names:
+        code = _make(name, options)
+        if code != 0:
+            return code
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/results", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="RUN", help="names that --list shows")
+    parser.add_argument("--list", action="store_true", help="show the runs and stop")
+    parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the run directories")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of transcripts/ and figures/")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all configs")
+    return parser.parse_args()
+
+
+def _make(name: str, options: argparse.Namespace) -> int:
+    run, out = RUNS[name], options.runs / name
+    if run.after is not None and not (options.runs / run.after / "best.safetensors").is_file():
+        code = _make(run.after, options)
+        if code != 0:
+            return code
+
+    print(f"--- {name}", flush=True)
+    code = _greenedge(["train", *_training(run, options), "--out", str(out), "--resume"])
+    transcript = []
+    for command in run.commands if code == 0 else ():
+        line = [command[0], "--weights", str(out / "best.safetensors"), *command[1:]]
+        found = subprocess.run(
+            [sys.executable, "-m", "greenedge", *line], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if found.returncode != 0:
+            return found.returncode
+        transcript.append(f"$ greenedge {' '.join(line)}\n{found.stdout}")
+    if code == 0:
+        _keep(name, out, "\n".join(transcript), options.docs)
+    return code
+
+
+def _training(run: Run, options: argparse.Namespace) -> list[str]:
+    settings = [f"data.path={options.data}", *run.settings, *options.set]
+    if run.after is not None:
+        settings.append(f"model.weights={options.runs / run.after}")
+    return ["--config", run.config, *(argument for each in settings for argument in ("--set", each))]
+
+
+def _keep(name: str, out: Path, transcript: str, docs: Path) -> None:
+    """Copies what results.md shows: the transcript and the figures that there are."""
+    (docs / "transcripts").mkdir(parents=True, exist_ok=True)
+    (docs / "figures").mkdir(parents=True, exist_ok=True)
+    (docs / "transcripts" / f"{name}.txt").write_text(transcript, encoding="utf-8")
+    for figure in FIGURES:
+        path = out / f"{figure}.png"
+        if path.is_file():
+            shutil.copyfile(path, docs / "figures" / f"{name}-{figure}.png")
+
+
+def _greenedge(arguments: Sequence[str]) -> int:
+    return subprocess.run([sys.executable, "-m", "greenedge", *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
