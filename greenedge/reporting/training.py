@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenedge.training.loop import EpochRecord
+from greenedge.training.history import HistoryRecord
 
 
 def header(
@@ -27,15 +27,8 @@ def header(
     return f"{model}: {images} images of {size}, {classes} classes, {precision} on {device}; run directory {out}"
 
 
-def epoch_line(record: EpochRecord, epochs: int, split: str, accuracy: Sequence[float]) -> str:
-    """Loss and accuracies after one epoch.
-
-    Args:
-        record: of the steps.
-        epochs: of the whole training.
-        split: that the weights were evaluated on.
-        accuracy: of each exit there, in [0, 1].
-    """
+def epoch_line(record: HistoryRecord, epochs: int) -> str:
+    """Loss and accuracies after one epoch, of so many in the whole training."""
 
     def percents(values: Sequence[float | None]) -> str:
         return " / ".join("-" if value is None else f"{100 * value:.2f}" for value in values)
@@ -43,6 +36,6 @@ def epoch_line(record: EpochRecord, epochs: int, split: str, accuracy: Sequence[
     labels = ", dominant labels" if record.train_labels == "dominant" else ""
     return (
         f"epoch {record.epoch}/{epochs}: loss {record.loss:.3f}, accuracy of each exit: "
-        f"training{labels} {percents(record.train_accuracy)} %, {split} {percents(accuracy)} %; "
+        f"training{labels} {percents(record.train_accuracy)} %, {record.split} {percents(record.accuracy)} %; "
         f"{record.images_per_second:.0f} images/s"
     )

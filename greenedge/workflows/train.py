@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.training import header
 from greenedge.training.batch_norm import check_batch_norms
-from greenedge.training.history import read_history
+from greenedge.training.history import HistoryRecord, read_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings
 from greenedge.training.losses import LOSSES
@@ -59,7 +58,7 @@ class TrainOutcome:
     """
 
     out: Path
-    history: list[dict[str, Any]]
+    history: list[HistoryRecord]
     stopped_by: str | None
 
 

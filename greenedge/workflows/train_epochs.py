@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,7 +19,7 @@ from greenedge.reporting.training import epoch_line
 from greenedge.reporting.training_plot import plot_history
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.finite import not_finite
-from greenedge.training.history import write_history
+from greenedge.training.history import HistoryRecord, write_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings, enough_memory, fit
 from greenedge.training.run_directory import HISTORY, STATE
@@ -74,12 +73,14 @@ def run_epochs(run: Run, stop: StopSignals) -> str | None:
             path = out / f"{name}.safetensors"
             save_checkpoint(path, state.evaluated, dataclasses.replace(info, epoch=state.epoch))
 
-        entry = {**dataclasses.asdict(record), "split": splits.monitor.name, "accuracy": accuracy}
+        entry = HistoryRecord(
+            **dataclasses.asdict(record), split="calibration" if splits.has_calibration else "val", accuracy=accuracy
+        )
         state.history = [*state.history, entry]
         write_history(out / HISTORY, state.history)
         save_state(out / STATE, state)
         save_figure(plot_history(state.history), out / "training.png")
-        _log.info("%s", epoch_line(record, run.settings.epochs, splits.monitor.name, accuracy))
+        _log.info("%s", epoch_line(entry, run.settings.epochs))
 
     if state.epoch < run.settings.epochs and stop.received is not None:
         save_state(out / STATE, state)
@@ -100,8 +101,8 @@ def _accuracies(run: Run) -> tuple[float, ...]:
     return tuple(float((each.argmax(axis=1) == labels).mean()) for each in logits)
 
 
-def _best(history: Sequence[dict[str, Any]]) -> float:
-    return max((_mean(old["accuracy"]) for old in history), default=0.0)
+def _best(history: Sequence[HistoryRecord]) -> float:
+    return max((_mean(old.accuracy) for old in history), default=0.0)
 
 
 def _mean(accuracy: Sequence[float]) -> float:

@@ -235,7 +235,7 @@ def _results(base: Path) -> dict[str, Target]:
 
 def _history(path: Path) -> Any:
     records = read_history(path)
-    assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
+    assert [record.epoch for record in records] == list(range(1, len(records) + 1))
     return records
 
 
