@@ -44,7 +44,8 @@ from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.inference import Predictions
 from greenedge.inference.finite import check_finite_logits
-from greenedge.models.backbones import BACKBONES, build_backbone, find_family
+from greenedge.models.backbones import BACKBONES
+from greenedge.models.blocks import describe_blocks
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
@@ -115,8 +116,7 @@ def list_blocks(backbone: str) -> list[str]:
     Raises:
         ConfigError: there is no such backbone.
     """
-    with torch.device("meta"):
-        return [name for name, _ in find_family(backbone).blocks(build_backbone(backbone, 2))]
+    return [block.name for block in describe_blocks(backbone, image_size=224)]
 
 
 def create_model(

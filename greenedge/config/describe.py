@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from greenedge.config.components import option_parameters
 from greenedge.config.convert import Pattern, Range, join_or
 from greenedge.config.docstrings import entries, summary
+from greenedge.config.json_schema import Schema, annotation_schema
 from greenedge.config.load import plain_value
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
@@ -26,6 +27,7 @@ class OptionInfo:
         default: its value where a config does not set it; None where it is required.
         required: whether a config must set it.
         description: from the docstring; may be empty.
+        schema: the JSON Schema of its values.
     """
 
     name: str
@@ -33,6 +35,7 @@ class OptionInfo:
     default: Any
     required: bool
     description: str
+    schema: Schema
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def describe_component(name: str, function: Callable[..., Any]) -> ComponentInfo
     for option, parameter in option_parameters(function).items():
         required = parameter.default is inspect.Parameter.empty
         default = None if required else plain_value(parameter.default)
-        words = type_words(hints[option])
-        options.append(OptionInfo(option, words, default, required, descriptions.get(option, "")))
+        words, schema = type_words(hints[option]), annotation_schema(hints[option])
+        options.append(OptionInfo(option, words, default, required, descriptions.get(option, ""), schema))
     return ComponentInfo(name, summary(function), tuple(options))
 
 

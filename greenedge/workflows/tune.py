@@ -79,8 +79,7 @@ def tune(weights: Path, data: Path | None, options: TuneOptions, out: Path | Non
     )
     if path.exists():
         _log.warning("note: %s is replaced", path)
-    result = present_tuning(known.summary, shown.summary, found)
-    result = replace(result, json={"policy": str(path), **result.json})
+    result = present_tuning(path, known.summary, shown.summary, found)
     result = write_result(result, path.parent, f"{path.stem}-tuning")
     write_policy(path, _saved(known, found))  # last: it stands for all of it
     return with_sentence(result, f"policy ({found.kind}): {path}")
