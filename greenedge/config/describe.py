@@ -1,4 +1,4 @@
-"""Components and their options in words, read from signatures and docstrings."""
+"""Components and their options in words, read from signatures and docstrings; a network in words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from greenedge.config.convert import Pattern, Range, join_or
 from greenedge.config.docstrings import entries, summary
 from greenedge.config.json_schema import Schema, annotation_schema
 from greenedge.config.load import plain_value
+from greenedge.config.schema import ModelConfig
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
 
@@ -98,3 +99,9 @@ def _list_words(arguments: tuple[Any, ...]) -> str:
         return f"list, each {type_words(arguments[0])}"
     items = list(dict.fromkeys(type_words(each) for each in arguments))
     return f"list of {len(arguments)}, each {items[0]}" if len(items) == 1 else f"list of: {'; '.join(items)}"
+
+
+def model_summary(config: ModelConfig) -> str:
+    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
+    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
+    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from greenedge.config.describe import model_summary
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
@@ -20,8 +21,8 @@ from greenedge.inference.export import (
     is_export_file,
 )
 from greenedge.inference.export_folder import PARTIAL, refilled
+from greenedge.training.trained import TrainedModel, load_model
 from greenedge.workflows.policies import PolicyOptions, note_policy_beside, resolve_policy
-from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:

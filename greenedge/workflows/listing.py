@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def list_components(table: str) -> CommandResult[tuple[ComponentInfo, ...]]:
     """The components of a table in `COMPONENT_TABLES`, such as `heads`, with their options."""
-    from greenedge.workflows.configs import COMPONENT_TABLES
+    from greenedge.training.configs import COMPONENT_TABLES
 
     return present_components([describe_component(name, each) for name, each in COMPONENT_TABLES[table].items()])
 

@@ -10,17 +10,25 @@ from pathlib import Path
 
 import torch
 
+from greenedge.augment.build import build_augmentations
 from greenedge.config import RunConfig, config_to_text, instantiate, instantiate_partial
+from greenedge.config.describe import model_summary
+from greenedge.config.origins import with_location
+from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
+from greenedge.data.run_splits import open_splits
 from greenedge.data.splits import split_digest
 from greenedge.device.environment import environment
 from greenedge.device.precision import choose_autocast, choose_device, set_deterministic
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import write_json, write_text
+from greenedge.models.build import build_model, to_device
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.training import header
 from greenedge.training.batch_norm import check_batch_norms
+from greenedge.training.completion import complete_config
+from greenedge.training.configs import read_config
 from greenedge.training.history import HistoryRecord, read_history
 from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings
@@ -31,18 +39,7 @@ from greenedge.training.resume import check_same_run, note_other_length, restore
 from greenedge.training.run_directory import CONFIG, ENVIRONMENT, HISTORY, STATE, is_begun, locked
 from greenedge.training.schedules import SCHEDULES
 from greenedge.training.state import new_state, save_state
-from greenedge.workflows.build import (
-    build_augmentations,
-    build_model,
-    build_transform,
-    complete_config,
-    open_splits,
-    to_device,
-    with_location,
-)
-from greenedge.workflows.configs import read_config
 from greenedge.workflows.train_epochs import Run, run_epochs
-from greenedge.workflows.trained import model_summary
 
 _log = logging.getLogger("greenedge")
 
@@ -114,7 +111,7 @@ def train(
 
 def _build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
     """Data, network, optimizer and settings of a config."""
-    splits = open_splits(config)
+    splits = open_splits(config.data)
     torch.manual_seed(config.train.seed)
     network = build_model(config, len(splits.classes))
     with with_location(config, ""):

@@ -11,6 +11,7 @@ import torch
 
 from greenedge.config import RunConfig, config_to_text
 from greenedge.cost.flops import count_costs
+from greenedge.data.run_splits import Splits
 from greenedge.data.seen import seen_images
 from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
@@ -24,7 +25,6 @@ from greenedge.training.interruption import StopSignals
 from greenedge.training.loop import TrainSettings, enough_memory, fit
 from greenedge.training.run_directory import HISTORY, STATE
 from greenedge.training.state import TrainingState, save_state
-from greenedge.workflows.build import Splits
 
 _log = logging.getLogger("greenedge")
 

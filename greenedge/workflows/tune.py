@@ -13,9 +13,9 @@ from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.exits.policy_choice import PER_EXIT, SHARED, Goal, TuneResult, few_images_interval, tune_policy
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
 from greenedge.reporting.tuning import few_images_note, present_tuning
+from greenedge.training.trained import load_model, open_data
 from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
 from greenedge.workflows.policies import POLICY
-from greenedge.workflows.trained import load_model, open_data
 
 _log = logging.getLogger("greenedge")
 
