@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from greenedge.config.describe import model_summary
 from greenedge.training.history import HistoryRecord
+from greenedge.training.run import Run
 
 
-def header(
-    model: str, *, images: int, stored: int, image_size: int, classes: int, precision: str, device: str, out: Path
-) -> str:
-    """What is trained on what, and where.
-
-    Args:
-        model: such as `resnet18 with exits after layer1 (light)`.
-        images: to train on.
-        stored: pixels per side of the prepared images.
-        image_size: pixels per side that the network sees.
-        classes: of the data set.
-        precision: `float32` or `bf16`.
-        device: where it runs.
-        out: the run directory.
-    """
+def header(run: Run) -> str:
+    """What is trained on what, and where."""
+    images, image_size = run.splits.train.images, run.config.data.input_size
+    stored = images.shape[-1]
     size = f"{image_size} px" if stored == image_size else f"{stored} px, resized to {image_size} px"
-    return f"{model}: {images} images of {size}, {classes} classes, {precision} on {device}; run directory {out}"
+    return (
+        f"{model_summary(run.config.model)}: {len(run.splits.train)} images of {size}, {len(run.splits.classes)} "
+        f"classes, {run.precision} on {run.device}; run directory {run.out}"
+    )
 
 
 def epoch_line(record: HistoryRecord, epochs: int) -> str:

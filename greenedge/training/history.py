@@ -103,6 +103,15 @@ def parse_records(values: object, num_exits: int | None = None) -> list[HistoryR
     return records
 
 
+def is_best(record: HistoryRecord, before: Sequence[HistoryRecord]) -> bool:
+    """Tells whether no earlier record has a higher accuracy in the mean over the exits."""
+    return _mean_accuracy(record) >= max(map(_mean_accuracy, before), default=0.0)
+
+
+def _mean_accuracy(record: HistoryRecord) -> float:
+    return sum(record.accuracy) / len(record.accuracy)
+
+
 def plain_records(records: Sequence[HistoryRecord]) -> list[dict[str, Any]]:
     """The records as mappings, as the files hold them."""
     return [dataclasses.asdict(record) for record in records]

@@ -12,7 +12,7 @@ from greenedge.models.build import build_model
 from greenedge.training.completion import complete_config
 from greenedge.training.configs import parse_config
 from greenedge.training.narrow import one_pixel_convolution
-from greenedge.workflows.train import build_settings
+from greenedge.training.run import build_settings
 
 
 @pytest.mark.parametrize(
