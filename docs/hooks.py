@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from greenedge.workflows.configs import build_schema
+from greenedge.training.configs import build_schema
 
 _CONFIG, _CONTRIBUTING = "<!-- config reference -->", "<!-- contributing -->"
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}

@@ -31,8 +31,9 @@ from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.cost.flops import count_costs
 from greenedge.cost.table import ExitCost, NetworkCost
 from greenedge.data.decode import decode_image, to_stored
-from greenedge.data.loader import InputTransform, iterate_batches
+from greenedge.data.loader import InputTransform, build_transform, iterate_batches
 from greenedge.data.prepared import PreparedSplit, open_prepared
+from greenedge.data.run_splits import open_named_split
 from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import ConfigError, GreenedgeError, UsageError
 from greenedge.exits.confidence import CRITERIA
@@ -44,17 +45,18 @@ from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.inference import Predictions
 from greenedge.inference.finite import check_finite_logits
-from greenedge.models.backbones import BACKBONES, build_backbone, find_family
+from greenedge.models.backbones import BACKBONES
+from greenedge.models.blocks import describe_blocks
+from greenedge.models.build import to_device
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
 from greenedge.training.run_directory import BEST
-from greenedge.workflows.build import build_transform, to_device
+from greenedge.training.trained import TrainedModel, load_model, open_data
 from greenedge.workflows.train import TrainOutcome
 from greenedge.workflows.train import train as run_training
-from greenedge.workflows.trained import TrainedModel, load_model, open_data, open_named_split
 
 __all__ = [
     "Engine",
@@ -115,8 +117,7 @@ def list_blocks(backbone: str) -> list[str]:
     Raises:
         ConfigError: there is no such backbone.
     """
-    with torch.device("meta"):
-        return [name for name, _ in find_family(backbone).blocks(build_backbone(backbone, 2))]
+    return [block.name for block in describe_blocks(backbone, image_size=224)]
 
 
 def create_model(

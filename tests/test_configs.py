@@ -16,8 +16,8 @@ from greenedge.config.shipped import shipped_configs
 from greenedge.cost.flops import count_costs
 from greenedge.data.prepare import prepare
 from greenedge.data.synth import SynthOptions, synthesize
-from greenedge.workflows.build import build_model
-from greenedge.workflows.configs import read_config
+from greenedge.models.build import build_model
+from greenedge.training.configs import read_config
 from greenedge.workflows.train import train
 from tests.conftest import REPOSITORY
 

@@ -22,7 +22,7 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:
     """Write the JSON Schema of configs."""
-    from greenedge.workflows.configs import build_schema, write_schema
+    from greenedge.training.configs import build_schema, write_schema
 
     if out is None:
         show_json(build_schema())

@@ -41,10 +41,10 @@ def evaluate(
     And of the network under one policy, with 95 % intervals. Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv
     with one line per image.
     """
+    from greenedge.training.trained import load_model
     from greenedge.workflows.evaluate import evaluate as run_evaluation
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
     from greenedge.workflows.policies import note_policy_beside, requested_precision
-    from greenedge.workflows.trained import load_model
 
     options = policy_options(policy, threshold, criterion)
     note_policy_beside(weights, options)
@@ -75,9 +75,9 @@ def sweep(
     One threshold for all exits, beside what fixed exits give at the same cost. Writes sweep.json, .csv and .png.
     """
     from greenedge.exits.sweep_result import Thresholds
+    from greenedge.training.trained import load_model
     from greenedge.workflows.evaluate import sweep as run_sweep
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
-    from greenedge.workflows.trained import load_model
 
     chosen: Thresholds | None = None
     if thresholds is not None:

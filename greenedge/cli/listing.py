@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from greenedge.cli.options import Json
-from greenedge.cli.output import show, show_json
-
-if TYPE_CHECKING:
-    from greenedge.workflows.listing import Listing
+from greenedge.cli.output import show_result
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a config can choose from.")
 
@@ -36,7 +33,7 @@ def backbones(as_json: Json = False) -> None:
     """Backbones, by family."""
     from greenedge.workflows.listing import list_backbones
 
-    _print(list_backbones(), as_json)
+    show_result(list_backbones(), as_json=as_json)
 
 
 @app.command()
@@ -51,14 +48,14 @@ def blocks(
     """Blocks of a backbone, for exits to follow."""
     from greenedge.workflows.listing import list_blocks
 
-    _print(list_blocks(backbone, image_size, stem), as_json)
+    show_result(list_blocks(backbone, image_size, stem), as_json=as_json)
 
 
 def _list_table(table: str) -> Callable[..., None]:
     def command(as_json: Json = False) -> None:
         from greenedge.workflows.listing import list_components
 
-        _print(list_components(table), as_json)
+        show_result(list_components(table), as_json=as_json)
 
     return command
 
@@ -72,7 +69,7 @@ def criteria(as_json: Json = False) -> None:
     """Criteria that thresholds are compared with."""
     from greenedge.workflows.listing import list_criteria
 
-    _print(list_criteria(), as_json)
+    show_result(list_criteria(), as_json=as_json)
 
 
 @app.command()
@@ -80,8 +77,4 @@ def configs(as_json: Json = False) -> None:
     """Configs that come with greenedge."""
     from greenedge.workflows.listing import list_configs
 
-    _print(list_configs(), as_json)
-
-
-def _print(listing: Listing, as_json: bool) -> None:
-    show_json(listing.json) if as_json else show(listing.text)
+    show_result(list_configs(), as_json=as_json)

@@ -6,7 +6,7 @@ names, types and ranges of all keys are checked, and every value remembers the f
 
 Phase 2 looks up what a config names (heads, losses, optimizers, augmentations, ...) in the tables of the packages that
 hold them, and checks each component's options against its signature (`choices.py`, `components.py`). The tables are
-handed in, because they import torch; `greenedge.workflows.configs` has them all.
+handed in, because they import torch; `greenedge.training.configs` has them all.
 
 `load_config` runs phase 1, and phase 2 as well where it is given tables. Mistakes of both phases are reported together.
 

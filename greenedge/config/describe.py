@@ -1,4 +1,4 @@
-"""Components and their options in words, read from signatures and docstrings."""
+"""Components and their options in words, read from signatures and docstrings; a network in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from greenedge.config.components import option_parameters
 from greenedge.config.convert import Pattern, Range, join_or
 from greenedge.config.docstrings import entries, summary
+from greenedge.config.json_schema import Schema, annotation_schema
 from greenedge.config.load import plain_value
+from greenedge.config.schema import ModelConfig
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
 
@@ -26,6 +28,7 @@ class OptionInfo:
         default: its value where a config does not set it; None where it is required.
         required: whether a config must set it.
         description: from the docstring; may be empty.
+        schema: the JSON Schema of its values.
     """
 
     name: str
@@ -33,6 +36,7 @@ class OptionInfo:
     default: Any
     required: bool
     description: str
+    schema: Schema
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ def describe_component(name: str, function: Callable[..., Any]) -> ComponentInfo
     for option, parameter in option_parameters(function).items():
         required = parameter.default is inspect.Parameter.empty
         default = None if required else plain_value(parameter.default)
-        words = type_words(hints[option])
-        options.append(OptionInfo(option, words, default, required, descriptions.get(option, "")))
+        words, schema = type_words(hints[option]), annotation_schema(hints[option])
+        options.append(OptionInfo(option, words, default, required, descriptions.get(option, ""), schema))
     return ComponentInfo(name, summary(function), tuple(options))
 
 
@@ -95,3 +99,9 @@ def _list_words(arguments: tuple[Any, ...]) -> str:
         return f"list, each {type_words(arguments[0])}"
     items = list(dict.fromkeys(type_words(each) for each in arguments))
     return f"list of {len(arguments)}, each {items[0]}" if len(items) == 1 else f"list of: {'; '.join(items)}"
+
+
+def model_summary(config: ModelConfig) -> str:
+    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
+    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
+    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

@@ -6,6 +6,7 @@ In a wheel they lie in the package's folder `shipped`; an editable checkout has 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -95,6 +96,29 @@ def find_label_map(path: Path) -> Path:
     if path.name not in LABEL_MAPS or path != Path(path.name) or path.exists():
         return path
     return shipped_folder() / path.name
+
+
+@dataclass(frozen=True)
+class ShippedConfig:
+    """A config that comes with greenedge.
+
+    Attributes:
+        name: as `--config` takes it.
+        description: one sentence.
+        path: its file.
+    """
+
+    name: str
+    description: str
+    path: Path
+
+
+def describe_configs() -> tuple[ShippedConfig, ...]:
+    """Lists the shipped configs, sorted by folder and name."""
+    return tuple(
+        ShippedConfig(name, describe_config(path.read_text(encoding="utf-8")), path)
+        for name, path in shipped_configs().items()
+    )
 
 
 def describe_config(text: str) -> str:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from greenedge.config import DataConfig
+from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.data.prepared import PreparedSplit
 
 
@@ -56,6 +58,11 @@ class InputTransform:
         pixels = pixels.mul_(1 / (std * scale)).sub_(mean / std)
         # Last, because arithmetic with one number per channel is several times slower in this layout.
         return pixels.contiguous(memory_format=torch.channels_last) if self.channels_last else pixels
+
+
+def build_transform(config: DataConfig, *, channels_last: bool) -> InputTransform:
+    """How stored images are presented to the network of a config."""
+    return InputTransform(config.input_size, config.mean or IMAGENET_MEAN, config.std or IMAGENET_STD, channels_last)
 
 
 def iterate_batches(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 # Backbone -> its family, which `greenedge.models.backbones` knows how to cut into blocks. The names are torchvision's:
 # `torchvision.models.get_model(name)` builds the network.
 BACKBONE_FAMILIES: dict[str, str] = {
@@ -39,3 +41,28 @@ FAMILIES: dict[str, str] = {
     "resnet": "ResNet and ResNeXt (He et al. 2016, Xie et al. 2017); a block is a residual block. Takes stem: small.",
     "efficientnet": "EfficientNet (Tan and Le 2019, 2021); a block is an inverted residual.",
 }
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone that a config can name.
+
+    Attributes:
+        name: as a config names it.
+        family: how it is cut.
+        description: one sentence on its family.
+    """
+
+    name: str
+    family: str
+    description: str
+
+
+ANY_TIMM = BackboneInfo(
+    "timm/NAME", "timm", "Any network of timm's ResNet and EfficientNet families; needs the extra timm."
+)
+
+
+def describe_backbones() -> tuple[BackboneInfo, ...]:
+    """Lists torchvision's backbones."""
+    return tuple(BackboneInfo(name, family, FAMILIES[family]) for name, family in BACKBONE_FAMILIES.items())

@@ -32,7 +32,19 @@ class Table:
     rows: Rows
 
 
-Block = Table | str  # a string is a sentence
+@dataclass(frozen=True)
+class Lines:
+    """Text that is shown as it is, however wide.
+
+    Attributes:
+        lines: of the text.
+    """
+
+    lines: Sequence[str]
+
+
+Block = Table | Lines | str  # a string is a sentence
+Json = dict[str, Any] | list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +53,7 @@ class CommandResult(Generic[R_co]):
 
     Attributes:
         value: the result itself.
-        blocks: tables and sentences for people, in order.
+        blocks: tables, lines and sentences for people, in order.
         json: the result for programs.
         csv: its table for programs; None where there is none.
         figure: None where there is none.
@@ -50,7 +62,7 @@ class CommandResult(Generic[R_co]):
 
     value: R_co
     blocks: tuple[Block, ...]
-    json: dict[str, Any]
+    json: Json
     csv: Table | None = None
     figure: Figure | None = None
     problem: str | None = None
@@ -103,6 +115,8 @@ def render_text(blocks: Sequence[Block]) -> str:
     for block in blocks:
         if isinstance(block, Table):
             lines += ["", format_table(block.headers, block.rows, WIDTH), ""]
+        elif isinstance(block, Lines):
+            lines += block.lines
         else:
             lines += wrap(block)
     return "\n".join(lines).strip("\n")

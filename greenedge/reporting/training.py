@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from greenedge.training.loop import EpochRecord
+from greenedge.config.describe import model_summary
+from greenedge.training.history import HistoryRecord
+from greenedge.training.run import Run
 
 
-def header(
-    model: str, *, images: int, stored: int, image_size: int, classes: int, precision: str, device: str, out: Path
-) -> str:
-    """What is trained on what, and where.
-
-    Args:
-        model: such as `resnet18 with exits after layer1 (light)`.
-        images: to train on.
-        stored: pixels per side of the prepared images.
-        image_size: pixels per side that the network sees.
-        classes: of the data set.
-        precision: `float32` or `bf16`.
-        device: where it runs.
-        out: the run directory.
-    """
+def header(run: Run) -> str:
+    """What is trained on what, and where."""
+    images, image_size = run.splits.train.images, run.config.data.input_size
+    stored = images.shape[-1]
     size = f"{image_size} px" if stored == image_size else f"{stored} px, resized to {image_size} px"
-    return f"{model}: {images} images of {size}, {classes} classes, {precision} on {device}; run directory {out}"
+    return (
+        f"{model_summary(run.config.model)}: {len(run.splits.train)} images of {size}, {len(run.splits.classes)} "
+        f"classes, {run.precision} on {run.device}; run directory {run.out}"
+    )
 
 
-def epoch_line(record: EpochRecord, epochs: int, split: str, accuracy: Sequence[float]) -> str:
-    """Loss and accuracies after one epoch.
-
-    Args:
-        record: of the steps.
-        epochs: of the whole training.
-        split: that the weights were evaluated on.
-        accuracy: of each exit there, in [0, 1].
-    """
+def epoch_line(record: HistoryRecord, epochs: int) -> str:
+    """Loss and accuracies after one epoch, of so many in the whole training."""
 
     def percents(values: Sequence[float | None]) -> str:
         return " / ".join("-" if value is None else f"{100 * value:.2f}" for value in values)
@@ -43,6 +29,6 @@ def epoch_line(record: EpochRecord, epochs: int, split: str, accuracy: Sequence[
     labels = ", dominant labels" if record.train_labels == "dominant" else ""
     return (
         f"epoch {record.epoch}/{epochs}: loss {record.loss:.3f}, accuracy of each exit: "
-        f"training{labels} {percents(record.train_accuracy)} %, {split} {percents(accuracy)} %; "
+        f"training{labels} {percents(record.train_accuracy)} %, {record.split} {percents(record.accuracy)} %; "
         f"{record.images_per_second:.0f} images/s"
     )

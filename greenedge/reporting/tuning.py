@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from greenedge.exits.bootstrap import Interval
@@ -13,16 +14,18 @@ from greenedge.reporting.summary import RunSummary
 from greenedge.reporting.tune_plot import plot_tuning
 
 
-def present_tuning(known: RunSummary, shown: RunSummary, found: TuneResult) -> CommandResult[TuneResult]:
+def present_tuning(path: Path, known: RunSummary, shown: RunSummary, found: TuneResult) -> CommandResult[TuneResult]:
     """The chosen policies, what they do on the images chosen on and on those shown, and the figure.
 
     Args:
+        path: the policy's file.
         known: the network on the images that the policies were chosen on.
         shown: on the other images; the same where there are none.
         found: the policies.
     """
     difference = found.difference
     json = {
+        "policy": str(path),
         "goal": dataclasses.asdict(found.goal),
         "chosen": found.kind,
         "choose_on": known.split,

@@ -46,7 +46,7 @@ class HistoryRecord:
 
 def read_history(
     path: Path, num_exits: int | None = None, way_out: str = "put back a copy of it"
-) -> list[dict[str, Any]]:
+) -> list[HistoryRecord]:
     """Reads the records of all epochs so far; none if there is no file.
 
     Args:
@@ -68,13 +68,17 @@ def read_history(
             raise RecordError("is truncated or too long")
         for number, line in enumerate(lines, start=1):
             values.append(_parsed(line, number))
-        return check_records(values, num_exits)
+        return parse_records(values, num_exits)
     except RecordError as error:
         raise CheckpointError(f"{path}: {error}; {way_out}") from None
 
 
-def check_records(values: object, num_exits: int | None = None) -> list[dict[str, Any]]:
-    """Checks that values are the records of epochs 1 to n in this order, and returns them.
+def parse_records(values: object, num_exits: int | None = None) -> list[HistoryRecord]:
+    """Converts plain mappings to the records of epochs 1 to n, in this order.
+
+    Args:
+        values: as `plain_records` gives them.
+        num_exits: of the network, where it is known.
 
     Raises:
         RecordError: they are not; the message names the first invalid line.
@@ -96,12 +100,26 @@ def check_records(values: object, num_exits: int | None = None) -> list[dict[str
         if record.split != (records or [record])[0].split:
             raise RecordError(f"line {number} is damaged: its split differs from the first line's")
         records.append(record)
+    return records
+
+
+def is_best(record: HistoryRecord, before: Sequence[HistoryRecord]) -> bool:
+    """Tells whether no earlier record has a higher accuracy in the mean over the exits."""
+    return _mean_accuracy(record) >= max(map(_mean_accuracy, before), default=0.0)
+
+
+def _mean_accuracy(record: HistoryRecord) -> float:
+    return sum(record.accuracy) / len(record.accuracy)
+
+
+def plain_records(records: Sequence[HistoryRecord]) -> list[dict[str, Any]]:
+    """The records as mappings, as the files hold them."""
     return [dataclasses.asdict(record) for record in records]
 
 
-def write_history(path: Path, records: Sequence[dict[str, Any]]) -> None:
+def write_history(path: Path, records: Sequence[HistoryRecord]) -> None:
     """Writes all records, atomically."""
-    write_text(path, "".join(json.dumps(each, allow_nan=False) + "\n" for each in records))
+    write_text(path, "".join(json.dumps(each, allow_nan=False) + "\n" for each in plain_records(records)))
 
 
 def _parsed(line: bytes, number: int) -> Any:

@@ -11,7 +11,7 @@ from greenedge.config import RunConfig
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import former_split_digest
 from greenedge.errors import CheckpointError, UsageError
-from greenedge.training.history import read_history, write_history
+from greenedge.training.history import HistoryRecord, read_history, write_history
 from greenedge.training.loop import TrainSettings
 from greenedge.training.run_directory import HISTORY, STATE
 from greenedge.training.state import TrainingState, restore_state
@@ -51,6 +51,21 @@ def note_other_length(old: RunConfig, new: RunConfig) -> None:
     if now != before and new.train.schedule.name != "constant":
         how = "stretched" if now > before else "shortened"
         _log.warning("note: the %s schedule is %s to %d epochs from here on", new.train.schedule.name, how, now)
+
+
+def read_finished(out: Path, config: RunConfig) -> list[HistoryRecord]:
+    """Reads the history of a run whose state was not kept, which can be finished, and no more.
+
+    Raises:
+        CheckpointError: the history is damaged, or more epochs are asked for than are done.
+    """
+    history = read_history(out / HISTORY, len(config.model.exits) + 1)
+    if len(history) < config.train.epochs:
+        raise CheckpointError(
+            f"{out}: {len(history)} epochs are done, and {STATE} was not kept (train.keep_state: false) or removed, so "
+            "no more can be added; start another run with --out"
+        )
+    return history
 
 
 def restore_run(state: TrainingState, settings: TrainSettings, split: PreparedSplit, out: Path) -> None:

@@ -25,6 +25,19 @@ _START = {LOCK, CONFIG, ENVIRONMENT, STATE}
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
 
 
+def chosen_directory(config: Path | None, out: Path | None) -> Path:
+    """The run directory that is named, or else `runs/` and the config's name.
+
+    Raises:
+        UsageError: neither is given.
+    """
+    if out is not None:
+        return out
+    if config is None:
+        raise UsageError("give --config FILE, or --resume with --out RUN to continue a run by its own config")
+    return Path("runs") / config.stem
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Locks a run directory for this process; it is created if missing, and removed afterwards if it is empty.

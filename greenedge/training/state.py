@@ -14,6 +14,7 @@ from greenedge.files import SEAL, write_atomically
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_tensors
 from greenedge.training.average import ExponentialAverage
+from greenedge.training.history import HistoryRecord, parse_records, plain_records
 from greenedge.training.state_checks import check_content, check_optimizer, content_digest
 
 
@@ -42,7 +43,7 @@ class TrainingState:
     data: str
     epoch: int = 0
     step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[HistoryRecord] = field(default_factory=list)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -121,7 +122,7 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
 
     state.running_sums.copy_(content["tally"])
     state.epoch, state.step = content["epoch"], content["step"]
-    state.history = list(content.get("history", []))
+    state.history = parse_records(content.get("history", []))
     return Restored(content["data"] != state.data, "history" in content)
 
 
@@ -159,7 +160,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "data": state.data,
         "epoch": state.epoch,
         "step": state.step,
-        "history": state.history,
+        "history": plain_records(state.history),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from greenedge.training.finite import first_infinite
-from greenedge.training.history import check_records
+from greenedge.training.history import parse_records
 
 _KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
 # The first versions did not write these.
@@ -107,7 +107,7 @@ def _check_progress(content: Mapping[str, Any], own_sums: Tensor, steps_per_epoc
     whole = all(float(number).is_integer() and 0 <= number <= count for number in (count, *right))
     if not whole or (count > 0) != (step > 0) or not 0 <= loss < float("inf"):
         raise ValueError("its running sums are impossible")
-    if "history" in content and len(check_records(content["history"], num_exits=len(right))) != epoch:
+    if "history" in content and len(parse_records(content["history"], num_exits=len(right))) != epoch:
         raise ValueError("its history does not match its epochs")
 
 

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from greenedge.config.describe import model_summary
+from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
+from greenedge.data.run_splits import open_named_split
 from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import DataError
 from greenedge.inference.benchmark import BenchOptions, BenchResult, benchmark_policy
+from greenedge.models.build import to_device
 from greenedge.reporting.bench import present_bench
 from greenedge.reporting.blocks import CommandResult, write_result
-from greenedge.workflows.build import build_transform, to_device
+from greenedge.training.trained import TrainedModel, load_model, open_data
 from greenedge.workflows.policies import PolicyOptions, note_policy_beside, requested_precision, resolve_policy
-from greenedge.workflows.trained import TrainedModel, load_model, model_summary, open_data, open_named_split
 
 _log = logging.getLogger("greenedge")
 

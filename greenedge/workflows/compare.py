@@ -13,8 +13,8 @@ from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.comparison import present_comparison
 from greenedge.reporting.names import run_names
 from greenedge.training.run_directory import BEST
+from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
-from greenedge.workflows.trained import load_model
 
 
 def compare(runs: Sequence[Path], options: PassOptions, criterion: str | None, out: Path) -> CommandResult[Comparison]:

@@ -10,8 +10,8 @@ from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.diagnosis import Diagnosis, diagnose_outputs
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.diagnosis import EXAMPLES, present_diagnosis
+from greenedge.training.trained import TrainedModel, load_model, sets_aside
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
-from greenedge.workflows.trained import TrainedModel, load_model, sets_aside
 
 _log = logging.getLogger("greenedge")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from greenedge.config.describe import model_summary
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
@@ -15,13 +16,13 @@ from greenedge.inference.export import (
     ExportMetadata,
     Kind,
     check_exporter,
+    check_replaceable,
     export_network,
-    is_export,
     is_export_file,
 )
-from greenedge.inference.export_folder import PARTIAL, refilled
+from greenedge.inference.export_folder import refilled
+from greenedge.training.trained import TrainedModel, load_model
 from greenedge.workflows.policies import PolicyOptions, note_policy_beside, resolve_policy
-from greenedge.workflows.trained import TrainedModel, load_model, model_summary
 
 
 def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list[str]:
@@ -40,7 +41,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         GreenedgeError: something cannot be used or written; `out` is as it was.
     """
     check_exporter(kind)
-    _check_replaceable(out)
+    check_replaceable(out)
     model = load_model(weights)
     saved = _saved_policy(model, options)
     data = model.config.data
@@ -76,12 +77,3 @@ def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
 def _describe(saved: SavedPolicy) -> str:
     text = str(saved.policy)
     return text if text.startswith("no image") else f"images exit by {text}"
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UsageError(f"{out}: exists already and is no folder; choose another --out, or remove it first")
-    if any(not path.name.startswith(PARTIAL) for path in out.iterdir()) and not is_export(out):
-        raise UsageError(f"{out}: holds files that are no export of greenedge; choose another --out, or empty it first")

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenedge.config.describe import model_summary
 from greenedge.cost.flops import count_costs
 from greenedge.cost.table import NetworkCost
 from greenedge.data.prepared import MANIFEST, open_prepared
+from greenedge.models.build import build_model
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.costs import present_costs
-from greenedge.workflows.build import build_model, complete_config
-from greenedge.workflows.configs import read_config
-from greenedge.workflows.trained import model_summary
+from greenedge.training.completion import complete_config
+from greenedge.training.configs import read_config
 
 _DEFAULT_CLASSES = 200  # TinyImageNet's
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from shlex import quote
 
 from greenedge.config import config_to_text
+from greenedge.config.describe import model_summary
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import CheckpointError, UsageError
+from greenedge.models.build import build_model
 from greenedge.models.paper import PUBLISHED_CLASSES, translate_published
 from greenedge.models.weights import read_state_dict
 from greenedge.training.checkpoint import CheckpointInfo, load_into, save_checkpoint
-from greenedge.workflows.build import build_model
-from greenedge.workflows.configs import parse_config
-from greenedge.workflows.trained import model_summary
+from greenedge.training.configs import parse_config
 
 _CONFIG = """\
 data: {{path: {data}, image_size: {image_size}, calibration_per_class: 0}}

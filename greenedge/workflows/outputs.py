@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from greenedge.config.describe import model_summary
 from greenedge.data.prepared import PreparedSplit
+from greenedge.data.run_splits import open_named_split
 from greenedge.data.splits import source_digest, split_digest
 from greenedge.data.unseen import check_unseen
 from greenedge.device.precision import Precision, RunPrecision, choose_autocast, choose_device
@@ -17,7 +19,7 @@ from greenedge.errors import DataError
 from greenedge.exits.outputs import ExitOutputs, ExpectedOutputs, load_outputs, save_outputs
 from greenedge.exits.policy import shared_policy
 from greenedge.reporting.summary import RunSummary
-from greenedge.workflows.trained import TrainedModel, model_summary, open_data, open_named_split
+from greenedge.training.trained import TrainedModel, open_data
 
 _log = logging.getLogger("greenedge")
 
@@ -117,9 +119,10 @@ def _resolved(requested: Precision, model: TrainedModel) -> RunPrecision:
 
 def _logits(model: TrainedModel, split: PreparedSplit, precision: Precision) -> np.ndarray:
     """float32 (E, N, C): every exit's logits, from one pass."""
+    from greenedge.data.loader import build_transform
     from greenedge.inference import Engine  # what follows takes a second to import, and kept outputs do without
     from greenedge.inference.collect import map_split
-    from greenedge.workflows.build import build_transform, to_device
+    from greenedge.models.build import to_device
 
     device = choose_device("auto")
     never = shared_policy("entropy", None, model.num_exits - 1)

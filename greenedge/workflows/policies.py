@@ -10,7 +10,7 @@ from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import check_thresholds
 from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
-from greenedge.workflows.trained import TrainedModel
+from greenedge.training.trained import TrainedModel
 
 _log = logging.getLogger("greenedge")
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.data.label_spaces import class_labels, unchecked_labels
+from greenedge.data.loader import build_transform
 from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import UsageError
 from greenedge.inference import Engine
 from greenedge.inference.classify import ClassifiedImages, classify_files
+from greenedge.models.build import to_device
 from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.predictions import present_predictions
-from greenedge.workflows.build import build_transform, to_device
+from greenedge.training.trained import load_model
 from greenedge.workflows.policies import PolicyOptions, requested_precision, resolve_policy, with_policy_beside
-from greenedge.workflows.trained import load_model
 
 _log = logging.getLogger("greenedge")
 

@@ -13,9 +13,9 @@ from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.exits.policy_choice import PER_EXIT, SHARED, Goal, TuneResult, few_images_interval, tune_policy
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
 from greenedge.reporting.tuning import few_images_note, present_tuning
+from greenedge.training.trained import load_model, open_data
 from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
 from greenedge.workflows.policies import POLICY
-from greenedge.workflows.trained import load_model, open_data
 
 _log = logging.getLogger("greenedge")
 
@@ -79,8 +79,7 @@ def tune(weights: Path, data: Path | None, options: TuneOptions, out: Path | Non
     )
     if path.exists():
         _log.warning("note: %s is replaced", path)
-    result = present_tuning(known.summary, shown.summary, found)
-    result = replace(result, json={"policy": str(path), **result.json})
+    result = present_tuning(path, known.summary, shown.summary, found)
     result = write_result(result, path.parent, f"{path.stem}-tuning")
     write_policy(path, _saved(known, found))  # last: it stands for all of it
     return with_sentence(result, f"policy ({found.kind}): {path}")

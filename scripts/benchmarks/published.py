@@ -16,6 +16,7 @@ import torch
 from allocation import return_freed_memory
 from torch import Tensor
 
+from greenedge.data.loader import build_transform
 from greenedge.data.prepared import open_prepared
 from greenedge.device.memory import disable_malloc_trim
 from greenedge.exits.policy import shared_policy
@@ -23,8 +24,7 @@ from greenedge.inference import Engine
 from greenedge.models.entropy import entropy
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
-from greenedge.workflows.build import build_transform
-from greenedge.workflows.trained import load_model
+from greenedge.training.trained import load_model
 
 BATCH = 250
 

@@ -19,6 +19,7 @@ import numpy as np
 from rows import ROWS, SUBMITTED, TRAINING_FIGURES, Row
 
 from greenedge.cli.output import say, shown_logs
+from greenedge.data.run_splits import open_splits
 from greenedge.errors import GreenedgeError, UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.confidence import CRITERIA
@@ -29,10 +30,9 @@ from greenedge.reporting.tables import format_table, write_csv
 from greenedge.reporting.threshold_plot import plot_thresholds
 from greenedge.reporting.training_plot import plot_history
 from greenedge.training.history import read_history
-from greenedge.workflows.build import open_splits
+from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 from greenedge.workflows.train import train
-from greenedge.workflows.trained import load_model
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "paper"
 ENTROPY = CRITERIA["entropy"]
@@ -121,7 +121,7 @@ def _train(config: str, settings: Sequence[str], out: Path) -> str | None:
 
 def _evaluated(folder: Path) -> Trained:
     evaluated = load_or_compute_outputs(load_model(folder / "best.safetensors"), PassOptions())
-    images = len(open_splits(evaluated.model.config).train)
+    images = len(open_splits(evaluated.model.config.data).train)
     return Trained(score_outputs(evaluated.outputs, ENTROPY), evaluated.model.epoch, images, folder)
 
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from greenedge.cost import benchmark
 from greenedge.cost.benchmark import measure_joules
 from greenedge.cost.energy import EnergyMeter
+from greenedge.data.loader import build_transform
 from greenedge.data.prepared import open_prepared
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
 from greenedge.inference import Engine
 from greenedge.inference.baseline import Baseline
+from greenedge.training.trained import load_model
 from greenedge.workflows import bench
-from greenedge.workflows.build import build_transform
-from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 
 BACKBONE = "backbone, best layout, same precision"

@@ -17,7 +17,7 @@ from PIL import Image
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.exits.bootstrap import bootstrap_weights
-from greenedge.workflows.trained import load_model
+from greenedge.training.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import all_points, kept_outputs, point_of, with_other_answers, without_exits
 from tests.conftest import REPOSITORY, write_official_layout

@@ -10,10 +10,10 @@ import torch
 
 from greenedge.config.records import digest_of
 from greenedge.data.decode import decode_image
+from greenedge.data.loader import build_transform
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.inference.onnx_runner import Runner
-from greenedge.workflows.build import build_transform
-from greenedge.workflows.trained import load_model
+from greenedge.training.trained import load_model
 from tests.cli.conftest import Cli
 from tests.conftest import write_official_layout
 from tests.training.helpers import full_disk

@@ -10,7 +10,7 @@ import pytest
 
 from greenedge.config import Component, resolve_component
 from greenedge.models.backbones import BACKBONES, build_backbone, find_family
-from greenedge.workflows.configs import COMPONENT_TABLES, build_schema
+from greenedge.training.configs import COMPONENT_TABLES, build_schema
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 

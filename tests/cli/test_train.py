@@ -298,6 +298,6 @@ def test_a_training_settles_what_would_make_two_runs_differ(
     cli: Cli, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[tuple[object, ...]] = []
-    monkeypatch.setattr("greenedge.workflows.train.set_deterministic", lambda *given: settled.append(given))
+    monkeypatch.setattr("greenedge.training.run.set_deterministic", lambda *given: settled.append(given))
     assert cli("train", "--config", config, "--out", tmp_path / "run", "--set", "train.epochs=1").code == 0
     assert settled == [(torch.device("cpu"), None)]

@@ -16,8 +16,8 @@ from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import read_policy
 from greenedge.exits.sweep import score_outputs
 from greenedge.exits.tuning import risk_controlled
+from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
-from greenedge.workflows.trained import load_model
 from tests.cli.conftest import Cli
 from tests.cli.helpers import (
     Point,

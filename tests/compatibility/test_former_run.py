@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from greenedge.workflows.trained import load_model
+from greenedge.training.trained import load_model
 from tests.cli.conftest import Cli, cli
 
 __all__ = ["cli"]  # a fixture

@@ -47,7 +47,9 @@ def test_describe_component_reads_signature_and_docstring() -> None:
         "sgd",
         "Goes downhill.",
         (
-            OptionInfo("lr", "number above 0", None, True, "length of a step."),
-            OptionInfo("nesterov", "true or false", False, False, ""),
+            OptionInfo(
+                "lr", "number above 0", None, True, "length of a step.", {"type": "number", "exclusiveMinimum": 0}
+            ),
+            OptionInfo("nesterov", "true or false", False, False, "", {"type": "boolean"}),
         ),
     )

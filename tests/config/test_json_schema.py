@@ -16,7 +16,7 @@ from greenedge.config.json_schema import annotation_schema
 from greenedge.config.nodes import parse_yaml
 from greenedge.config.schema import RunConfig
 from greenedge.errors import ConfigError
-from greenedge.workflows.configs import build_schema, parse_config
+from greenedge.training.configs import build_schema, parse_config
 from tests.conftest import REPOSITORY
 
 jsonschema = pytest.importorskip("jsonschema")

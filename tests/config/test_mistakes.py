@@ -8,7 +8,7 @@ import pytest
 
 from greenedge.config import config_from_text
 from greenedge.errors import ConfigError, GreenedgeError
-from greenedge.workflows.configs import COMPONENT_TABLES, parse_config, read_config
+from greenedge.training.configs import COMPONENT_TABLES, parse_config, read_config
 
 CONFIG = """\
 data: {path: pets}

@@ -27,9 +27,9 @@ from greenedge.exits.outputs import ExitOutputs, ExpectedOutputs, load_outputs, 
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.models.weights import read_state_dict
 from greenedge.training.checkpoint import CheckpointInfo, read_checkpoint, save_checkpoint
+from greenedge.training.configs import read_config
 from greenedge.training.history import read_history
 from greenedge.training.state import new_state, read_state, save_state
-from greenedge.workflows.configs import read_config
 from greenedge.workflows.labels import build_labels
 from tests.conftest import REPOSITORY, write_image, write_official_layout
 from tests.fuzz.mutations import BYTES, JSON, Mutation
@@ -235,7 +235,7 @@ def _results(base: Path) -> dict[str, Target]:
 
 def _history(path: Path) -> Any:
     records = read_history(path)
-    assert [record["epoch"] for record in records] == list(range(1, len(records) + 1))
+    assert [record.epoch for record in records] == list(range(1, len(records) + 1))
     return records
 
 

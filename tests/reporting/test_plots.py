@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -28,20 +28,24 @@ from greenedge.reporting.sweep_plot import plot_sweep
 from greenedge.reporting.threshold_plot import plot_thresholds
 from greenedge.reporting.training_plot import plot_history
 from greenedge.reporting.tune_plot import plot_tuning
+from greenedge.training.history import HistoryRecord
 
 NOTHING = Interval(0.0, 0.0)
 
 
-def history(epochs: int, exits: int = 3, labels: str = "own") -> list[dict[str, Any]]:
+def history(epochs: int, exits: int = 3, labels: Literal["true", "dominant"] = "true") -> list[HistoryRecord]:
     return [
-        {
-            "epoch": epoch,
-            "loss": 10 / epoch,
-            "split": "calibration",
-            "accuracy": [0.1 * epoch + 0.01 * index for index in range(exits)],
-            "train_accuracy": [0.12 * epoch + 0.01 * index for index in range(exits)],
-            "train_labels": labels,
-        }
+        HistoryRecord(
+            epoch=epoch,
+            loss=10 / epoch,
+            train_accuracy=tuple(0.12 * epoch + 0.01 * index for index in range(exits)),
+            train_labels=labels,
+            learning_rate=0.1,
+            seconds=2.0,
+            images_per_second=50.0,
+            split="calibration",
+            accuracy=tuple(0.1 * epoch + 0.01 * index for index in range(exits)),
+        )
         for epoch in range(1, epochs + 1)
     ]
 

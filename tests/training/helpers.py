@@ -17,6 +17,7 @@ from greenedge.data.loader import InputTransform
 from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import measure_shapes
+from greenedge.training.history import HistoryRecord
 from greenedge.training.loop import EpochRecord, TrainSettings, fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import sgd
@@ -77,8 +78,8 @@ def train(
     asked = iter(range(10**9))
     records = []
     for record in fit(state, split, settings, lambda: stop_after is not None and next(asked) >= stop_after):
-        accuracy = [0.5] * state.network.num_exits
-        state.history = [*state.history, {**asdict(record), "split": "val", "accuracy": accuracy}]
+        accuracy = (0.5,) * state.network.num_exits
+        state.history = [*state.history, HistoryRecord(**asdict(record), split="val", accuracy=accuracy)]
         records.append(record)
     return records
 

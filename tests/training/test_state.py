@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torchvision
 
 from greenedge.errors import CheckpointError
 from greenedge.training.optimizers import adamw
-from greenedge.training.state import TrainingState, restore_state, save_state
+from greenedge.training.state import TrainingState, read_state, restore_state, save_state
 from tests.training.helpers import Trap, flat, full_disk, settings, tiny_state, train, train_split
 
 
@@ -33,6 +34,8 @@ def test_restore_state_restores_everything(prepared: Path, tmp_path: Path) -> No
     save_state(tmp_path / "state.pt", state)
     restore_state(tmp_path / "state.pt", other, steps_per_epoch=3)
     assert (other.epoch, other.step) == (1, 1)
+    assert other.history == state.history
+    assert len(state.history) == 1
     assert torch.equal(other.running_sums, state.running_sums)
     assert other.running_sums[1] == 10  # images of the one step
     assert other.averaged is not None
@@ -45,6 +48,12 @@ def test_restore_state_restores_everything(prepared: Path, tmp_path: Path) -> No
     ]
     assert moments[0].any()
     assert torch.equal(moments[0], moments[1])
+
+
+def test_save_state_keeps_the_history_as_plain_values(prepared: Path, tmp_path: Path) -> None:
+    state = trained(prepared)
+    save_state(tmp_path / "state.pt", state)
+    assert read_state(tmp_path / "state.pt")["history"] == [asdict(record) for record in state.history]
 
 
 def test_training_state_evaluates_the_exponential_average() -> None:

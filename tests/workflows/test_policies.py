@@ -11,10 +11,10 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, write_policy
+from greenedge.models.build import build_model
 from greenedge.training.checkpoint import Checkpoint, CheckpointInfo
-from greenedge.workflows.build import build_model
+from greenedge.training.trained import TrainedModel
 from greenedge.workflows.policies import PolicyOptions, resolve_policy
-from greenedge.workflows.trained import TrainedModel
 
 DIGEST = "0123" * 16
 RECIPE = """\

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenedge.data.label_files import check_labels_map, write_label_maps
 from greenedge.data.label_maps import read_labels_map, read_reverse_map
 from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import DataError, UsageError
-from greenedge.workflows.labels import build_labels, check_labels
 from tests.conftest import REPOSITORY, write_image
 
 WNIDS = [f"n{i:08d}" for i in range(200)]
@@ -42,8 +42,8 @@ def twelve(tmp_path: Path) -> Path:
 
 
 def test_a_map_built_from_a_data_set_is_that_data_sets(tmp_path: Path, twelve: Path) -> None:
-    build_labels(twelve, tmp_path / "maps")
-    check_labels(tmp_path / "maps" / "labels_map.pkl", twelve)
+    write_label_maps(twelve, tmp_path / "maps")
+    check_labels_map(tmp_path / "maps" / "labels_map.pkl", twelve)
     own = open_prepared(twelve).classes
     back = read_reverse_map(tmp_path / "maps" / "deeplake_labels_map.pkl")
     assert list(back.values()) == [info.id for info in own]
@@ -63,24 +63,26 @@ def test_a_text_file_is_read_without_its_mark_and_numbers_are_sorted_as_numbers(
         ]
     ):
         (tmp_path / "classes.txt").write_bytes(text)
-        build_labels(tmp_path / "classes.txt", tmp_path / str(number))
+        write_label_maps(tmp_path / "classes.txt", tmp_path / str(number))
         assert list(read_labels_map(tmp_path / str(number) / "labels_map.pkl")) == expected
     (tmp_path / "classes.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="is not UTF-8 text"):
-        build_labels(tmp_path / "classes.txt", tmp_path / "out")
+        write_label_maps(tmp_path / "classes.txt", tmp_path / "out")
     with pytest.raises(DataError, match="is not a file"):
-        build_labels(Path("/dev/zero"), tmp_path / "out")
+        write_label_maps(Path("/dev/zero"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("left", [["labels_map.pkl"], ["deeplake_labels_map.pkl"], []])
 def test_what_a_killed_command_left_is_completed(tmp_path: Path, left: list[str]) -> None:
     (tmp_path / "classes.txt").write_text("b\na\n")
-    build_labels(tmp_path / "classes.txt", tmp_path / "maps")
+    write_label_maps(tmp_path / "classes.txt", tmp_path / "maps")
     for path in (tmp_path / "maps").iterdir():
         if path.name not in left:
             path.unlink()
-    said = build_labels(tmp_path / "classes.txt", tmp_path / "maps")
-    assert sum("exists already" in line for line in said) == len(left)
+    written = write_label_maps(tmp_path / "classes.txt", tmp_path / "maps")
+    assert {path.name: new for path, new in written.items()} == {
+        name: name not in left for name in ("labels_map.pkl", "deeplake_labels_map.pkl")
+    }
     assert read_labels_map(tmp_path / "maps" / "labels_map.pkl") == {"a": 0, "b": 1}
     assert read_reverse_map(tmp_path / "maps" / "deeplake_labels_map.pkl") == {0: "a", 1: "b"}
 
@@ -90,7 +92,7 @@ def test_another_map_stays_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "deeplake_labels_map.pkl").write_text("mine")
     with pytest.raises(UsageError, match="exists already with other content"):
-        build_labels(tmp_path / "classes.txt", tmp_path / "maps")
+        write_label_maps(tmp_path / "classes.txt", tmp_path / "maps")
     assert [path.name for path in (tmp_path / "maps").iterdir()] == ["deeplake_labels_map.pkl"]
 
 
@@ -179,7 +181,7 @@ def test_numbers_kept_as_texts_index_pickled_numbers(tmp_path: Path) -> None:
     content = {"images": [np.full((8, 8, 3), i, np.uint8) for i in range(3)], "labels": [777, 3, 10985]}
     (tmp_path / "train.pkl").write_bytes(pickle.dumps(content))
     prepare([tmp_path / "train.pkl"], tmp_path / "a", PrepareOptions(size=8))
-    build_labels(tmp_path / "a", tmp_path / "maps")
+    write_label_maps(tmp_path / "a", tmp_path / "maps")
     options = PrepareOptions(size=8, labels_map=tmp_path / "maps" / "labels_map.pkl")
     prepare([tmp_path / "train.pkl"], tmp_path / "b", options)
     assert open_prepared(tmp_path / "b").split("train").labels.tolist() == [1, 0, 2]

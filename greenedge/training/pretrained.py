@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greenedge.config import ExitConfig, RunConfig
+from greenedge.config.origins import with_location
 from greenedge.data.layouts import ClassInfo
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
 from greenedge.training.run_directory import BEST
-from greenedge.workflows.build import with_location
-from greenedge.workflows.trained import load_model
+from greenedge.training.trained import load_model
 
 _log = logging.getLogger("greenedge")
 

@@ -7,15 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenedge.config import DataConfig, ModelConfig, RunConfig
+from greenedge.config import RunConfig
+from greenedge.config.describe import model_summary
 from greenedge.cost.table import NetworkCost
 from greenedge.data.layouts import ClassInfo
-from greenedge.data.prepared import PreparedData, PreparedSplit, open_prepared
+from greenedge.data.prepared import PreparedData, open_prepared
+from greenedge.data.run_splits import open_named_split
 from greenedge.data.seen import SeenImages
-from greenedge.data.splits import carve_calibration, take_fraction
 from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
-from greenedge.workflows.configs import parse_config
+from greenedge.training.configs import parse_config
 
 if TYPE_CHECKING:
     from greenedge.models.multi_exit import MultiExitNetwork
@@ -89,7 +90,7 @@ class TrainedModel:
         Raises:
             CheckpointError: the weights do not fit the config, or that not this version.
         """
-        from greenedge.workflows.build import build_model  # takes a second to import
+        from greenedge.models.build import build_model  # takes a second to import
 
         try:
             network = build_model(self.config, len(self.classes))
@@ -138,26 +139,7 @@ def open_data(model: TrainedModel, data: Path | None) -> PreparedData:
     return prepared
 
 
-def open_named_split(data: PreparedData, name: str, config: DataConfig) -> PreparedSplit:
-    """`val`, `calibration`, or `train` (the images trained on).
-
-    Raises:
-        DataError: there is none.
-    """
-    if name == "val":
-        return data.split("val")
-    per_class, fraction = config.calibration_per_class, config.calibration_fraction
-    rest, calibration = carve_calibration(data.split("train"), per_class, fraction)
-    return take_fraction(rest, config.train_fraction) if name == "train" else calibration
-
-
 def sets_aside(model: TrainedModel, data: Path | None) -> bool:
     """Whether the config sets any training images of a data set aside for calibration."""
     prepared = open_data(model, data)
     return "train" in prepared.splits and len(open_named_split(prepared, "calibration", model.config.data)) > 0
-
-
-def model_summary(config: ModelConfig) -> str:
-    """`resnet18 with exits after layer1 (light), layer2 (light)`."""
-    exits = ", ".join(f"{exit.after} ({exit.head.name})" for exit in config.exits)
-    return f"{config.backbone} with exits after {exits}" if exits else f"{config.backbone} without early exits"

@@ -9,7 +9,7 @@ import pytest
 from greenedge.config import DataConfig, config_from_text
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.errors import DataError
-from greenedge.workflows.build import complete_config
+from greenedge.training.completion import complete_config
 from tests.conftest import write_official_layout
 
 CONFIG = """\

@@ -1,0 +1,57 @@
+"""Images before and after augmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Generator
+
+from greenedge.augment.build import build_augmentations
+from greenedge.config import Component
+from greenedge.data.loader import Batch
+from greenedge.data.prepared import PreparedSplit
+
+
+def preview_augmentations(
+    parts: Sequence[Component], split: PreparedSplit, columns: int, seed: int, *, in_order: bool
+) -> dict[str, np.ndarray]:
+    """Applies augmentations to a few images of a split.
+
+    Args:
+        parts: the augmentations.
+        split: from which images are taken.
+        columns: how many.
+        seed: of the choice of images and of each augmentation.
+        in_order: also apply all of them, one after the other.
+
+    Returns:
+        Name -> uint8 (columns, 3, H, W): before, after each augmentation alone, and, `in_order`, after all of them.
+
+    Raises:
+        ConfigError: an augmentation refuses its options, or images of that size.
+    """
+    functions = build_augmentations(parts, split)
+    # A stride that shares no factor with usual class sizes, so that the images are of many classes.
+    chosen = split.rows[(np.arange(columns) * 7919 + seed) % len(split)]
+    labels = torch.from_numpy(split.labels[chosen])
+    before = Batch(torch.from_numpy(split.read(chosen)), labels, len(split.classes))
+
+    rows = {"before": _pixels(before)}
+    for index, (part, function) in enumerate(zip(parts, functions, strict=True)):
+        name = part.name if part.name not in rows else f"{part.name} ({index + 1})"
+        rows[name] = _pixels(function(before, Generator().manual_seed(seed)))
+    if len(parts) > 1 and in_order:
+        generator, batch = Generator().manual_seed(seed), before
+        for function in functions:
+            batch = function(batch, generator)
+        rows["all, in order"] = _pixels(batch)
+    return rows
+
+
+def _pixels(batch: Batch) -> np.ndarray:
+    images = batch.images
+    if images.dtype != torch.uint8:
+        images = images.mul(255).round().to(torch.uint8)
+    return images.numpy()

@@ -1,0 +1,153 @@
+"""A training that is ready to go on, built from its config."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from greenedge.augment.build import build_augmentations
+from greenedge.config import RunConfig, instantiate, instantiate_partial
+from greenedge.config.origins import with_location
+from greenedge.data.loader import build_transform
+from greenedge.data.prepared import PreparedSplit
+from greenedge.data.run_splits import Splits, open_splits
+from greenedge.data.splits import split_digest
+from greenedge.device.precision import RunPrecision, choose_autocast, choose_device, set_deterministic
+from greenedge.models.build import build_model, to_device
+from greenedge.models.multi_exit import MultiExitNetwork, block_position
+from greenedge.training.batch_norm import check_batch_norms
+from greenedge.training.loop import TrainSettings
+from greenedge.training.losses import LOSSES, balanced_weights
+from greenedge.training.narrow import one_pixel_convolution
+from greenedge.training.objectives import OBJECTIVES
+from greenedge.training.optimizers import OPTIMIZERS
+from greenedge.training.pretrained import load_weights
+from greenedge.training.schedules import SCHEDULES
+from greenedge.training.state import TrainingState, new_state
+from greenedge.training.teacher import build_teacher, load_teacher
+
+_log = logging.getLogger("greenedge")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that is ready to go on.
+
+    Attributes:
+        state: where it stands.
+        splits: its images.
+        settings: how steps are made.
+        config: what it was built from, resolved.
+        device: where it runs.
+        out: its run directory.
+    """
+
+    state: TrainingState
+    splits: Splits
+    settings: TrainSettings
+    config: RunConfig
+    device: torch.device
+    out: Path
+
+    @property
+    def precision(self) -> RunPrecision:
+        """What cheap operations run in."""
+        return "bf16" if self.settings.autocast else "float32"
+
+
+def build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
+    """Builds data, network, optimizer and settings of a config.
+
+    Args:
+        config: resolved.
+        out: the run directory.
+        pretrained: load the weights that the config names.
+
+    Raises:
+        GreenedgeError: something in the config, the data or the weights cannot be used.
+    """
+    splits = open_splits(config.data)
+    teacher = load_teacher(config, splits.classes)
+    torch.manual_seed(config.train.seed)
+    network = build_model(config, len(splits.classes))
+    with with_location(config, ""):
+        device = choose_device(config.train.device)
+    if pretrained:
+        load_weights(network, config, splits.classes)
+
+    network = to_device(network, device, channels_last=config.train.channels_last)
+    settings = build_settings(config, network, splits.train, device)
+    if teacher is not None:
+        each = build_teacher(teacher, device, channels_last=config.train.channels_last)
+        settings = dataclasses.replace(settings, teacher=each)
+    check_batch_norms(network, settings, len(splits.train))
+    set_deterministic(device, settings.autocast)
+    optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
+    # Names what is learnt from: a run that goes on must not learn from something else.
+    data = split_digest(splits.train)
+    if teacher is not None:
+        data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
+    state = new_state(network, optimizer, config.train.ema_decay, data=data)
+    return Run(state, splits, settings, config, device, out)
+
+
+def build_settings(
+    config: RunConfig, network: MultiExitNetwork, split: PreparedSplit, device: torch.device
+) -> TrainSettings:
+    """How a step is made, from the config.
+
+    Raises:
+        ConfigError: a block that is to be frozen does not exist, or an augmentation refuses its options.
+    """
+    section = config.train
+    names = [name for name, _ in network.blocks]
+    with with_location(config, "train"):
+        frozen = tuple(
+            (block_position(each.until, names, f"freeze.{index}.until") + 1, each.epochs)
+            for index, each in enumerate(section.freeze)
+        )
+    schedule = instantiate_partial(section.schedule, SCHEDULES)
+    return TrainSettings(
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        seed=section.seed,
+        augment=build_augmentations(config.augment, split),
+        transform=build_transform(config.data, channels_last=section.channels_last),
+        loss=instantiate_partial(section.loss, LOSSES),
+        objective=instantiate(section.objective, OBJECTIVES),
+        class_weights=None if section.class_weights == "equal" else _balanced(split).to(device),
+        exit_weights=section.exit_weights or (1.0,) * network.num_exits,
+        learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
+        gradient_clip_norm=section.gradient_clip_norm,
+        autocast=_autocast(config, network, device),
+        compile=section.compile,
+        trunk_only_epochs=section.trunk_only_epochs,
+        frozen=frozen,
+    )
+
+
+def _balanced(split: PreparedSplit) -> Tensor:
+    return balanced_weights(split.labels[split.rows], len(split.classes))
+
+
+def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:
+    """The type of cheap operations; float32 where gradients in bf16 would be wrong, which is logged."""
+    autocast = choose_autocast(config.train.precision, network, device)
+    if autocast is None or device.type != "cpu":
+        return autocast
+    name = one_pixel_convolution(network)
+    if name is None:
+        return autocast
+    _log.warning(
+        "note: at %d px, %s sees a single pixel, whose gradients are wrong in bf16 on a CPU; the run is in float32",
+        network.image_size,
+        name,
+    )
+    return None
