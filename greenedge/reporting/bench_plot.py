@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from greenedge.inference.benchmark import BACKBONE, NO_EARLY_EXIT, POLICY, BenchResult
-from greenedge.reporting.figures import COLOURS, new_figure
+from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 
 
 def plot_times(found: BenchResult, title: str = "") -> Figure:
@@ -28,7 +28,7 @@ def plot_times(found: BenchResult, title: str = "") -> Figure:
         axes.axhline(ratio, color=COLOURS[index], linestyle=":", label=f"{shown}, predicted by FLOPs")
     axes.axhline(1, color=COLOURS[7], linewidth=1, label="backbone, best layout, same precision")
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    axes.set(xlabel="images per batch", ylabel="time over the backbone's", title=title)
+    axes.set(xlabel="images per batch", ylabel="time over the backbone's", title=wrapped_title(title, figure))
     axes.grid(alpha=0.3, axis="y")
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from greenedge.exits.network_comparison import Comparison
-from greenedge.reporting.figures import COLOURS, new_figure
+from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 
 
 def plot_comparison(
@@ -30,7 +30,7 @@ def plot_comparison(
         axes.plot(gflops, 100 * network.accuracy.value, "*", color=colour, markersize=13)
     axes.plot([], [], "*", color="grey", markersize=13, label="backbone without exits")
     axes.fill_between([], [], [], color="grey", alpha=0.2, label="95 % of resamples: best within the cost")
-    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=title)
+    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=wrapped_title(title, figure))
     axes.grid(alpha=0.3)
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,12 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def wrapped_title(title: str, figure: Figure) -> str:
+    """A title whose lines are broken where they would be wider than the figure."""
+    characters = int(9.5 * figure.get_figwidth())  # a character of the title's size takes about a tenth of an inch
+    return "\n".join(textwrap.fill(line, characters) for line in title.splitlines())
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from greenedge.exits.baselines import static_mixture
 from greenedge.exits.sweep_result import SweepResult
-from greenedge.reporting.figures import COLOURS, new_figure
+from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 from greenedge.reporting.names import exit_name
 
 
@@ -30,7 +30,7 @@ def plot_sweep(found: SweepResult, title: str = "") -> Figure:
     oracle = found.oracle
     axes.plot(oracle.gflops, 100 * oracle.accuracy, "D", color=COLOURS[7], label="oracle: first correct exit")
     axes.axvline(found.backbone_gflops, color=COLOURS[5], linestyle=":", linewidth=1)
-    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=title)
+    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=wrapped_title(title, figure))
     axes.set_xlim(left=min(0.0, float(np.min(curve.gflops))))
     axes.margins(y=0.1)
     axes.grid(alpha=0.3)

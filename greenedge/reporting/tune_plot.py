@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from greenedge.exits.policy_choice import TuneResult
-from greenedge.reporting.figures import COLOURS, new_figure
+from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 
 
 def plot_tuning(found: TuneResult, known: str, shown: str, title: str = "") -> Figure:
@@ -29,7 +29,7 @@ def plot_tuning(found: TuneResult, known: str, shown: str, title: str = "") -> F
         axes.plot(curve.gflops, 100 * curve.accuracy, color=colour, label=name, linewidth=1.3)
         axes.plot(point.gflops, 100 * point.accuracy, "o", color=colour, markersize=9, fillstyle="none")
     axes.plot([], [], "o", color="grey", fillstyle="none", markersize=9, label="chosen")
-    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=title)
+    axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=wrapped_title(title, figure))
     axes.grid(alpha=0.3)
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure

@@ -11,7 +11,7 @@ _CURVE = (
     ("tune", "--max-loss", "0.01"),
     ("diagnose",),
 )
-_OUTPUTS = (("eval",), ("eval", "--split", "calibration"))
+_EXITS_ALONE = (("eval",), ("eval", "--split", "calibration"))
 
 
 @dataclass(frozen=True)
@@ -31,47 +31,48 @@ class Run:
     after: str | None = None
 
 
-def _pooled(*blocks: str) -> str:
-    """Exits with `pooled` heads after some blocks."""
-    return f"model.exits=[{', '.join(f'{{after: blocks.{block}, head: pooled}}' for block in blocks)}]"
+def _static(backbone: int, image_size: int, epochs: int, blocks: Sequence[str], after: str | None = None) -> Run:
+    """An EfficientNet-Lite as it is, trained by its final exit alone; heads after some blocks learn beside it.
 
-
-def _lite(
-    backbone: int, image_size: int, epochs: int, exits: Sequence[str], *more: str, after: str | None = None
-) -> Run:
-    """An EfficientNet-Lite that is fine-tuned from ImageNet weights, or goes on from another run's at a lower rate."""
-    rate = "0.003, warmup: 0.15" if after is None else "0.001, warmup: 0.1"
-    settings = [
+    It is fine-tuned from ImageNet weights, or goes on from another run's at a lower rate.
+    """
+    rate = "max_lr: 0.003, warmup: 0.15" if after is None else "max_lr: 0.001, warmup: 0.1"
+    exits = ", ".join(f"{{after: blocks.{block}, head: pooled}}" for block in blocks)
+    settings = (
         f"model.backbone=timm/tf_efficientnet_lite{backbone}",
+        f"model.exits=[{exits}]",
         f"data.image_size={image_size}",
-        "train.batch_size=128",
-        f"train.schedule={{one_cycle: {{max_lr: {rate}}}}}",
         f"train.epochs={epochs}",
-        _pooled(*exits),
-        *more,
-    ]
-    if after is not None:
-        settings += ["model.classifier=new", "train.trunk_only_epochs=0"]
-    commands = _CURVE if "train.objective=self_distillation" in more else _OUTPUTS
-    return Run("efficientnet-lite0", tuple(settings), commands, after)
+        f"train.schedule={{one_cycle: {{{rate}}}}}",
+        "train.objective={weighted_sum: {head_gradient: detached}}",
+        "train.exit_weights=null",
+        "train.trunk_only_epochs=0",
+        *(() if after is None else ("model.classifier=new",)),
+    )
+    return Run("efficientnet-lite0-late", settings, _EXITS_ALONE, after)
 
 
-# Heads that learn beside the backbone without changing it: where exits would do how well, and the backbone as it is.
-_BESIDE = "train.objective={weighted_sum: {head_gradient: detached}}"
-_TOGETHER = ("train.objective=self_distillation", "train.exit_weights=[0.3, 0.3, 0.3, 1]")
-_LATE0 = ("4.2", "5.0", "5.1", "5.2", "5.3", "6")
-_LATE2 = ("4.3", "5.0", "5.1", "5.2", "5.3", "5.4", "6")
-_CHOSEN = ("5.0", "5.2", "6")
+_BLOCKS0 = ("4.2", "5.0", "5.1", "5.2", "5.3", "6")
+_BLOCKS2 = ("4.3", "5.0", "5.1", "5.2", "5.3", "5.4", "6")
+_GO_ON = (
+    "train.epochs=2",
+    "train.schedule={one_cycle: {max_lr: 0.001, warmup: 0.1}}",
+    "train.trunk_only_epochs=0",
+    "model.classifier=new",
+)
 
 RUNS: Mapping[str, Run] = {
     "resnet18-light": Run("resnet18-light"),
     "resnet18-paper": Run("resnet18-paper"),
-    "lite0-128": _lite(0, 128, 3, _LATE0, _BESIDE, "train.trunk_only_epochs=0"),
-    "lite0-128-more": _lite(0, 128, 1, _LATE0, _BESIDE, after="lite0-128"),
-    "lite0-96": _lite(0, 96, 1, _LATE0, _BESIDE, after="lite0-128"),
-    "lite0-160": _lite(0, 160, 1, _LATE0, _BESIDE, after="lite0-128"),
-    "lite0-128-exits": _lite(0, 128, 1, _CHOSEN, *_TOGETHER, after="lite0-128"),
-    "lite2-192": _lite(2, 192, 2, _LATE2, _BESIDE, "train.trunk_only_epochs=0"),
-    "lite2-224": _lite(2, 224, 1, _LATE2, _BESIDE, after="lite2-192"),
-    "lite2-160": _lite(2, 160, 1, _LATE2, _BESIDE, after="lite2-192"),
+    "resnet18-light-20": Run("resnet18-light", ("train.epochs=20",)),
+    "lite0-late": Run("efficientnet-lite0-late"),
+    "lite0-late-labels": Run("efficientnet-lite0-late", ("train.objective=weighted_sum",)),
+    "lite0-128": _static(0, 128, 3, _BLOCKS0),
+    "lite0-128-exits": Run("efficientnet-lite0-late", _GO_ON, after="lite0-128"),
+    "lite0-128-more": _static(0, 128, 2, _BLOCKS0, after="lite0-128"),
+    "lite0-96": _static(0, 96, 2, _BLOCKS0, after="lite0-128"),
+    "lite0-160": _static(0, 160, 2, _BLOCKS0, after="lite0-128"),
+    "lite2-192": _static(2, 192, 2, _BLOCKS2),
+    "lite2-160": _static(2, 160, 1, _BLOCKS2, after="lite2-192"),
+    "lite2-224": _static(2, 224, 1, _BLOCKS2, after="lite2-192"),
 }

@@ -158,6 +158,26 @@ def test_save_figure_writes_a_png_with_something_in_it(tmp_path: Path, figure: C
     assert 0.5 < background / sum(count for count, _ in colours) < 0.99
 
 
+LONG = "timm/tf_efficientnet_lite0 with exits after " + "blocks.5.0 (pooled), " * 6 + "head\nval, 10000 images"
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: plot_sweep(swept(), LONG),
+        lambda: plot_tuning(TUNED, "calibration", "val", LONG),
+        lambda: plot_comparison(compared(1), ["a"], [0.48], LONG),
+    ],
+)
+def test_wrapped_title_stays_inside_the_figure(figure: Callable[[], Figure]) -> None:
+    drawn = figure()
+    drawn.canvas.draw()
+    title = drawn.axes[0].title.get_window_extent()
+    assert title.x0 >= 0
+    assert title.x1 <= drawn.bbox.x1
+    assert drawn.axes[0].get_title().endswith("\nval, 10000 images")
+
+
 def test_plot_history_is_in_percent_by_epoch() -> None:
     figure = plot_history(history(3))
     loss, accuracy = figure.axes
