@@ -90,7 +90,7 @@ def optimize_for_inference(
     modules: list[nn.Module] = list(segments)
     if compiled:
         modules = _compiled(segments, device, dtype)
-    elif device.type == "cpu" and can_pack():
+    elif device.type == "cpu" and can_pack(dtype):
         _pack(segments, dtype)
     return OptimizedNetwork(
         segments=tuple(segments),

@@ -42,11 +42,17 @@ class PackedConv2d(nn.Module):
         return cast(Tensor, result)
 
 
-def can_pack() -> bool:
-    """Whether this PyTorch has the operators: those of its own compiler, which carry no promise of staying."""
-    operators = ("_reorder_convolution_weight", "_convolution_pointwise")
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the operators, and they take weights of that type on this CPU.
+
+    They are those of PyTorch's own compiler, which carry no promise of staying. On CPUs without AVX-512 they refuse
+    bf16, which the ordinary convolution computes there as well.
+    """
+    operators = ("_reorder_convolution_weight", "_convolution_pointwise", "_is_mkldnn_bf16_supported")
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and all(hasattr(_operators(), name) for name in operators)
+    if not available or not all(hasattr(_operators(), name) for name in operators):
+        return False
+    return dtype != torch.bfloat16 or bool(_operators()._is_mkldnn_bf16_supported())
 
 
 def pack_convolutions(module: nn.Module, features: Tensor, batch: int) -> None:

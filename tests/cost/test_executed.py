@@ -18,7 +18,7 @@ def test_executed_gflops_of_a_convolution_equal_a_count_by_hand() -> None:
     assert executed_gflops(lambda: conv(torch.zeros(4, 3, 20, 20))) == pytest.approx(4 * 8 * 100 * 75 / 1e9)
 
 
-@pytest.mark.skipif(not can_pack(), reason="this PyTorch has no packed convolutions")
+@pytest.mark.skipif(not can_pack(torch.float32), reason="this PyTorch has no packed convolutions")
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_executed_gflops_count_a_packed_convolution_like_a_plain_one(groups: int) -> None:
     conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups, bias=False)

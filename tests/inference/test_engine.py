@@ -194,7 +194,10 @@ def test_the_mode_of_the_network_does_not_matter_and_stays(
     assert training.training
 
 
-def test_bf16_answers_are_near(images: Tensor) -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_bf16_answers_are_near(images: Tensor, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not packed:  # as on a CPU whose packed operators refuse bf16
+        monkeypatch.setattr("greenedge.inference.optimized.can_pack", lambda dtype: dtype == torch.float32)
     network = random_network("resnet18", "layer1", "layer3", spread=False)
     answers = Engine(network, shared_policy("entropy", 0.0, 2), precision="bf16").predict(images)
     assert answers.logits.dtype == torch.float32
