@@ -345,7 +345,8 @@ def tune(
     min_accuracy: float | None = None,
     max_loss: float | None = None,
     confidence: float = 0.95,
-    criterion: str = "entropy",
+    criterion: str | None = None,
+    ensemble: bool | None = None,
     shared: bool = False,
     temperatures: bool = True,
     shown: ExitOutputs | None = None,
@@ -358,7 +359,8 @@ def tune(
         min_accuracy: at least this accuracy, in (0, 1].
         max_loss: at most this much accuracy below the final exit's, in (0, 1), certified with `confidence`.
         confidence: in (0, 1).
-        criterion: a name of `list_criteria`.
+        criterion: a name of `list_criteria`; None: the best one for the goal, by cross-fitting on these images.
+        ensemble: exits go by a running ensemble of those so far; None: where that is better, by the same images.
         shared: one threshold for all early exits.
         temperatures: fit a temperature for each exit first; never done for a largest loss.
         shown: outputs of other images, to see what the policy does there.
@@ -368,7 +370,9 @@ def tune(
     """
     goal = Goal(budget_gflops, min_accuracy, max_loss, confidence)
     kind = SHARED if shared else PER_EXIT
-    return tune_policy(outputs, shown, goal, criterion=criterion, kind=kind, temperatures=temperatures)
+    return tune_policy(
+        outputs, shown, goal, criterion=criterion, ensemble=ensemble, kind=kind, temperatures=temperatures
+    )
 
 
 def evaluate(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluation:

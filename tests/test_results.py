@@ -17,7 +17,7 @@ SCRIPT = REPOSITORY / "scripts" / "measured" / "make.py"
 
 
 def runs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("measured_runs", SCRIPT.with_name("runs.py"))
+    spec = importlib.util.spec_from_file_location("run_table", SCRIPT.with_name("run_table.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

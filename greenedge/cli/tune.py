@@ -21,6 +21,13 @@ def tune(
     ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence level of the --max-loss guarantee.")] = 0.95,
     criterion: Criterion = None,
+    ensemble: Annotated[
+        bool | None,
+        typer.Option(
+            "--ensemble/--no-ensemble",
+            help="Join each exit's logits with those before it. Default: where held-out images say so.",
+        ),
+    ] = None,
     shared: Annotated[bool, typer.Option("--shared", help="One threshold for all early exits.")] = False,
     temperatures: Annotated[
         bool, typer.Option(help="Fit a temperature for each exit first; never done for --max-loss.")
@@ -36,8 +43,9 @@ def tune(
 ) -> None:
     """Choose thresholds for a goal.
 
-    The goal is a budget, an accuracy or a largest loss. Thresholds are chosen on the calibration images, written as a
-    policy that eval, predict, bench and export take, and shown on the validation images.
+    The goal is a budget, an accuracy or a largest loss. Thresholds, and unless they are given the criterion and whether
+    exits join what they say, are chosen on the calibration images, written as a policy that eval, predict, bench and
+    export take, and shown on the validation images.
     """
     from greenedge.exits.policy_choice import Goal
     from greenedge.workflows.tune import TuneOptions
@@ -45,7 +53,13 @@ def tune(
 
     goal = Goal(budget, min_accuracy, max_loss, confidence)
     options = TuneOptions(
-        goal, criterion, shared=shared, temperatures=temperatures, choose_on=choose_on, precision=precision
+        goal,
+        criterion,
+        ensemble,
+        shared=shared,
+        temperatures=temperatures,
+        choose_on=choose_on,
+        precision=precision,
     )
     result = run_tuning(weights, data, options, out)
     show_result(result, as_json=as_json)

@@ -23,7 +23,7 @@ class PolicyEvaluation:
         point: accuracy, mean GFLOPs and exit rates.
         accuracy_interval: 95 %, over images.
         gflops_interval: likewise, of the mean GFLOPs.
-        exit_accuracies: (E,), of each exit if every image exited there, in [0, 1].
+        exit_accuracies: (E,), of each exit by what it goes by, if every image exited there, in [0, 1].
         exit_indices: int64 (N,), the exit of each image, counted from 0.
         effect: what the policy does whatever the image, such as `no image exits early`; None: that depends on it.
     """
@@ -57,7 +57,7 @@ class TopPredictions:
 
     Attributes:
         classes: int64 (N, K), the likeliest first.
-        probability: float32 (N,), of the first, temperatures applied.
+        probability: float32 (N,), of the first, of what the exit goes by.
     """
 
     classes: np.ndarray
@@ -71,7 +71,8 @@ def evaluate_policy(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluatio
         outputs: of E exits on N images.
         policy: for a network with E exits.
     """
-    scores = score_outputs(outputs, policy.get_criterion(), policy.temperatures)
+    joined = policy.join_outputs(outputs)
+    scores = score_outputs(joined, policy.get_criterion())
     images = len(outputs.labels)
     point = scores.operating_point(policy.thresholds)
     resampled = bootstrap_points(scores, [policy.thresholds], bootstrap_weights(images))
@@ -80,7 +81,7 @@ def evaluate_policy(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluatio
         point=point,
         accuracy_interval=accuracy_interval(point.accuracy, images, resampled.accuracy[:, 0]),
         gflops_interval=interval(resampled.gflops[:, 0]),
-        exit_accuracies=tuple(outputs.exit_accuracies().tolist()),
+        exit_accuracies=tuple(joined.exit_accuracies().tolist()),
         exit_indices=scores.exit_indices(policy.thresholds),
         effect=describe_effect(policy.criterion, policy.thresholds, outputs.logits.shape[2], outputs.num_exits),
     )
@@ -88,9 +89,8 @@ def evaluate_policy(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluatio
 
 def top_predictions(outputs: ExitOutputs, evaluation: PolicyEvaluation, top: int = 5) -> TopPredictions:
     """The `top` likeliest classes of each image at the exit that it took."""
-    exits, policy = evaluation.exit_indices, evaluation.policy
-    logits = outputs.logits[exits, np.arange(len(exits))]
-    temperatures = np.array([policy.temperature(index) for index in range(outputs.num_exits)], dtype=np.float32)
-    probabilities = torch.softmax(torch.from_numpy(logits / temperatures[exits, None]), dim=1).numpy()
+    exits = evaluation.exit_indices
+    logits = evaluation.policy.join_outputs(outputs).logits[exits, np.arange(len(exits))]
+    probabilities = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
     classes = np.argsort(-logits, axis=1, kind="stable")[:, :top]
     return TopPredictions(classes, probabilities[np.arange(len(exits)), classes[:, 0]])

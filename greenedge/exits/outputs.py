@@ -6,7 +6,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,10 @@ class ExitOutputs:
         """Bool (E, N): whether the exit's most likely class is the true one."""
         right: np.ndarray = self.logits.argmax(axis=2) == self.labels
         return right
+
+    def subset(self, rows: np.ndarray) -> ExitOutputs:
+        """Of some of the images."""
+        return replace(self, logits=self.logits[:, rows], labels=self.labels[rows])
 
     def exit_accuracies(self) -> np.ndarray:
         """float64 (E,): the accuracy in [0, 1] of each exit if it took all images."""

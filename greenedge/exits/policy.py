@@ -1,4 +1,4 @@
-"""When images exit: a criterion, a threshold for each early exit, and temperatures; kept as a small JSON file."""
+"""When images exit and what exits go by: a criterion, thresholds, temperatures, an ensemble; kept as a JSON file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from greenedge.config.records import RecordError, read_record
 from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import Criterion, find_criterion
+from greenedge.exits.ensemble import join_logits, join_outputs
+from greenedge.exits.outputs import ExitOutputs
 from greenedge.files import write_json
 
 FORMAT = "greenedge-policy/1"
@@ -19,7 +23,7 @@ FORMAT = "greenedge-policy/1"
 
 @dataclass(frozen=True)
 class ExitPolicy:
-    """Where an image exits: at the first exit that is confident enough of its logits over its temperature.
+    """Where an image exits: at the first exit that is confident enough of what it goes by (`exits/ensemble.py`).
 
     Examples:
         >>> policy = ExitPolicy("max_probability", (0.75, 0.6))
@@ -34,22 +38,33 @@ class ExitPolicy:
         temperatures: of each exit, the final one included; they divide the logits (Guo et al. 2017). None: all 1.
         precision: `float32` or `bf16`: in which the network ran when this was chosen, and has to run under it, since
             rounding moves images across a threshold; None: any.
+        ensemble: of each exit but the first, the final one included, the weight in [0, 1) of what the exits before it
+            went by; its own logits have the rest. None: each exit goes by its own logits alone.
 
     Raises:
         ConfigError: there is no such criterion.
-        UsageError: a threshold that is not finite, a temperature that is not above 0, or numbers that do not fit.
+        UsageError: a threshold that is not finite, a temperature that is not above 0, a weight out of range, or numbers
+            that do not fit.
     """
 
     criterion: str
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...] | None = None
     precision: Literal["float32", "bf16"] | None = None
+    ensemble: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
         find_criterion(self.criterion)
         if not all(map(math.isfinite, self.thresholds)):
             raise UsageError("thresholds must be finite numbers")
+        if self.ensemble is not None and len(self.ensemble) != len(self.thresholds):
+            raise UsageError(
+                f"{len(self.ensemble)} ensemble weights do not fit {len(self.thresholds)} thresholds; each exit but "
+                "the first, the final one included, needs one"
+            )
+        if self.ensemble is not None and not all(0 <= each < 1 for each in self.ensemble):
+            raise UsageError("ensemble weights must be numbers of at least 0 and below 1")
         if self.temperatures is None:
             return
         if len(self.temperatures) != len(self.thresholds) + 1:
@@ -74,6 +89,15 @@ class ExitPolicy:
         """The temperature of one exit."""
         return 1.0 if self.temperatures is None else self.temperatures[exit_index]
 
+    def join(self, exit_index: int, logits: Tensor, before: Tensor | None) -> Tensor:
+        """What an exit goes by, (N, C), from its logits and from what the exit before went by (None: the first)."""
+        weight = 0.0 if self.ensemble is None or before is None else self.ensemble[exit_index - 1]
+        return join_logits(logits, before, self.temperature(exit_index), weight)
+
+    def join_outputs(self, outputs: ExitOutputs) -> ExitOutputs:
+        """The outputs with what each exit goes by in place of its logits."""
+        return join_outputs(outputs, self.temperatures, self.ensemble)
+
     def __str__(self) -> str:
         """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or `no image exits early`."""
         criterion = self.get_criterion()
@@ -87,6 +111,8 @@ class ExitPolicy:
         text = f"{self.criterion} threshold{plural} {numbers} ({criterion.unit})"
         if self.temperatures is not None:
             text += ", temperatures " + ", ".join(f"{each:.3g}" for each in self.temperatures)
+        if self.ensemble is not None:
+            text += ", earlier exits weigh " + ", ".join(f"{each:.2g}" for each in self.ensemble)
         return text
 
 
@@ -133,6 +159,7 @@ class _PolicyFile:
     weights: str
     chosen: dict[str, Any]
     precision: Literal["float32", "bf16"] | None = None
+    ensemble: tuple[float, ...] | None = None
 
 
 def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
@@ -148,7 +175,9 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     """
     content = _read(path)
     try:
-        policy = ExitPolicy(content.criterion, content.thresholds, content.temperatures, content.precision)
+        policy = ExitPolicy(
+            content.criterion, content.thresholds, content.temperatures, content.precision, content.ensemble
+        )
     except (ConfigError, UsageError) as error:
         raise UsageError(f"{path}: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ from greenedge.exits.bootstrap import (
     difference_interval,
     interval,
 )
-from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import find_criterion
+from greenedge.exits.exit_rules import COMPARED_CRITERIA, MIN_IMAGES, ComparedRule, ExitRule, compare_rules, fit_rule
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
-from greenedge.exits.sweep import ExitScores, OperatingPoint, score_outputs
+from greenedge.exits.sweep import ExitScores, OperatingPoint
 from greenedge.exits.tuning import cheapest_above, midpoint_thresholds, most_accurate_within, risk_controlled
 
 PER_EXIT, SHARED = "per-exit", "shared"
@@ -131,6 +131,8 @@ class TuneResult:
         candidates: kind -> policy; the kind that was not asked for may be missing.
         unreached: kind -> why it is missing.
         difference: None where a kind is missing.
+        rule: what the thresholds are compared with.
+        compared: the rules that it was chosen from; empty where there was no choice.
     """
 
     goal: Goal
@@ -138,6 +140,8 @@ class TuneResult:
     candidates: Mapping[str, PolicyCandidate]
     unreached: Mapping[str, str]
     difference: PolicyDifference | None
+    rule: ExitRule = ExitRule("entropy")
+    compared: tuple[ComparedRule, ...] = ()
 
     @property
     def chosen(self) -> PolicyCandidate:
@@ -158,33 +162,46 @@ def tune_policy(
     shown: ExitOutputs | None,
     goal: Goal,
     *,
-    criterion: str = "entropy",
+    criterion: str | None = None,
+    ensemble: bool | None = None,
     kind: str = PER_EXIT,
     temperatures: bool = True,
     precision: RunPrecision | None = None,
+    fallback: str = "entropy",
 ) -> TuneResult:
     """Chooses the policy of each kind that reaches a goal.
+
+    Where criterion or ensemble is left open, all that is possible is compared by cross-fitting on the images to choose
+    on, and the best for the goal is taken (`exits/exit_rules.py`). Temperatures, weights and a choice fitted on the
+    images that certify a largest loss would void the certificate: for that goal there are none, and what is left open
+    is the criterion `fallback`, without an ensemble. So it is where the images are too few to compare on.
 
     Args:
         outputs: of the images to choose on.
         shown: of other images, to see what the policies do there; None: of the same.
         goal: what is asked for.
-        criterion: a name in `CRITERIA`.
+        criterion: a name in `CRITERIA`; None: the best one.
+        ensemble: exits go by a running ensemble, its weights fitted on the same images; None: where that is better.
         kind: `per-exit`, or `shared` for one threshold for all early exits; the other kind is tuned for comparison.
-        temperatures: divide each exit's logits by a temperature fitted on the same images. Never done for a largest
-            loss, as temperatures fitted on the images that certify it would void the certificate.
+        temperatures: divide each exit's logits by a temperature fitted on the same images.
         precision: that the network ran in, kept in the policy.
+        fallback: the criterion where nothing is compared and none is given.
 
     Raises:
-        UsageError: no thresholds of that kind reach the goal.
+        UsageError: no thresholds of that kind reach the goal, or an ensemble is asked for with a largest loss.
         ConfigError: there is no such criterion.
     """
     if outputs.num_exits == 1:
         raise UsageError("the network has no early exit, so there is nothing to tune")
-    rule = find_criterion(criterion)
-    fitted = fit_temperatures(outputs) if temperatures and goal.max_loss is None else None
-    scores = score_outputs(outputs, rule, fitted)
-    shown_scores = scores if shown is None else score_outputs(shown, rule, fitted)
+    if goal.max_loss is not None and ensemble:
+        raise UsageError("an ensemble fitted on the images that certify a largest loss would void the certificate")
+    temperatures = temperatures and goal.max_loss is None
+    alone = ExitRule(criterion or fallback, bool(ensemble))
+    compared = _compared(outputs, goal, criterion, ensemble, temperatures=temperatures)
+    rule = _best(compared, goal) if compared else alone
+    fitted = fit_rule(rule, outputs, temperatures=temperatures)
+    scores = fitted.score(outputs)
+    shown_scores = scores if shown is None else fitted.score(shown)
 
     candidates, unreached = {}, {}
     for each, find_frontier in _FRONTIERS.items():
@@ -198,14 +215,39 @@ def tune_policy(
             continue
         curve = Curve(frontier.gflops, frontier.accuracy)
         candidates[each] = PolicyCandidate(
-            policy=ExitPolicy(criterion, thresholds, fitted, precision),
+            policy=ExitPolicy(rule.criterion, thresholds, fitted.temperatures, precision, fitted.ensemble),
             chosen_on=scores.operating_point(thresholds),
             shown=shown_scores.operating_point(thresholds),
             frontier=curve,
             shown_curve=curve if shown is None else _curve(shown_scores, frontier),
         )
     difference = None if unreached else _difference(shown_scores, candidates)
-    return TuneResult(goal, kind, candidates, unreached, difference)
+    return TuneResult(goal, kind, candidates, unreached, difference, rule, compared)
+
+
+def _compared(
+    outputs: ExitOutputs, goal: Goal, criterion: str | None, ensemble: bool | None, *, temperatures: bool
+) -> tuple[ComparedRule, ...]:
+    """The rules that are possible, on images held out; none where there is no choice, or too few images."""
+    if criterion is not None:
+        find_criterion(criterion)
+    criteria = COMPARED_CRITERIA if criterion is None else (criterion,)
+    ensembles = (False, True) if ensemble is None else (ensemble,)
+    rules = [ExitRule(name, joined) for joined in ensembles for name in criteria]
+    if len(rules) == 1 or goal.max_loss is not None or len(outputs.labels) < MIN_IMAGES:
+        return ()
+
+    def choose_threshold(scores: ExitScores) -> float:
+        return _choose(scores, shared_frontier(scores), goal, shared=True)[0]
+
+    return compare_rules(outputs, rules, choose_threshold, temperatures=temperatures)
+
+
+def _best(compared: Sequence[ComparedRule], goal: Goal) -> ExitRule:
+    """The most accurate rule within a budget, or the cheapest that reaches an accuracy; of equals the first."""
+    if goal.budget_gflops is not None:
+        return max(compared, key=lambda each: each.accuracy).rule
+    return min(compared, key=lambda each: each.gflops).rule
 
 
 def _choose(scores: ExitScores, frontier: Frontier, goal: Goal, *, shared: bool) -> tuple[float, ...]:

@@ -162,20 +162,14 @@ class ExitScores:
         )
 
 
-def score_outputs(
-    outputs: ExitOutputs, criterion: Criterion, temperatures: Sequence[float] | None = None
-) -> ExitScores:
+def score_outputs(outputs: ExitOutputs, criterion: Criterion) -> ExitScores:
     """Computes each early exit's uncertainty and each exit's correctness.
 
     Args:
-        outputs: of E exits on N images.
+        outputs: of E exits on N images; what each exit goes by, where a policy has temperatures or an ensemble.
         criterion: what the thresholds are compared with.
-        temperatures: of each exit, the final one included; None: all 1.
     """
-    logits = outputs.logits[:-1]
-    if temperatures is not None:
-        logits = logits / np.asarray(temperatures[:-1], dtype=np.float32)[:, None, None]
-    uncertainty = criterion.uncertainty(logits)
+    uncertainty = criterion.uncertainty(outputs.logits[:-1])
     minima = np.minimum.accumulate(uncertainty, axis=0)
     return ExitScores(criterion, uncertainty, minima, outputs.correct(), outputs.gflops)
 

@@ -16,9 +16,8 @@ import numpy as np
 import onnxruntime
 
 _CRITERIA = ("entropy", "normalised_entropy", "max_probability", "margin", "patience")
-_EXIT = {"after": str, "gflops": float, "file": str}
-_PIXELS = {"image_size": int, "mean": [float], "std": [float]}
-_MANIFEST = {"format": str, "exits": [_EXIT], "classes": [{"id": str}], "leaves_below": {}, **_PIXELS}
+_MANIFEST: dict[str, Any] = {"format": str, "exits": [{"after": str, "gflops": float, "file": str}]}
+_MANIFEST |= {"classes": [{"id": str}], "leaves_below": {}, "image_size": int, "mean": [float], "std": [float]}
 
 
 class Predictions(NamedTuple):
@@ -26,7 +25,7 @@ class Predictions(NamedTuple):
 
     predictions: np.ndarray  # int64 (N,), class indices
     exits: np.ndarray  # int64 (N,), counted from 0
-    confidence: np.ndarray  # float32 (N,), the largest probability, temperatures applied
+    confidence: np.ndarray  # float32 (N,), the largest probability, after temperatures and ensemble
     gflops: np.ndarray  # float64 (N,), spent on each image
     logits: np.ndarray  # float32 (N, C)
 
@@ -35,8 +34,7 @@ class Runner:
     """Runs an export folder's segments in a row, on images that have not exited; a ValueError says what is invalid."""
 
     def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        self.manifest = manifest = _read(folder / "manifest.json", _MANIFEST)
+        self.manifest = manifest = _read((folder := Path(folder)) / "manifest.json", _MANIFEST)
         self.policy = policy = _read(folder / "policy.json", {"criterion": str, "thresholds": [float], "exits": [str]})
         if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
             raise ValueError(f"{folder}: is not an ONNX export of greenedge")
@@ -46,14 +44,16 @@ class Runner:
         if policy["exits"] != [each["after"] for each in exits] or len(policy["thresholds"]) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
         temperatures = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
-        fit = _fits(temperatures, [float]) and len(temperatures) == len(exits) and min(temperatures) > 0
+        weights = [0.0] * (len(exits) - 1) if policy.get("ensemble") is None else policy["ensemble"]
+        fit = _fits([temperatures, weights], [[float]]) and len(temperatures) == len(weights) + 1 == len(exits)
+        fit = fit and min(temperatures) > 0 and all(0 <= each < 1 for each in weights)
         if not fit or policy.get("precision") not in (None, "float32"):
-            raise ValueError(f"{folder}: policy.json has temperatures or a precision of no use here")
+            raise ValueError(f"{folder}: policy.json has temperatures, weights or a precision of no use here")
         if type(low := below.get(name := policy["criterion"])) is not bool or name not in _CRITERIA:
             raise ValueError(f"{folder}: the criterion {name!r} of policy.json is unknown here")
         self.sign = 1 if low else -1  # of a score in an uncertainty, where smaller is more confident
         self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
-        self.temperatures = np.array(temperatures, dtype=np.float32)
+        self.temperatures, self.weights = np.float32(temperatures), [0.0, *weights]  # weights of the exits before
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
@@ -66,34 +66,34 @@ class Runner:
         images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
-        features, indices, state, parts = images, np.arange(len(images)), None, []
+        indices, parts, joined, state = np.arange(len(images)), [], np.float32(0), np.full((len(images), 2), -1)
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
-            *handed_on, logits = session.run(None, {"features": features})
+            *handed_on, logits = session.run(None, {"features": images})
             if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
                 raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
-            scores, state = _scores(self.policy["criterion"], logits / self.temperatures[index], state)
+            joined = (1 - self.weights[index]) * (logits / self.temperatures[index]) + self.weights[index] * joined
+            scores, state = _scores(self.policy["criterion"], joined, state)
             out = (self.sign * scores.astype(np.float64) < limit) | np.isinf(limit)
-            parts.append((indices[out], np.full(out.sum(), index), logits[out]))
+            parts.append((indices[out], np.full(out.sum(), index), logits[out], joined[out]))
             if out.all():
                 break
-            features, indices, state = handed_on[0][~out], indices[~out], None if state is None else state[:, ~out]
+            images, indices, joined, state = (each[~out] for each in (handed_on[0], indices, joined, state))
         indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        exits, logits = (column[indices.argsort()] for column in columns)
-        confidence = np.exp(_log_softmax(logits / self.temperatures[exits, None]).max(axis=1))
-        return Predictions(logits.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
+        exits, logits, joined = (column[indices.argsort()] for column in columns)
+        confidence = np.exp(_log_softmax(joined).max(axis=1))
+        return Predictions(joined.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
 
 
-def _scores(criterion: str, logits: np.ndarray, state: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Each image's score and, for patience, its prediction and how many exits in a row gave it, int64 (2, N)."""
+def _scores(criterion: str, logits: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image's score and, for patience, its prediction and how many exits in a row gave it, int64 (N, 2)."""
     if criterion == "patience":
-        prediction = logits.argmax(axis=1)
-        run = np.ones_like(prediction) if state is None else np.where(prediction == state[0], state[1] + 1, 1)
-        return run, np.stack([prediction, run])
+        run = np.where((prediction := logits.argmax(axis=1)) == state[:, 0], state[:, 1] + 1, 1)
+        return run, np.stack([prediction, run], axis=1)
     p = np.exp(log_p := _log_softmax(logits))
     if criterion in ("entropy", "normalised_entropy"):
-        return -(p * log_p).sum(axis=1) / np.float32(1 if criterion == "entropy" else np.log(p.shape[1])), None
+        return -(p * log_p).sum(axis=1) / np.float32(1 if criterion == "entropy" else np.log(p.shape[1])), state
     second, first = np.sort(p, axis=1)[:, -2:].T
-    return (first if criterion == "max_probability" else first - second), None
+    return (first if criterion == "max_probability" else first - second), state
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

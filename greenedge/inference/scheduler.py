@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class Predictions:
     Attributes:
         predictions: int64 (N,), class indices.
         exits: int64 (N,), counted from 0.
-        confidence: float32 (N,), the largest softmax probability, temperatures applied.
+        confidence: float32 (N,), the largest softmax probability of what the exit goes by (`exits/ensemble.py`).
         scores: float32 (N,), of the policy's criterion.
         gflops: float64 (N,), spent on each image, heads on the way included (fvcore's counts).
         logits: float32 (N, C), as the network gave them.
@@ -60,12 +61,33 @@ class _PendingChunk:
         indices: int64 (n,), their running numbers in the stream, rising.
         finite: bool (n,), whether all pixels of each are numbers; on the device.
         state: what the criterion remembers of them.
+        joined: what the exit before went by, (n, C); None before the first.
     """
 
     features: Tensor
     indices: np.ndarray
     finite: Tensor
     state: CriterionState
+    joined: Tensor | None = None
+
+
+@dataclass(eq=False)
+class _ExitedRows:
+    """Images of one batch that left together.
+
+    Attributes:
+        indices: int64 (n,), within the batch.
+        logits: (n, C), as the network gave them.
+        joined: (n, C), what the exit goes by.
+        scores: (n,), of the criterion.
+        exit_index: where they left.
+    """
+
+    indices: np.ndarray
+    logits: Tensor
+    joined: Tensor
+    scores: Tensor
+    exit_index: int
 
 
 @dataclass(eq=False)
@@ -77,14 +99,14 @@ class _PendingBatch:
         size: its images.
         finite: bool (N,), whether all pixels of each are numbers; on the device.
         left: its images that have left.
-        parts: (indices within the batch, logits, scores, exit) of those.
+        parts: those.
     """
 
     start: int
     size: int
     finite: Tensor
     left: int = 0
-    parts: list[tuple[np.ndarray, Tensor, Tensor, int]] = field(default_factory=list)
+    parts: list[_ExitedRows] = field(default_factory=list)
 
 
 class ExitScheduler:
@@ -138,11 +160,12 @@ class ExitScheduler:
         exit_index = self.network.segments[index].exit_index
         features, logits = self.network.run(index, chunk.features)
         if exit_index is None or logits is None:
-            self.waiting[index + 1].append(_PendingChunk(features, chunk.indices, chunk.finite, chunk.state))
+            self.waiting[index + 1].append(dataclasses.replace(chunk, features=features))
             return
-        scores, state = self.criterion.score_exit(logits / self.policy.temperature(exit_index), chunk.state)
+        joined = self.policy.join(exit_index, logits, chunk.joined)
+        scores, state = self.criterion.score_exit(joined, chunk.state)
         if index == len(self.network.segments) - 1:
-            self._record_exits(chunk.indices, logits, scores, exit_index)
+            self._record_exits(chunk.indices, logits, joined, scores, exit_index)
             return
 
         exits_here = self.criterion.to_uncertainty(scores) < self.limits[exit_index]
@@ -151,41 +174,46 @@ class ExitScheduler:
         if broken.any():
             raise broken_exit(exit_index)
         if exits_here.all():
-            self._record_exits(chunk.indices, logits, scores, exit_index)
+            self._record_exits(chunk.indices, logits, joined, scores, exit_index)
             return
         finite = chunk.finite
         if exits_here.any():
             exited, remaining = (
                 torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (exits_here, ~exits_here)
             )
-            self._record_exits(chunk.indices[exits_here], logits[exited], scores[exited], exit_index)
+            self._record_exits(chunk.indices[exits_here], logits[exited], joined[exited], scores[exited], exit_index)
             # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
             features = features.permute(0, 2, 3, 1).index_select(0, remaining).permute(0, 3, 1, 2)
-            finite, state = finite[remaining], None if state is None else state[remaining]
-        self.waiting[index + 1].append(_PendingChunk(features, chunk.indices[~exits_here], finite, state))
+            finite, joined = finite[remaining], joined[remaining]
+            state = None if state is None else state[remaining]
+        self.waiting[index + 1].append(_PendingChunk(features, chunk.indices[~exits_here], finite, state, joined))
 
-    def _record_exits(self, indices: np.ndarray, logits: Tensor, scores: Tensor, exit_index: int) -> None:
+    def _record_exits(
+        self, indices: np.ndarray, logits: Tensor, joined: Tensor, scores: Tensor, exit_index: int
+    ) -> None:
         """Keeps logits with the batches they belong to; indices rise, so each batch has a run of them."""
         for batch in self.open:
             low, high = np.searchsorted(indices, (batch.start, batch.start + batch.size))
             if high > low:
-                batch.parts.append((indices[low:high] - batch.start, logits[low:high], scores[low:high], exit_index))
+                own, rows = indices[low:high] - batch.start, slice(low, high)
+                batch.parts.append(_ExitedRows(own, logits[rows], joined[rows], scores[rows], exit_index))
                 batch.left += int(high - low)
 
     def _assembled(self, batch: _PendingBatch) -> Predictions:
-        policy, gflops = self.policy, self.network.gflops
-        order = torch.from_numpy(np.argsort(np.concatenate([indices for indices, *_ in batch.parts])))
-        exits = torch.cat([torch.full((len(indices),), index) for indices, _, _, index in batch.parts])[order]
-        logits = torch.cat([logits for _, logits, _, _ in batch.parts])
-        scores = torch.cat([scores for _, _, scores, _ in batch.parts])
-        columns = torch.cat([logits, scores[:, None].float(), batch.finite[:, None].float()], dim=1).cpu()  # one wait
-        valid, logits, scores = columns[:, -1].bool(), columns[order, :-2], columns[order, -2]
+        parts, gflops = batch.parts, self.network.gflops
+        order = torch.from_numpy(np.argsort(np.concatenate([part.indices for part in parts])))
+        exits = torch.cat([torch.full((len(part.indices),), part.exit_index) for part in parts])[order]
+        logits, joined = torch.cat([part.logits for part in parts]), torch.cat([part.joined for part in parts])
+        scores = torch.cat([part.scores for part in parts])
+        columns = [logits, joined, scores[:, None].float(), batch.finite[:, None].float()]
+        together = torch.cat(columns, dim=1).cpu()  # one wait
+        valid, classes = together[:, -1].bool(), logits.shape[1]
+        logits, joined, scores = together[order, :classes], together[order, classes:-2], together[order, -2]
 
         broken = ~torch.isfinite(logits).all(dim=1) & valid
         if broken.numpy().any():
             raise broken_exit(int(exits[broken].min()))
-        temperatures = torch.tensor([policy.temperature(index) for index in range(len(gflops))])
-        confidence, predictions = torch.softmax(logits / temperatures[exits, None], dim=1).max(dim=1)
+        confidence, predictions = torch.softmax(joined, dim=1).max(dim=1)
         spent = gflops[exits]
         for column, nothing in ((predictions, -1), (exits, -1), (confidence, 0), (spent, 0)):
             column[~valid] = nothing
@@ -206,18 +234,23 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
         count -= len(chunk.indices)
     if len(taken) == 1:
         return taken[0]
-    states = [chunk.state for chunk in taken]
     return _PendingChunk(
         torch.cat([chunk.features for chunk in taken]),
         np.concatenate([chunk.indices for chunk in taken]),
         torch.cat([chunk.finite for chunk in taken]),
-        None if states[0] is None else torch.cat(cast("list[Tensor]", states)),
+        _joined_rows([chunk.state for chunk in taken]),
+        _joined_rows([chunk.joined for chunk in taken]),
     )
 
 
+def _joined_rows(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The rows of all parts; None where they are None, as they are before the first exit."""
+    return None if parts[0] is None else torch.cat(cast("list[Tensor]", parts))
+
+
 def _rows(chunk: _PendingChunk, rows: slice) -> _PendingChunk:
-    state = None if chunk.state is None else chunk.state[rows]
-    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state)
+    state, joined = (None if each is None else each[rows] for each in (chunk.state, chunk.joined))
+    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state, joined)
 
 
 def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:

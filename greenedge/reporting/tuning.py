@@ -30,6 +30,15 @@ def present_tuning(path: Path, known: RunSummary, shown: RunSummary, found: Tune
         "chosen": found.kind,
         "choose_on": known.split,
         "precision": known.precision,
+        "compared": [
+            {
+                "criterion": each.rule.criterion,
+                "ensemble": each.rule.ensemble,
+                "accuracy": each.accuracy,
+                "gflops": each.gflops,
+            }
+            for each in found.compared
+        ],
         "policies": {kind: _candidate_json(each) for kind, each in found.candidates.items()},
         "per_exit_less_shared": None
         if difference is None
@@ -66,6 +75,7 @@ def _blocks(known: RunSummary, shown: RunSummary, found: TuneResult) -> list[Tab
     blocks: list[Table | str] = [
         f"{known.heading}, which the policies were chosen on",
         f"goal: {found.goal}",
+        *_compared_blocks(known, found),
         Table(["thresholds", *units, *rates], rows),
         *(f"{kind}: {each.policy}" for kind, each in found.candidates.items()),
     ]
@@ -81,6 +91,20 @@ def _blocks(known: RunSummary, shown: RunSummary, found: TuneResult) -> list[Tab
     if known.split == "val":
         blocks.append("the thresholds were chosen on the validation images themselves, so their numbers flatter")
     return blocks
+
+
+def _compared_blocks(known: RunSummary, found: TuneResult) -> list[Table | str]:
+    """What thresholds could have been compared with, on images that nothing was fitted on."""
+    if not found.compared:
+        return []
+    rows = [
+        [str(each.rule), f"{100 * each.accuracy:.2f}", f"{each.gflops:.4f}", "*" if each.rule == found.rule else ""]
+        for each in found.compared
+    ]
+    return [
+        f"one threshold, fitted on four fifths of the {known.split} images and shown on the last fifth, five times:",
+        Table(["criterion", "accuracy (%)", "GFLOPs", "chosen"], rows),
+    ]
 
 
 def few_images_note(summary: RunSummary, interval: Interval) -> str:

@@ -26,7 +26,8 @@ class TuneOptions:
 
     Attributes:
         goal: what is asked of it.
-        criterion: a name in `CRITERIA`; None: the config's.
+        criterion: a name in `CRITERIA`; None: the best one, or the config's where none can be compared.
+        ensemble: exits go by a running ensemble; None: where that is better.
         shared: one threshold for all early exits, in place of one for each.
         temperatures: divide each exit's logits by a temperature fitted on the same images; not for a largest loss.
         choose_on: `calibration`, or `val` as in the paper: then the numbers are those of images that were chosen on.
@@ -35,6 +36,7 @@ class TuneOptions:
 
     goal: Goal
     criterion: str | None = None
+    ensemble: bool | None = None
     shared: bool = False
     temperatures: bool = True
     choose_on: Literal["calibration", "val"] = "calibration"
@@ -72,7 +74,9 @@ def tune(weights: Path, data: Path | None, options: TuneOptions, out: Path | Non
         known.outputs,
         None if shown is known else shown.outputs,
         options.goal,
-        criterion=options.criterion or model.config.sweep.criterion,
+        criterion=options.criterion,
+        ensemble=options.ensemble,
+        fallback=model.config.sweep.criterion,
         kind=SHARED if options.shared else PER_EXIT,
         temperatures=options.temperatures,
         precision=known.precision,

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from run_table import RUNS, Run
+
 from greenedge.reporting.tables import format_table
-from runs import RUNS, Run
 
 FIGURES = ("training", "sweep", "policy-tuning", "diagnose")
 

@@ -75,6 +75,7 @@ def test_the_file_is_json_that_says_what_it_is(tmp_path: Path) -> None:
         "thresholds": [0.5, 0.25],
         "temperatures": [1.5, 1.25, 0.75],
         "precision": None,
+        "ensemble": None,
         "exits": ["layer1", "layer2", "fc"],
         "weights": WEIGHTS,
         "chosen": {"budget_gflops": 0.5, "split": "val"},
@@ -216,6 +217,28 @@ def test_a_wrong_number_of_temperatures_is_refused(tmp_path: Path, count: int) -
     assert refusal(path) == (
         f"{count} temperatures do not fit 2 thresholds; each exit, the final one included, needs one"
     )
+
+
+@pytest.mark.parametrize("weights", [[0.5], [0.5, 0.5, 0.5], []])
+def test_a_wrong_number_of_ensemble_weights_is_refused(tmp_path: Path, weights: list[float]) -> None:
+    assert refusal(saved_with(tmp_path / "p.json", ensemble=weights)) == (
+        f"{len(weights)} ensemble weights do not fit 2 thresholds; each exit but the first, the final one included, "
+        "needs one"
+    )
+
+
+@pytest.mark.parametrize("weight", [1, -0.25, 1.5])
+def test_an_ensemble_weight_out_of_range_is_refused(tmp_path: Path, weight: float) -> None:
+    path = saved_with(tmp_path / "p.json", ensemble=[0.5, weight])
+    assert refusal(path) == "ensemble weights must be numbers of at least 0 and below 1"
+
+
+def test_a_policy_without_the_key_has_no_ensemble(tmp_path: Path) -> None:
+    path = saved_with(tmp_path / "p.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["ensemble"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_policy(path, EXITS, WEIGHTS).policy.ensemble is None
 
 
 def test_an_unknown_criterion_is_refused_with_the_nearest(tmp_path: Path) -> None:

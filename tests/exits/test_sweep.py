@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.ensemble import join_outputs
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import ExitScores, OperatingPoint, Sweep, score_outputs, sweep_all, sweep_thresholds
 from tests.exits.helpers import random_outputs, routes, small_outputs
@@ -140,7 +141,7 @@ def test_temperatures_divide_the_logits_of_their_own_exit(
     chosen = temperatures[: outputs.num_exits]
     divided = np.stack([logits / np.float32(t) for logits, t in zip(outputs.logits, chosen, strict=True)])
     expected = CRITERIA[name].uncertainty(divided)[:-1]
-    found = score_outputs(outputs, CRITERIA[name], chosen)
+    found = score_outputs(join_outputs(outputs, chosen, None), CRITERIA[name])
     np.testing.assert_array_equal(found.uncertainty, expected)
     for index, minima in enumerate(found.minima):
         np.testing.assert_array_equal(minima, expected[: index + 1].min(axis=0))
@@ -150,7 +151,7 @@ def test_temperatures_divide_the_logits_of_their_own_exit(
 def test_a_temperature_of_two_takes_the_root_of_the_odds() -> None:
     logits = np.log(np.array([[[0.64, 0.36]], [[0.5, 0.5]]], dtype=np.float32))
     outputs = ExitOutputs(logits, np.array([0]), np.array([1.0, 2.0]))
-    found = score_outputs(outputs, CRITERIA["max_probability"], (2.0, 1.0))
+    found = score_outputs(join_outputs(outputs, (2.0, 1.0), None), CRITERIA["max_probability"])
     assert found.uncertainty.item() == pytest.approx(-0.8 / (0.8 + 0.6))
 
 
@@ -159,9 +160,9 @@ def test_no_temperatures_are_temperatures_of_one_and_the_last_one_changes_nothin
     outputs = random_outputs(3, 3, 40, 5)
     plain = score_outputs(outputs, CRITERIA[name])
     for temperatures in [(1.0, 1.0, 1.0), (1.0, 1.0, 7.0)]:
-        found = score_outputs(outputs, CRITERIA[name], temperatures)
+        found = score_outputs(join_outputs(outputs, temperatures, None), CRITERIA[name])
         np.testing.assert_array_equal(found.uncertainty, plain.uncertainty)
-    hotter = score_outputs(outputs, CRITERIA[name], (1.0, 7.0, 1.0))
+    hotter = score_outputs(join_outputs(outputs, (1.0, 7.0, 1.0), None), CRITERIA[name])
     assert (hotter.uncertainty[1] == plain.uncertainty[1]).all() == (name == "patience")
 
 

@@ -54,14 +54,30 @@ def all_logits(network: MultiExitNetwork, images: Tensor) -> Tensor:
         return torch.stack(network(images))
 
 
-def parting_policy(name: str, logits: Tensor, temperatures: tuple[float, ...] | None = None) -> ExitPolicy:
+def joined_by_hand(
+    logits: Tensor, temperatures: tuple[float, ...] | None, ensemble: tuple[float, ...] | None
+) -> Tensor:
+    """float64 (E, N, C): what each exit goes by, one exit after the other, as the documentation says it."""
+    found: list[Tensor] = []
+    for index, each in enumerate(logits.double()):
+        own = each if temperatures is None else each / temperatures[index]
+        weight = 0.0 if ensemble is None or index == 0 else ensemble[index - 1]
+        found.append(weight * found[-1] + (1 - weight) * own if found else own)
+    return torch.stack(found)
+
+
+def parting_policy(
+    name: str,
+    logits: Tensor,
+    temperatures: tuple[float, ...] | None = None,
+    ensemble: tuple[float, ...] | None = None,
+) -> ExitPolicy:
     """A threshold in the widest gap near the middle of each early exit's scores, where rounding sways nobody."""
     if name == "patience":
-        return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures)
-    criterion = CRITERIA[name]
-    factors = temperatures or (1.0,) * len(logits)
-    scores = [criterion.score_exit(each / factor, None)[0] for each, factor in zip(logits[:-1], factors, strict=False)]
-    return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures)
+        return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures, None, ensemble)
+    joined = joined_by_hand(logits, temperatures, ensemble)
+    scores = [CRITERIA[name].score_exit(each, None)[0] for each in joined[:-1]]
+    return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures, None, ensemble)
 
 
 def _middle_gap(scores: Tensor) -> float:
@@ -75,12 +91,12 @@ def _middle_gap(scores: Tensor) -> float:
 def route(logits: Tensor, policy: ExitPolicy) -> list[int]:
     """The exit of each image, one image at a time, by the rule as README states it."""
     criterion = policy.get_criterion()
+    joined = joined_by_hand(logits, policy.temperatures, policy.ensemble)
     exits = []
     for image in range(logits.shape[1]):
         state, taken = None, len(logits) - 1
         for index, threshold in enumerate(policy.thresholds):
-            scaled = logits[index, image : image + 1] / policy.temperature(index)
-            score, state = criterion.score_exit(scaled, state)
+            score, state = criterion.score_exit(joined[index, image : image + 1], state)
             if (score.item() < threshold) if criterion.exit_if_below else (score.item() > threshold):
                 taken = index
                 break

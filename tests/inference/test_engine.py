@@ -21,7 +21,7 @@ from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Engine, Predictions
 from greenedge.inference.optimized import OptimizedNetwork
 from greenedge.models.multi_exit import MultiExitNetwork
-from tests.inference.helpers import all_logits, parting_policy, random_network, route
+from tests.inference.helpers import all_logits, joined_by_hand, parting_policy, random_network, route
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +35,10 @@ def check(answers: Predictions, logits: Tensor, policy: ExitPolicy, gflops: list
     assert answers.exits.tolist() == exits
     taken = logits[torch.tensor(exits), torch.arange(len(exits))]
     torch.testing.assert_close(answers.logits, taken, rtol=1e-4, atol=1e-4)
-    assert answers.predictions.tolist() == taken.argmax(dim=1).tolist()
     assert answers.gflops.tolist() == pytest.approx([gflops[index] for index in exits])
-    factors = torch.tensor([policy.temperature(index) for index in exits])
-    probabilities = (taken / factors[:, None]).softmax(dim=1).amax(dim=1)
+    joined = joined_by_hand(logits, policy.temperatures, policy.ensemble)[torch.tensor(exits), torch.arange(len(exits))]
+    assert answers.predictions.tolist() == joined.argmax(dim=1).tolist()
+    probabilities = joined.softmax(dim=1).amax(dim=1).float()
     torch.testing.assert_close(answers.confidence, probabilities, rtol=1e-3, atol=1e-4)
 
 
@@ -48,17 +48,25 @@ def joined(answers: list[Predictions]) -> Predictions:
 
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))
-@pytest.mark.parametrize("temperatures", [None, (0.5, 2.0, 3.0)])
+@pytest.mark.parametrize(
+    ("temperatures", "ensemble"),
+    [(None, None), ((0.5, 2.0, 3.0), None), (None, (0.4, 0.7)), ((0.5, 2.0, 3.0), (0.2, 0.6))],
+)
 def test_each_image_gets_what_routing_it_alone_gives(
-    network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str, temperatures: tuple[float, ...] | None
+    network: MultiExitNetwork,
+    images: Tensor,
+    logits: Tensor,
+    name: str,
+    temperatures: tuple[float, ...] | None,
+    ensemble: tuple[float, ...] | None,
 ) -> None:
-    policy = parting_policy(name, logits, temperatures)
+    policy = parting_policy(name, logits, temperatures, ensemble)
     answers = Engine(network, policy, precision="float32").predict(images)
     gflops = [cost.gflops for cost in count_costs(network).exits]
     check(answers, logits, policy, gflops)
     assert len(set(answers.exits.tolist())) > 1
-    scaled = logits / torch.tensor(temperatures or (1.0,) * 3)[:, None, None]
-    expected = policy.get_criterion().uncertainty(scaled.numpy())[answers.exits, np.arange(len(images))]
+    gone_by = joined_by_hand(logits, temperatures, ensemble)
+    expected = policy.get_criterion().uncertainty(gone_by.numpy())[answers.exits, np.arange(len(images))]
     assert policy.get_criterion().to_uncertainty(answers.scores).tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 

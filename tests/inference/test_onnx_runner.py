@@ -25,7 +25,7 @@ from greenedge.inference import Engine, Predictions, onnx_runner
 from greenedge.inference.export import ExportMetadata, export_network
 from greenedge.inference.onnx_runner import Runner
 from greenedge.models.multi_exit import MultiExitNetwork
-from tests.inference.helpers import parting_policy
+from tests.inference.helpers import joined_by_hand, parting_policy
 
 MEANING = ExportMetadata(
     (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), 64, tuple(ClassInfo(f"n {i}", f"name {i}") for i in range(3))
@@ -74,14 +74,17 @@ def check(found: onnx_runner.Predictions, expected: Predictions) -> None:
 def distances(policy: ExitPolicy, logits: Tensor) -> list[float]:
     """How near the scores of the early exits come to their thresholds."""
     memory, found = None, []
+    joined = joined_by_hand(logits, policy.temperatures, policy.ensemble)
     for index, threshold in enumerate(policy.thresholds):
-        scores, memory = policy.get_criterion().score_exit(logits[index] / policy.temperature(index), memory)
+        scores, memory = policy.get_criterion().score_exit(joined[index], memory)
         found.append(float((scores - threshold).abs().min()))
     return found
 
 
 @pytest.mark.parametrize("name", sorted(CRITERIA))
-@pytest.mark.parametrize("temperatures", [None, (0.5, 2.0, 3.0)])
+@pytest.mark.parametrize(
+    ("temperatures", "ensemble"), [(None, None), ((0.5, 2.0, 3.0), None), ((0.5, 2.0, 3.0), (0.2, 0.6))]
+)
 def test_answers_are_the_engines(
     network: MultiExitNetwork,
     engine: Engine,
@@ -90,8 +93,9 @@ def test_answers_are_the_engines(
     own_folder: Path,
     name: str,
     temperatures: tuple[float, ...] | None,
+    ensemble: tuple[float, ...] | None,
 ) -> None:
-    policy = parting_policy(name, logits, temperatures)
+    policy = parting_policy(name, logits, temperatures, ensemble)
     if name != "patience":  # whose scores are whole numbers
         assert min(distances(policy, logits)) > 1e-4
     write_policy(own_folder / "policy.json", saved(network, policy))
@@ -118,7 +122,7 @@ def test_an_image_does_not_exit_exactly_at_the_threshold(
 ) -> None:
     towards = 1.0 if CRITERIA[name].exit_if_below else -1.0
     first = Runner(own_folder).sessions[0].run(["logits"], {"features": images[:1].numpy()})[0]
-    score = float(onnx_runner._scores(name, first, None)[0][0])
+    score = float(onnx_runner._scores(name, first, np.full((1, 2), -1))[0][0])
     just_beyond = float(np.nextafter(score, towards * np.inf))  # in float64; in float32 they are one number
     for threshold, exit_index in ((score, 1), (just_beyond, 0)):
         policy = ExitPolicy(name, (threshold, 9 * towards))  # whatever comes to the second exit exits there
@@ -209,10 +213,14 @@ DAMAGED: list[tuple[str, str, Any, str]] = [
     ("policy.json", "criterion", ["entropy"], "'criterion'"),
     ("policy.json", "thresholds", [1.0, float("inf")], "'thresholds'"),
     ("policy.json", "thresholds", [1.0, True], "'thresholds'"),
-    ("policy.json", "temperatures", [1.0, 1.0], "temperatures or a precision"),
-    ("policy.json", "temperatures", [1.0, 1.0, 0.0], "temperatures or a precision"),
-    ("policy.json", "temperatures", "111", "temperatures or a precision"),
-    ("policy.json", "precision", "bf16", "temperatures or a precision"),
+    ("policy.json", "temperatures", [1.0, 1.0], "temperatures, weights or a precision"),
+    ("policy.json", "temperatures", [1.0, 1.0, 0.0], "temperatures, weights or a precision"),
+    ("policy.json", "temperatures", "111", "temperatures, weights or a precision"),
+    ("policy.json", "ensemble", [0.5], "temperatures, weights or a precision"),
+    ("policy.json", "ensemble", [0.5, 1.0], "temperatures, weights or a precision"),
+    ("policy.json", "ensemble", [0.5, float("nan")], "temperatures, weights or a precision"),
+    ("policy.json", "ensemble", 0.5, "temperatures, weights or a precision"),
+    ("policy.json", "precision", "bf16", "temperatures, weights or a precision"),
 ]
 
 
