@@ -73,8 +73,8 @@ class FittedRule:
 
 def fit_rule(rule: ExitRule, outputs: ExitOutputs, *, temperatures: bool) -> FittedRule:
     """Fits temperatures, where they are wanted, and the ensemble's weights, where the rule has one."""
-    fitted = fit_temperatures(outputs) if temperatures else None
-    return FittedRule(rule, fitted, fit_ensemble(outputs, fitted) if rule.ensemble else None)
+    (fitted,) = _fit_rules([rule], outputs, temperatures=temperatures)
+    return fitted
 
 
 def compare_rules(
@@ -97,21 +97,26 @@ def compare_rules(
             UsageError.
         temperatures: whether they are fitted.
     """
-    found = []
-    for rule in rules:
-        right, spent = 0.0, 0.0
-        try:
-            for rest, held_out in _folds(outputs):
-                fitted = fit_rule(rule, rest, temperatures=temperatures)
+    right, spent = dict.fromkeys(rules, 0.0), dict.fromkeys(rules, 0.0)
+    for rest, held_out in _folds(outputs):
+        for fitted in _fit_rules(list(right), rest, temperatures=temperatures):
+            try:
                 threshold = choose_threshold(fitted.score(rest))
-                point = fitted.score(held_out).operating_point((threshold,) * (outputs.num_exits - 1))
-                right += point.accuracy * len(held_out.labels)
-                spent += point.gflops * len(held_out.labels)
-        except UsageError:
-            continue
-        images = len(outputs.labels)
-        found.append(ComparedRule(rule, right / images, spent / images))
-    return tuple(found)
+            except UsageError:
+                del right[fitted.rule]
+                continue
+            point = fitted.score(held_out).operating_point((threshold,) * (outputs.num_exits - 1))
+            right[fitted.rule] += point.accuracy * len(held_out.labels)
+            spent[fitted.rule] += point.gflops * len(held_out.labels)
+    images = len(outputs.labels)
+    return tuple(ComparedRule(rule, number / images, spent[rule] / images) for rule, number in right.items())
+
+
+def _fit_rules(rules: Sequence[ExitRule], outputs: ExitOutputs, *, temperatures: bool) -> list[FittedRule]:
+    """Fits what rules share once."""
+    fitted = fit_temperatures(outputs) if temperatures else None
+    weights = fit_ensemble(outputs, fitted) if any(rule.ensemble for rule in rules) else None
+    return [FittedRule(rule, fitted, weights if rule.ensemble else None) for rule in rules]
 
 
 def _folds(outputs: ExitOutputs) -> Iterator[tuple[ExitOutputs, ExitOutputs]]:

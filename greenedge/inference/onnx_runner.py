@@ -53,7 +53,7 @@ class Runner:
             raise ValueError(f"{folder}: the criterion {name!r} of policy.json is unknown here")
         self.sign = 1 if low else -1  # of a score in an uncertainty, where smaller is more confident
         self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
-        self.temperatures, self.weights = np.float32(temperatures), [0.0, *weights]  # weights of the exits before
+        self.temperatures, self.weights = np.array(temperatures, "f"), [0.0, *weights]  # of the exits before
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
@@ -66,7 +66,7 @@ class Runner:
         images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
-        indices, parts, joined, state = np.arange(len(images)), [], np.float32(0), np.full((len(images), 2), -1)
+        indices, parts, joined, state = np.arange(len(images)), [], np.zeros((1, 1), "f"), np.full((len(images), 2), -1)
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
             *handed_on, logits = session.run(None, {"features": images})
             if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
