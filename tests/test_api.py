@@ -69,7 +69,7 @@ def test_create_model_refuses_what_there_is_not(exits: list[greenedge.api.Exit],
 
 def test_lists_name_what_can_be_created() -> None:
     assert {"resnet18", "vgg16", "efficientnet_b0"} <= set(greenedge.list_models())
-    assert greenedge.list_heads() == ["light", "linear", "paper"]
+    assert greenedge.list_heads() == ["light", "linear", "paper", "pooled"]
     assert greenedge.list_criteria()[0] == "entropy"
     blocks = greenedge.list_blocks("resnet18")
     assert (blocks[0], blocks[-1], len(blocks)) == ("stem", "layer4.1", 9)

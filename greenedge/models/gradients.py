@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
+
+# What of the early exits' gradient enters the backbone; `MultiExitNetwork.forward` says what each means.
+HeadGradient = Literal["full", "equilibrium", "detached"]
 
 
 def scale_gradient(features: Tensor, factor: float) -> Tensor:

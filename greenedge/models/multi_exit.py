@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -13,10 +13,8 @@ from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.family import Blocks
-from greenedge.models.gradients import scale_gradient
+from greenedge.models.gradients import HeadGradient, scale_gradient
 from greenedge.models.segments import Segment, Shape, measure_shapes
-
-HeadGradient = Literal["full", "equilibrium", "detached"]
 
 
 class MultiExitNetwork(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from greenedge.config.convert import Positive, Probability
-from greenedge.models.multi_exit import HeadGradient
+from greenedge.models.gradients import HeadGradient
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,14 +7,16 @@ first.
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from run_table import RUNS, Run
 
+from greenedge.cli.main import run as run_command_line
 from greenedge.reporting.tables import format_table
 
 FIGURES = ("training", "sweep", "policy-tuning", "diagnose")
@@ -57,14 +59,14 @@ def _make(name: str, options: argparse.Namespace) -> int:
     print(f"--- {name}", flush=True)
     code = _greenedge(["train", *_training(run, options), "--out", str(out), "--resume"])
     transcript = []
-    for command in run.commands if code == 0 else ():
+    for command in run.commands:
+        if code != 0:
+            return code
         line = [command[0], "--weights", str(out / "best.safetensors"), *command[1:]]
-        found = subprocess.run(
-            [sys.executable, "-m", "greenedge", *line], stdout=subprocess.PIPE, text=True, check=False
-        )
-        if found.returncode != 0:
-            return found.returncode
-        transcript.append(f"$ greenedge {' '.join(line)}\n{found.stdout}")
+        shown = io.StringIO()
+        with redirect_stdout(shown):
+            code = _greenedge(line)
+        transcript.append(f"$ greenedge {' '.join(line)}\n{shown.getvalue()}")
     if code == 0:
         _keep(name, out, "\n".join(transcript), options.docs)
     return code
@@ -89,7 +91,13 @@ def _keep(name: str, out: Path, transcript: str, docs: Path) -> None:
 
 
 def _greenedge(arguments: Sequence[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "greenedge", *arguments], check=False).returncode
+    """Runs a command as a user does, in this process, and returns its exit status."""
+    sys.argv = ["greenedge", *arguments]
+    try:
+        run_command_line()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -111,6 +111,6 @@ def test_thresholds_of_each_exit_get_around_an_exit_that_is_sure_and_wrong(grade
 def test_over_many_draws_too_much_is_certified_in_at_most_a_twentieth(
     graded: ExitScores, kind: Callable[[ExitScores], ExitScores], shared: bool
 ) -> None:
-    early, violations, _ = certified(kind(graded), 500, shared=shared)
+    early, violations, _ = certified(kind(graded), 500 if shared else 250, shared=shared)
     assert violations <= 1 - CONFIDENCE
     assert early >= 0.9 or kind is not as_it_is

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from greenedge.models.multi_exit import HeadGradient, MultiExitNetwork
+from greenedge.models.gradients import HeadGradient
+from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.training.loop import _weighted_mean
 from greenedge.training.losses import cross_entropy
 from greenedge.training.objectives import (
