@@ -53,7 +53,7 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
-from greenedge.training.run_directory import BEST
+from greenedge.training.run_directory import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model, open_data
 from greenedge.workflows.train import TrainOutcome
 from greenedge.workflows.train import train as run_training
@@ -200,7 +200,7 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
         CheckpointError: it is missing or invalid.
     """
     path = Path(path)
-    return load_model(path / BEST if path.is_dir() else path)
+    return load_model(checkpoint_path(path))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -238,12 +238,12 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
         torch.cat([chunk.features for chunk in taken]),
         np.concatenate([chunk.indices for chunk in taken]),
         torch.cat([chunk.finite for chunk in taken]),
-        _joined_rows([chunk.state for chunk in taken]),
-        _joined_rows([chunk.joined for chunk in taken]),
+        _concatenated([chunk.state for chunk in taken]),
+        _concatenated([chunk.joined for chunk in taken]),
     )
 
 
-def _joined_rows(parts: Sequence[Tensor | None]) -> Tensor | None:
+def _concatenated(parts: Sequence[Tensor | None]) -> Tensor | None:
     """The rows of all parts; None where they are None, as they are before the first exit."""
     return None if parts[0] is None else torch.cat(cast("list[Tensor]", parts))
 

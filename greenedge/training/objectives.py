@@ -86,9 +86,9 @@ class SelfDistillation(Objective):
     def __call__(self, outputs: StepOutputs) -> Tensor:
         """See `Objective`."""
         *early, final = outputs.logits
-        distilled = [distillation_loss(logits, final.detach(), self.temperature) for logits in early]
-        mixed = [_mixed(loss, other, self.share) for loss, other in zip(outputs.losses, distilled, strict=False)]
-        return _weighted_sum([*mixed, outputs.losses[-1]], outputs.weights)
+        *losses, final_loss = outputs.losses
+        taught = _taught(early, losses, final.detach(), self.share, self.temperature)
+        return _weighted_sum([*taught, final_loss], outputs.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +109,8 @@ class TeacherDistillation(Objective):
     def __call__(self, outputs: StepOutputs) -> Tensor:
         """See `Objective`."""
         assert outputs.teacher_logits is not None  # whoever makes the settings sees to it
-        distilled = [distillation_loss(each, outputs.teacher_logits, self.temperature) for each in outputs.logits]
-        mixed = [_mixed(loss, other, self.share) for loss, other in zip(outputs.losses, distilled, strict=True)]
-        return _weighted_sum(mixed, outputs.weights)
+        taught = _taught(outputs.logits, outputs.losses, outputs.teacher_logits, self.share, self.temperature)
+        return _weighted_sum(taught, outputs.weights)
 
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
@@ -134,8 +133,14 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
     return F.kl_div(log_probabilities, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
-def _mixed(loss: Tensor, distilled: Tensor, share: float) -> Tensor:
-    return (1 - share) * loss + share * distilled
+def _taught(
+    logits: Sequence[Tensor], losses: Sequence[Tensor], teacher: Tensor, share: float, temperature: float
+) -> list[Tensor]:
+    """Each exit's loss, mixed with what it has to learn from a teacher."""
+    return [
+        (1 - share) * loss + share * distillation_loss(each, teacher, temperature)
+        for each, loss in zip(logits, losses, strict=True)
+    ]
 
 
 def _weighted_sum(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

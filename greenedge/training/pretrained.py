@@ -12,7 +12,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
-from greenedge.training.run_directory import BEST
+from greenedge.training.run_directory import checkpoint_path
 from greenedge.training.trained import load_model
 
 _log = logging.getLogger("greenedge")
@@ -35,7 +35,7 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
     weights = config.model.weights
     if weights is None:
         return
-    path = Path(weights) / BEST if Path(weights).is_dir() else Path(weights)
+    path = checkpoint_path(Path(weights))
     if weights != "imagenet":
         weights = str(path)
     with with_location(config, "model"):

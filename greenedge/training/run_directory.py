@@ -38,6 +38,11 @@ def chosen_directory(config: Path | None, out: Path | None) -> Path:
     return Path("runs") / config.stem
 
 
+def checkpoint_path(path: Path) -> Path:
+    """The best weights of a run directory; any other path as it is."""
+    return path / BEST if path.is_dir() else path
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Locks a run directory for this process; it is created if missing, and removed afterwards if it is empty.

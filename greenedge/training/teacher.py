@@ -18,7 +18,7 @@ from greenedge.errors import CheckpointError, ConfigError
 from greenedge.models.build import to_device
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.training.objectives import OBJECTIVES
-from greenedge.training.run_directory import BEST
+from greenedge.training.run_directory import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model
 
 
@@ -70,7 +70,7 @@ def load_teacher(config: RunConfig, classes: Sequence[ClassInfo]) -> TrainedMode
             raise ConfigError(message, key="teacher")
         path = Path(section.teacher)
         try:
-            model = load_model(path / BEST if path.is_dir() else path)
+            model = load_model(checkpoint_path(path))
         except CheckpointError as error:
             raise ConfigError(str(error), key="teacher") from None
         theirs, ours = ([each.id for each in group] for group in (model.classes, classes))

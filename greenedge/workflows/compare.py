@@ -12,7 +12,7 @@ from greenedge.exits.sweep import score_outputs
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.comparison import present_comparison
 from greenedge.reporting.names import run_names
-from greenedge.training.run_directory import BEST
+from greenedge.training.run_directory import BEST, checkpoint_path
 from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 
@@ -33,7 +33,7 @@ def compare(runs: Sequence[Path], options: PassOptions, criterion: str | None, o
     """
     if len(runs) < 2:
         raise UsageError("give at least two runs to compare")
-    models = [load_model(path / BEST if path.is_dir() else path) for path in runs]
+    models = [load_model(checkpoint_path(path)) for path in runs]
     evaluated = [load_or_compute_outputs(model, options) for model in models]
     for path, each in zip(runs, evaluated, strict=True):
         if each.images_digest != evaluated[0].images_digest:

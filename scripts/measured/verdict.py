@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from greenedge.exits.baselines import static_mixture
 from greenedge.exits.bootstrap import bootstrap_weights, interval
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
@@ -116,14 +117,9 @@ def _above_hull(shown: ExitOutputs, policy: ExitPolicy, static: Sequence[ExitOut
 
 
 def _hull(costs: np.ndarray, accuracies: np.ndarray, gflops: float) -> float:
-    """The best accuracy that one static network, or a random mix of two, reaches at a mean cost."""
-    best = max([a for c, a in zip(costs, accuracies, strict=True) if c <= gflops], default=0.0)
-    for i, cheap in enumerate(costs):
-        for j, dear in enumerate(costs):
-            if cheap <= gflops < dear:
-                share = (gflops - cheap) / (dear - cheap)
-                best = max(best, (1 - share) * accuracies[i] + share * accuracies[j])
-    return float(best)
+    """The best accuracy that a static network, or a random mix of two, has at a mean cost; 0 below the cheapest."""
+    (found,) = np.nan_to_num(static_mixture(np.array([gflops]), costs, accuracies))
+    return float(found)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,15 @@ def random_outputs(seed: int, exits: int, images: int, classes: int, levels: int
     return ExitOutputs(logits.astype(np.float32), random.integers(0, classes, images), gflops)
 
 
+def agreeing_outputs(seed: int, noise: tuple[float, ...], images: int = 400) -> ExitOutputs:
+    """Exits that see the same truth, each with noise of its own."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 5, images)
+    truth = 2 * np.eye(5)[labels]
+    logits = np.stack([truth + random.normal(scale=each, size=truth.shape) for each in noise])
+    return ExitOutputs(logits.astype(np.float32), labels, np.arange(1.0, len(noise) + 1))
+
+
 small_outputs = st.builds(
     random_outputs,
     seed=st.integers(0, 2**31),

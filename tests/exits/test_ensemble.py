@@ -10,7 +10,7 @@ from greenedge.exits.ensemble import fit_ensemble, join_outputs
 from greenedge.exits.evaluation import evaluate_policy, top_predictions
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
-from tests.exits.helpers import random_outputs, small_outputs
+from tests.exits.helpers import agreeing_outputs, random_outputs, small_outputs
 
 weights = st.floats(0, 0.99)
 
@@ -22,15 +22,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
-
-
-def agreeing_outputs(seed: int, noise: tuple[float, ...], images: int = 400) -> ExitOutputs:
-    """Exits that see the same truth, each with noise of its own."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, 5, images)
-    truth = 2 * np.eye(5)[labels]
-    logits = np.stack([truth + random.normal(scale=each, size=truth.shape) for each in noise])
-    return ExitOutputs(logits.astype(np.float32), labels, np.arange(1.0, len(noise) + 1))
 
 
 def test_probabilities_are_multiplied_each_to_the_power_of_its_weight() -> None:

@@ -11,7 +11,7 @@ from greenedge.exits.exit_rules import COMPARED_CRITERIA, ExitRule, compare_rule
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy_choice import Goal, tune_policy
 from greenedge.exits.sweep import ExitScores, score_outputs
-from tests.exits.test_ensemble import agreeing_outputs
+from tests.exits.helpers import agreeing_outputs
 
 BUDGET = Goal(budget_gflops=1.6)
 RULES = [ExitRule(name, joined) for joined in (False, True) for name in COMPARED_CRITERIA]
