@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, Precision, Split
+from greenedge.cli.options import Criterion, Data, Json, Precision, Split, Static
 from greenedge.cli.output import show_result
 
 
@@ -16,6 +16,7 @@ def compare(
     data: Data = None,
     split: Split = "val",
     criterion: Criterion = None,
+    static: Static = None,
     precision: Precision = "float32",
     out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
     as_json: Json = False,
@@ -27,5 +28,5 @@ def compare(
     from greenedge.workflows.compare import compare as run_comparison
     from greenedge.workflows.outputs import PassOptions
 
-    result = run_comparison(runs, PassOptions(data, split, precision), criterion, out)
+    result = run_comparison(runs, PassOptions(data, split, precision), criterion, out, static or ())
     show_result(result, as_json=as_json)

@@ -13,9 +13,9 @@ from greenedge.cli.options import (
     LabelsMap,
     Policy,
     PolicyPrecision,
-    Precision,
     ResultsFolder,
     Split,
+    Static,
     Threshold,
     Weights,
     parse_thresholds,
@@ -62,26 +62,33 @@ def sweep(
         str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all. Default: the config's.")
     ] = None,
     criterion: Criterion = None,
+    policy: Policy = None,
+    static: Static = None,
     reference_gflops: Annotated[
         float | None,
         typer.Option(help="Where the dominated area ends. Default: the cost of running everything."),
     ] = None,
-    precision: Precision = "float32",
+    precision: PolicyPrecision = None,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy/cost curve over thresholds.
 
-    One threshold for all exits, beside what fixed exits give at the same cost. Writes sweep.json, .csv and .png.
+    One threshold for all exits, beside what fixed exits, and other networks without early exit, give at the same cost.
+    Writes sweep.json, .csv and .png.
     """
     from greenedge.exits.sweep_result import Thresholds
     from greenedge.training.trained import load_model
+    from greenedge.workflows.evaluate import SweepOptions
     from greenedge.workflows.evaluate import sweep as run_sweep
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
+    from greenedge.workflows.policies import PolicyOptions, requested_precision
 
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
-    run = load_or_compute_outputs(load_model(weights), PassOptions(data, split, precision), out)
-    result = run_sweep(run, criterion, chosen, reference_gflops)
+    images = PassOptions(data, split, requested_precision(PolicyOptions(policy), precision))
+    run = load_or_compute_outputs(load_model(weights), images, out)
+    options = SweepOptions(criterion, policy, chosen, reference_gflops, tuple(static or ()))
+    result = run_sweep(run, options, images)
     show_result(result, as_json=as_json)

@@ -42,6 +42,14 @@ PolicyPrecision = Annotated[
     typer.Option("--precision", help="Numeric precision: float32, bf16 or auto. Default: the policy's, else float32."),
 ]
 Policy = Annotated[Path | None, typer.Option("--policy", help="A policy that `greenedge tune` wrote.")]
+Static = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--static",
+        metavar="RUN",
+        help="A network to do without early exit: its backbone joins what the curve has to beat. Repeatable.",
+    ),
+]
 Threshold = Annotated[
     str | None,
     typer.Option(

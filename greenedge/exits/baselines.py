@@ -61,6 +61,18 @@ def static_mixture(gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies
         standalone_gflops: float (E,), of each exit if it were the only one.
         accuracies: float (E,), of each exit.
     """
+    costs, heights = _hull(standalone_gflops, accuracies)
+    return np.where(gflops < costs[0] * (1 - 1e-9), np.nan, np.interp(gflops, costs, heights))
+
+
+def cost_on_mixture(accuracy: float, standalone_gflops: np.ndarray, accuracies: np.ndarray) -> float | None:
+    """The least mean GFLOPs at which a random mix of fixed exits (E,), (E,) is that accurate; None: it never is."""
+    costs, heights = _hull(standalone_gflops, accuracies)
+    return None if accuracy > heights[-1] else float(np.interp(accuracy, heights, costs))
+
+
+def _hull(standalone_gflops: np.ndarray, accuracies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Costs and accuracies of the corners of the upper concave hull, both rising."""
     hull: list[tuple[float, float]] = []
     for cost, accuracy in sorted(zip(standalone_gflops.tolist(), accuracies.tolist(), strict=True)):
         if hull and accuracy <= hull[-1][1]:
@@ -71,7 +83,7 @@ def static_mixture(gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies
             hull.pop()
         hull.append((cost, accuracy))
     costs, heights = np.array(hull).T
-    return np.where(gflops < costs[0] * (1 - 1e-9), np.nan, np.interp(gflops, costs, heights))
+    return costs, heights
 
 
 def largest_advantage(
@@ -129,9 +141,52 @@ def advantage_interval(
 ) -> Interval:
     """Where the largest advantage of a curve over the mix of fixed exits lies, though it was looked for.
 
-    The largest of many noisy differences is above 0 even where all of them truly are 0. So the interval is made of the
+    Args:
+        curve: P points.
+        resampled: the same points on B resamples.
+        fixed: the exits alone, on the same images and resamples.
+        confidence: in (0, 1).
+    """
+    band = advantage_band(curve, resampled, fixed, confidence)
+    return Interval(band.low, band.high)
+
+
+@dataclass(frozen=True, eq=False)
+class AdvantageBand:
+    """A curve's advantage over fixed exits, and how far all of it may be off at once.
+
+    Attributes:
+        found: float (P,), on the images.
+        reach_below: the advantage of no point is less than what was found by more than this.
+        reach_above: nor more by more than this.
+    """
+
+    found: np.ndarray
+    reach_below: float
+    reach_above: float
+
+    @property
+    def low(self) -> float:
+        """The lower end for the largest."""
+        return float(np.nanmax(self.found)) - self.reach_below
+
+    @property
+    def high(self) -> float:
+        """The upper end for the largest."""
+        return float(np.nanmax(self.found)) + self.reach_above
+
+    def __repr__(self) -> str:
+        return f"AdvantageBand({len(self.found)} points, largest {float(np.nanmax(self.found)):.4f})"
+
+
+def advantage_band(
+    curve: Sweep, resampled: ResampledCurve, fixed: FixedExits, confidence: float = 0.95
+) -> AdvantageBand:
+    """The advantage of every point of a curve over the mix of fixed exits, with bounds that hold for all at once.
+
+    The largest of many noisy differences is above 0 even where all of them truly are 0. So the bounds are made of the
     largest deviation over all points of the curve, not of that at the point which looks best (a max-statistic, as in
-    Westfall and Young 1993): with the chance `confidence` all differences lie within it at once. The mix is made anew
+    Westfall and Young 1993): with the chance `confidence` all differences lie within them at once. The mix is made anew
     on every resample, since its corners are as noisy as the curve.
 
     Args:
@@ -150,10 +205,11 @@ def advantage_interval(
         ]
     )
     tail = (1 - confidence) / 2
-    above = float(np.quantile(np.nanmax(deviations, axis=1), 1 - tail))
-    below = float(np.quantile(np.nanmin(deviations, axis=1), tail))
-    largest = float(np.nanmax(found))
-    return Interval(largest - above, largest - below)
+    return AdvantageBand(
+        found,
+        reach_below=float(np.quantile(np.nanmax(deviations, axis=1), 1 - tail)),
+        reach_above=-float(np.quantile(np.nanmin(deviations, axis=1), tail)),
+    )
 
 
 def _rise(low: tuple[float, float], high: tuple[float, float]) -> float:

@@ -11,6 +11,7 @@ from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.baselines import FoundAdvantage
 from greenedge.exits.bootstrap import Estimate, accuracy_interval, bootstrap_weights, interval
 from greenedge.exits.comparison import Pair, ResampledNetwork, compare_pairs, resample_network
+from greenedge.exits.static_family import StaticChoice, StaticVerdict, exits_alone, judge_against_static
 from greenedge.exits.sweep import ExitScores
 
 _BAND_COSTS = 240
@@ -46,6 +47,7 @@ class ComparedNetwork:
         dominated_area: up to the reference cost, in % x GFLOPs.
         advantage: over a random mix of fixed exits; the intervals of all networks hold at once.
         band: of its curve.
+        static: its curve beside networks without early exit; None where none were given.
     """
 
     accuracy: Estimate
@@ -54,6 +56,7 @@ class ComparedNetwork:
     dominated_area: Estimate
     advantage: FoundAdvantage
     band: Band
+    static: StaticVerdict | None = None
 
     def __repr__(self) -> str:
         return f"ComparedNetwork({100 * self.accuracy.value:.2f} % at {self.gflops:.4f} GFLOPs)"
@@ -74,25 +77,38 @@ class Comparison:
     reference_gflops: float
 
 
-def compare_networks(scores: Sequence[ExitScores], standalone_gflops: Sequence[np.ndarray]) -> Comparison:
+def compare_networks(
+    scores: Sequence[ExitScores], standalone_gflops: Sequence[np.ndarray], static: Sequence[StaticChoice] = ()
+) -> Comparison:
     """Compares networks; all numbers of a resample are of the same images, so that differences are paired.
 
     Args:
         scores: of each network, on the same N images.
         standalone_gflops: of each network: float (E,), of each exit if it were the only one.
+        static: networks without early exit, on the same images, that each curve is to be set beside.
     """
     weights = bootstrap_weights(scores[0].correct.shape[1])
     resampled = [resample_network(each, weights) for each in scores]
     reference = max(float(each.gflops[-1]) for each in scores)
-    confidence = 1 - 0.05 / len(scores)  # the intervals over fixed exits hold for all networks at once
-    networks = [
-        _network(each, float(score.gflops[-1]), reference, each.advantage(costs, confidence))
-        for each, score, costs in zip(resampled, scores, standalone_gflops, strict=True)
-    ]
+    confidence = 1 - 0.05 / len(scores)  # the intervals over fixed choices hold for all networks at once
+    networks = []
+    for each, score, costs in zip(resampled, scores, standalone_gflops, strict=True):
+        verdict = None
+        if static:
+            choices = [*exits_alone(score.correct, costs), *static]
+            verdict = judge_against_static(each.curve, each.resampled, choices, weights, confidence)
+        advantage = each.advantage(costs, confidence)
+        networks.append(_network(each, float(score.gflops[-1]), reference, advantage, verdict))
     return Comparison(tuple(networks), tuple(compare_pairs(resampled, reference)), reference)
 
 
-def _network(network: ResampledNetwork, gflops: float, reference: float, advantage: FoundAdvantage) -> ComparedNetwork:
+def _network(
+    network: ResampledNetwork,
+    gflops: float,
+    reference: float,
+    advantage: FoundAdvantage,
+    static: StaticVerdict | None,
+) -> ComparedNetwork:
     curve, resampled = network.curve, network.resampled
     accuracy = float(network.exit_accuracies[-1])
     return ComparedNetwork(
@@ -104,6 +120,7 @@ def _network(network: ResampledNetwork, gflops: float, reference: float, advanta
         ),
         advantage=advantage,
         band=_band(network),
+        static=static,
     )
 
 

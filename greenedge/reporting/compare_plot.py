@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from greenedge.exits.network_comparison import Comparison
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
+from greenedge.reporting.static_family import plot_static_family
 
 
 def plot_comparison(
@@ -28,6 +29,9 @@ def plot_comparison(
         axes.plot(band.gflops, 100 * band.accuracy, color=colour, label=name)
         axes.fill_between(band.band_gflops, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(gflops, 100 * network.accuracy.value, "*", color=colour, markersize=13)
+    family = found.networks[0].static
+    if family is not None:
+        plot_static_family(axes, family.named, family.named, "hull of the static networks")
     axes.plot([], [], "*", color="grey", markersize=13, label="backbone without exits")
     axes.fill_between([], [], [], color="grey", alpha=0.2, label="95 % of resamples: best within the cost")
     axes.set(xlabel="mean GFLOPs per image", ylabel="accuracy (%)", title=wrapped_title(title, figure))

@@ -10,6 +10,7 @@ from greenedge.exits.comparison import Difference, Pair
 from greenedge.exits.network_comparison import ComparedNetwork, Comparison
 from greenedge.reporting.blocks import CommandResult, Table, percent_span, span
 from greenedge.reporting.compare_plot import plot_comparison
+from greenedge.reporting.static_family import static_json, static_verdict
 from greenedge.reporting.summary import RunSummary
 
 
@@ -55,6 +56,7 @@ def _network_json(name: str, network: ComparedNetwork, backbone_gflops: float) -
         "advantage_gflops": advantage.largest.gflops,
         "advantage_interval": None if advantage.interval is None else advantage.interval.ends,
         "pays": advantage.pays,
+        **({} if network.static is None else {"static": static_json(network.static)}),
     }
 
 
@@ -78,6 +80,11 @@ def _blocks(names: Sequence[str], summaries: Sequence[RunSummary], found: Compar
         "holds for all runs at once",
         _area_table(names, found),
         f"areas in % x GFLOPs, dominated up to {found.reference_gflops:.4f} GFLOPs",
+    ]
+    blocks += [
+        f"{name}: {static_verdict(network.static)}"
+        for name, network in zip(names, found.networks, strict=True)
+        if network.static is not None
     ]
     count = len(found.pairs)
     if count > 1:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from greenedge.exits.confidence import describe_effect
-from greenedge.exits.sweep_result import SweepResult
+from greenedge.exits.sweep_result import PolicyPoint, SweepResult
 from greenedge.reporting.blocks import CommandResult, Table, span
+from greenedge.reporting.static_family import policy_against_static, static_json, static_verdict
 from greenedge.reporting.summary import RunSummary
 
 _ROWS_SHOWN = 13
@@ -65,7 +66,7 @@ def early_exit_verdict(found: SweepResult) -> str:
 def _json(summary: RunSummary, found: SweepResult) -> dict[str, Any]:
     advantage = found.advantage
     return {
-        "criterion": found.criterion_name,
+        "criterion": found.rule.criterion,
         "split": summary.split,
         "precision": summary.precision,
         "points": [dataclasses.asdict(point) for point in found.points.points()],
@@ -80,7 +81,24 @@ def _json(summary: RunSummary, found: SweepResult) -> dict[str, Any]:
         "advantage": dataclasses.asdict(advantage.largest),
         "advantage_interval": None if advantage.interval is None else advantage.interval.ends,
         "pays": advantage.pays,
+        **_further(found),
     }
+
+
+def _further(found: SweepResult) -> dict[str, Any]:
+    """What only some sweeps have: a policy, and networks without early exit."""
+    further: dict[str, Any] = {}
+    if found.policy is not None:
+        above = found.policy.above_static
+        further["policy"] = {
+            **dataclasses.asdict(found.rule),
+            **dataclasses.asdict(found.policy.point),
+            "above_static": None if above is None else above.value,
+            "above_static_interval": None if above is None else above.interval.ends,
+        }
+    if found.static is not None:
+        further["static"] = static_json(found.static)
+    return further
 
 
 def _blocks(summary: RunSummary, found: SweepResult) -> list[Table | str]:
@@ -111,12 +129,20 @@ def _blocks(summary: RunSummary, found: SweepResult) -> list[Table | str]:
     return [
         *blocks,
         early_exit_verdict(found),
+        *([] if found.static is None else [static_verdict(found.static)]),
+        *([] if found.policy is None else [_policy(found, found.policy)]),
         f"the backbone without exits costs {summary.cost.plain_gflops:.4f} GFLOPs; an oracle that exits at the first "
         f"correct exit reaches {100 * oracle.accuracy:.2f} % at {oracle.gflops:.4f} GFLOPs",
         f"area under the points: {area.value:.4f} % x GFLOPs ({span(area.interval.low, area.interval.high, 4)}); area "
         f"dominated up to {found.reference_gflops:.4f} GFLOPs: {dominated.value:.4f} % x GFLOPs "
         f"({span(dominated.interval.low, dominated.interval.high, 4)}); 95 % intervals over images",
     ]
+
+
+def _policy(found: SweepResult, policy: PolicyPoint) -> str:
+    point, above = policy.point, policy.above_static
+    words = f"the policy ({found.rule}): {100 * point.accuracy:.2f} % at {point.gflops:.4f} GFLOPs"
+    return words if above is None else f"{words}, {policy_against_static(above)}"
 
 
 def _effects(summary: RunSummary, found: SweepResult) -> list[str]:
@@ -126,6 +152,6 @@ def _effects(summary: RunSummary, found: SweepResult) -> list[str]:
         f"at {threshold:.4g} {effect}"
         for threshold in found.points.thresholds.tolist()
         if threshold != criterion.never_exit_threshold
-        and (effect := describe_effect(found.criterion_name, [threshold], found.num_classes, summary.num_exits))
+        and (effect := describe_effect(found.rule.criterion, [threshold], found.num_classes, summary.num_exits))
     ]
     return ["whatever the image, " + "; ".join(effects)] if effects else []

@@ -10,6 +10,7 @@ from greenedge.exits.baselines import static_mixture
 from greenedge.exits.sweep_result import SweepResult
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 from greenedge.reporting.names import exit_name
+from greenedge.reporting.static_family import plot_static_family
 
 
 def plot_sweep(found: SweepResult, title: str = "") -> Figure:
@@ -26,6 +27,12 @@ def plot_sweep(found: SweepResult, title: str = "") -> Figure:
     if found.points is not curve:
         _plot_points(axes, found)
     _plot_fixed_exits(axes, found)
+    if found.static is not None:
+        family = found.static
+        plot_static_family(axes, family.named, family.choices, "hull of all static choices")
+    if found.policy is not None:
+        point = found.policy.point
+        axes.plot(point.gflops, 100 * point.accuracy, "o", color=COLOURS[0], markersize=9, label="the policy")
 
     oracle = found.oracle
     axes.plot(oracle.gflops, 100 * oracle.accuracy, "D", color=COLOURS[7], label="oracle: first correct exit")

@@ -15,9 +15,12 @@ from greenedge.reporting.names import run_names
 from greenedge.training.run_directory import BEST, checkpoint_path
 from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
+from greenedge.workflows.static_family import load_static
 
 
-def compare(runs: Sequence[Path], options: PassOptions, criterion: str | None, out: Path) -> CommandResult[Comparison]:
+def compare(
+    runs: Sequence[Path], options: PassOptions, criterion: str | None, out: Path, static: Sequence[Path] = ()
+) -> CommandResult[Comparison]:
     """Accuracy, cost and areas of every run, each pair's difference, and one figure; writes compare.json, .csv, .png.
 
     Args:
@@ -25,6 +28,7 @@ def compare(runs: Sequence[Path], options: PassOptions, criterion: str | None, o
         options: which images, the same for all, and in which precision.
         criterion: a name in `CRITERIA`; None: each config's.
         out: folder for the results.
+        static: runs whose backbones without exits every curve is set beside.
 
     Raises:
         UsageError: fewer than two runs.
@@ -45,5 +49,6 @@ def compare(runs: Sequence[Path], options: PassOptions, criterion: str | None, o
         for each in evaluated
     ]
     summaries = [each.summary for each in evaluated]
-    found = compare_networks(scores, [summary.standalone_gflops for summary in summaries])
+    choices = load_static(static, options, evaluated[0])
+    found = compare_networks(scores, [summary.standalone_gflops for summary in summaries], choices)
     return write_result(present_comparison(run_names(runs, BEST), summaries, found), out, "compare")

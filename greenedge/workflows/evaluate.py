@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.data.prepared import image_paths
 from greenedge.errors import UsageError
 from greenedge.exits.evaluation import PolicyEvaluation, evaluate_policy, top_predictions
+from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
 from greenedge.reporting.evaluation import predictions_table, present_evaluation
 from greenedge.reporting.sweep import present_sweep
 from greenedge.reporting.tables import write_csv
-from greenedge.workflows.outputs import EvaluatedRun
+from greenedge.workflows.outputs import EvaluatedRun, PassOptions
 from greenedge.workflows.policies import PolicyOptions, resolve_policy
+from greenedge.workflows.static_family import load_static
 
 
 def evaluate(
@@ -35,11 +38,7 @@ def evaluate(
     """
     classes, split = run.model.classes, run.split
     labels = class_labels(classes, labels_map)
-    policy = resolve_policy(run.model, options)
-    if policy.precision not in (None, run.precision):
-        raise UsageError(f"{options.policy}: was chosen in {policy.precision}, and the outputs are {run.precision}")
-
-    found = evaluate_policy(run.outputs, policy)
+    found = evaluate_policy(run.outputs, policy_for(run, options))
     result = write_result(present_evaluation(run.summary, found), run.folder, f"eval-{split.name}")
     table = predictions_table(
         split.rows,
@@ -53,30 +52,64 @@ def evaluate(
     return with_sentence(result, unchecked_labels(classes, labels_map, labels))
 
 
-def sweep(
-    run: EvaluatedRun, criterion: str | None, thresholds: Thresholds | None, reference_gflops: float | None
-) -> CommandResult[SweepResult]:
-    """Operating points of a shared threshold, beside what fixed exits give; writes sweep.json, .csv and .png.
+@dataclass(frozen=True)
+class SweepOptions:
+    """What is swept, and what it is set beside.
+
+    Attributes:
+        criterion: a name in `CRITERIA`; None: the policy's, or the config's.
+        policy: a file that `greenedge tune` wrote; its temperatures and ensemble apply, its thresholds are shown.
+        thresholds: in the criterion's unit, or `all`; None: the config's where they are of this criterion, else `all`.
+        reference_gflops: up to which the dominated area counts; None: the cost of running everything.
+        static: runs whose backbones without exits the curve is set beside.
+    """
+
+    criterion: str | None = None
+    policy: Path | None = None
+    thresholds: Thresholds | None = None
+    reference_gflops: float | None = None
+    static: tuple[Path, ...] = ()
+
+
+def sweep(run: EvaluatedRun, options: SweepOptions, images: PassOptions) -> CommandResult[SweepResult]:
+    """Operating points of a shared threshold, beside what fixed choices give; writes sweep.json, .csv and .png.
 
     Args:
         run: a network's outputs.
-        criterion: a name in `CRITERIA`; None: the config's.
-        thresholds: in the criterion's unit, or `all`; None: the config's where they are of this criterion, else `all`.
-        reference_gflops: up to which the dominated area counts; None: the cost of running everything.
+        options: what is swept.
+        images: that the outputs are of.
 
     Raises:
-        UsageError: the reference cost is not positive, or a threshold is beyond what the criterion can say.
+        UsageError: the reference cost is not positive, a threshold is beyond what the criterion can say, or the policy
+            is invalid, or for another network.
+        DataError: a static network is on other images.
     """
     section = run.model.config.sweep
-    criterion = criterion or section.criterion
+    rule: str | ExitPolicy = options.criterion or section.criterion
+    if options.policy is not None:
+        rule = policy_for(run, PolicyOptions(options.policy, criterion=options.criterion))
+    thresholds = options.thresholds
     if thresholds is None:  # numbers of the config are in the unit of its own criterion
-        thresholds = section.thresholds if criterion == section.criterion else "all"
+        thresholds = section.thresholds if rule == section.criterion else "all"
     summary = run.summary
     found = analyse_sweep(
         run.outputs,
         summary.standalone_gflops,
-        criterion=criterion,
+        criterion=rule,
         thresholds=thresholds,
-        reference_gflops=reference_gflops,
+        reference_gflops=options.reference_gflops,
+        static=load_static(options.static, images, run),
     )
     return write_result(present_sweep(summary, found), run.folder, f"sweep{summary.suffix}")
+
+
+def policy_for(run: EvaluatedRun, options: PolicyOptions) -> ExitPolicy:
+    """The policy that the options mean, for outputs in the precision that it was chosen in.
+
+    Raises:
+        UsageError: it is invalid, for another network, or for another precision.
+    """
+    policy = resolve_policy(run.model, options)
+    if policy.precision not in (None, run.precision):
+        raise UsageError(f"{options.policy}: was chosen in {policy.precision}, and the outputs are {run.precision}")
+    return policy

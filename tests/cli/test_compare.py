@@ -221,3 +221,11 @@ def test_an_unknown_criterion_and_a_folder_that_cannot_be_written_are_one_senten
     assert result.sentence.startswith(f"{tmp_path / 'taken'}")
     assert "cannot be written" in result.sentence
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_compare_with_static_networks_judges_every_curve_by_them(cli: Cli, runs: Path, tmp_path: Path) -> None:
+    arguments = (runs / "a" / "run", runs / "other", "--static", runs / "b" / "run")
+    report = compared(cli, tmp_path, *arguments)
+    for record in report["runs"]:
+        assert [each["name"] for each in record["static"]["choices"]][-1] == "run"
+        assert record["static"]["advantage"] <= record["advantage"] + 1e-9  # a hull can only rise

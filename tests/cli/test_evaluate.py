@@ -365,3 +365,34 @@ def test_a_cached_eval_loads_no_library_that_it_does_without(cli: Cli, weights: 
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert "need not run" in result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_sweep_with_static_networks_judges_the_curve_by_them(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    other = with_other_answers(weights, tmp_path / "other" / "best.safetensors")
+    result = cli("sweep", "--weights", weights, "--static", other, "--static", weights.parent)
+    assert result.code == 0, result.err
+    assert "static" in result.out
+    report = json.loads((weights.parent / "sweep.json").read_text())["static"]
+    by_name = {choice["name"]: choice for choice in report["choices"]}
+    assert list(by_name) == ["exit 1 alone", "the backbone without exits", "other", "copied"]
+    own, named = by_name["the backbone without exits"], by_name["copied"]
+    assert (own["accuracy"], own["gflops"]) == (named["accuracy"], named["gflops"])
+    assert report["advantage_interval"][0] <= report["advantage"] <= report["advantage_interval"][1]
+    affordable = [each for each in report["choices"] if each["gflops"] <= own["gflops"]]
+    assert by_name[report["instead"]]["accuracy"] == max(each["accuracy"] for each in affordable)
+
+
+def test_sweep_with_a_policy_shows_what_eval_says_of_it(cli: Cli, weights: Path) -> None:
+    assert cli("tune", "--weights", weights, "--max-loss", "0.5", "--confidence", "0.1").code == 0
+    policy = weights.parent / "policy.json"
+    evaluated = json.loads(cli("eval", "--weights", weights, "--policy", policy, "--json").out)
+    swept = json.loads(cli("sweep", "--weights", weights, "--policy", policy, "--static", weights, "--json").out)
+    assert swept["criterion"] == evaluated["criterion"]
+    assert swept["policy"]["thresholds"] == evaluated["thresholds"]
+    for key in ("accuracy", "gflops", "exit_shares"):
+        assert swept["policy"][key] == pytest.approx(evaluated[key])
+    low, high = swept["policy"]["above_static_interval"]
+    assert low <= swept["policy"]["above_static"] <= high
+
+    twice = cli("sweep", "--weights", weights, "--policy", policy, "--criterion", "margin")
+    assert (twice.code, "leave out" in twice.err) == (2, True)

@@ -16,7 +16,7 @@ from PIL import Image
 from greenedge.exits.baselines import Advantage, FoundAdvantage
 from greenedge.exits.bootstrap import Estimate, Interval
 from greenedge.exits.network_comparison import Band, ComparedNetwork, Comparison
-from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.exits.policy_choice import Curve, Goal, PolicyCandidate, TuneResult
 from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult
@@ -67,7 +67,7 @@ def swept(
     oracle: tuple[float, float] = (0.3, 0.75),
 ) -> SweepResult:
     return SweepResult(
-        criterion_name="entropy",
+        rule=shared_policy("entropy", None, 2),
         points=curve if chosen is None else chosen,
         curve=curve,
         area=Estimate(0.0, NOTHING),

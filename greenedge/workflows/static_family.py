@@ -1,0 +1,38 @@
+"""The networks without early exit that `sweep --static` and `compare --static` name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenedge.errors import DataError
+from greenedge.exits.static_family import StaticChoice
+from greenedge.reporting.names import run_names
+from greenedge.training.run_directory import BEST, checkpoint_path
+from greenedge.training.trained import load_model
+from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
+
+
+def load_static(runs: Sequence[Path], options: PassOptions, judged: EvaluatedRun) -> list[StaticChoice]:
+    """The backbones of some runs without their exits, on the images of the run that is judged.
+
+    Args:
+        runs: run directories or checkpoints.
+        options: which images, and in which precision.
+        judged: on the same images.
+
+    Raises:
+        DataError: a run is on other images.
+        GreenedgeError: a run cannot be used.
+    """
+    choices = []
+    names = run_names(runs, BEST) if runs else []
+    for path, name in zip(runs, names, strict=True):
+        each = load_or_compute_outputs(load_model(checkpoint_path(path)), options)
+        if each.images_digest != judged.images_digest:
+            raise DataError(
+                f"{path}: its {options.split} images are not those of {judged.model.path}; give networks of one data "
+                "set (--data)"
+            )
+        choices.append(StaticChoice(name, each.model.cost.plain_gflops, each.outputs.correct()[-1]))
+    return choices
