@@ -53,7 +53,7 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
-from greenedge.training.run_directory import checkpoint_path
+from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model, open_data
 from greenedge.workflows.train import TrainOutcome
 from greenedge.workflows.train import train as run_training

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from greenedge.exits.network_comparison import Comparison
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
-from greenedge.reporting.static_family import plot_static_family
+from greenedge.reporting.static_plot import plot_static_family
 
 
 def plot_comparison(

@@ -10,7 +10,7 @@ from greenedge.exits.baselines import static_mixture
 from greenedge.exits.sweep_result import SweepResult
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 from greenedge.reporting.names import exit_name
-from greenedge.reporting.static_family import plot_static_family
+from greenedge.reporting.static_plot import plot_static_family
 
 
 def plot_sweep(found: SweepResult, title: str = "") -> Figure:

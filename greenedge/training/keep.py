@@ -13,7 +13,7 @@ from greenedge.files import write_json
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.history import HistoryRecord, is_best, write_history
 from greenedge.training.run import Run
-from greenedge.training.run_directory import BEST, ENVIRONMENT, HISTORY, LAST, STATE
+from greenedge.training.run_files import BEST, ENVIRONMENT, HISTORY, LAST, STATE
 from greenedge.training.state import save_state
 
 _log = logging.getLogger("greenedge")

@@ -12,7 +12,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
-from greenedge.training.run_directory import checkpoint_path
+from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import load_model
 
 _log = logging.getLogger("greenedge")

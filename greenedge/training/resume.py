@@ -13,7 +13,7 @@ from greenedge.data.splits import former_split_digest
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.training.history import HistoryRecord, read_history, write_history
 from greenedge.training.loop import TrainSettings
-from greenedge.training.run_directory import HISTORY, STATE
+from greenedge.training.run_files import HISTORY, STATE
 from greenedge.training.state import TrainingState, restore_state
 
 # What may change between a run and its continuation without making it another run.

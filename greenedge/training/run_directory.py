@@ -11,15 +11,11 @@ from pathlib import Path
 
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import remove_abandoned
+from greenedge.training.run_files import BEST, CONFIG, ENVIRONMENT, HISTORY, LAST, LOCK, STATE
 from greenedge.training.state import read_state
 
 _log = logging.getLogger("greenedge")
 
-LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
-    *(".lock", "config.yaml", "environment.json"),
-    *("last.state.pt", "history.jsonl"),
-)
-BEST, LAST = "best.safetensors", "last.safetensors"
 # All files that exist before the first epoch is done.
 _START = {LOCK, CONFIG, ENVIRONMENT, STATE}
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
@@ -36,11 +32,6 @@ def chosen_directory(config: Path | None, out: Path | None) -> Path:
     if config is None:
         raise UsageError("give --config FILE, or --resume with --out RUN to continue a run by its own config")
     return Path("runs") / config.stem
-
-
-def checkpoint_path(path: Path) -> Path:
-    """The best weights of a run directory; any other path as it is."""
-    return path / BEST if path.is_dir() else path
 
 
 @contextmanager

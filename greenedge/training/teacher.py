@@ -18,7 +18,7 @@ from greenedge.errors import CheckpointError, ConfigError
 from greenedge.models.build import to_device
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.training.objectives import OBJECTIVES
-from greenedge.training.run_directory import checkpoint_path
+from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model
 
 

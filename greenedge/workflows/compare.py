@@ -12,7 +12,7 @@ from greenedge.exits.sweep import score_outputs
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.comparison import present_comparison
 from greenedge.reporting.names import run_names
-from greenedge.training.run_directory import BEST, checkpoint_path
+from greenedge.training.run_files import BEST, checkpoint_path
 from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 from greenedge.workflows.static_family import load_static

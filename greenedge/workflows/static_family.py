@@ -8,7 +8,7 @@ from pathlib import Path
 from greenedge.errors import DataError
 from greenedge.exits.static_family import StaticChoice
 from greenedge.reporting.names import run_names
-from greenedge.training.run_directory import BEST, checkpoint_path
+from greenedge.training.run_files import BEST, checkpoint_path
 from greenedge.training.trained import load_model
 from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
 

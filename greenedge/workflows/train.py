@@ -17,7 +17,8 @@ from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import write_start
 from greenedge.training.resume import check_same_run, note_other_length, read_finished, restore_run
 from greenedge.training.run import build_run
-from greenedge.training.run_directory import CONFIG, STATE, chosen_directory, is_begun, locked
+from greenedge.training.run_directory import chosen_directory, is_begun, locked
+from greenedge.training.run_files import CONFIG, STATE
 from greenedge.workflows.train_epochs import run_epochs
 
 _log = logging.getLogger("greenedge")

@@ -16,7 +16,7 @@ from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import checkpoint_info, keep_epoch, settle_state
 from greenedge.training.loop import enough_memory, fit
 from greenedge.training.run import Run
-from greenedge.training.run_directory import STATE
+from greenedge.training.run_files import STATE
 from greenedge.training.state import save_state
 
 _log = logging.getLogger("greenedge")

@@ -374,7 +374,7 @@ def test_sweep_with_static_networks_judges_the_curve_by_them(cli: Cli, weights: 
     assert "static" in result.out
     report = json.loads((weights.parent / "sweep.json").read_text())["static"]
     by_name = {choice["name"]: choice for choice in report["choices"]}
-    assert list(by_name) == ["exit 1 alone", "the backbone without exits", "other", "copied"]
+    assert list(by_name) == ["exit 1 alone", "exit 2 alone", "the backbone without exits", "other", "copied"]
     own, named = by_name["the backbone without exits"], by_name["copied"]
     assert (own["accuracy"], own["gflops"]) == (named["accuracy"], named["gflops"])
     assert report["advantage_interval"][0] <= report["advantage"] <= report["advantage_interval"][1]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from greenedge.errors import UsageError
-from greenedge.training.run_directory import CONFIG, ENVIRONMENT, LOCK, STATE, is_unfinished_start, locked
+from greenedge.training.run_directory import is_unfinished_start, locked
+from greenedge.training.run_files import CONFIG, ENVIRONMENT, LOCK, STATE
 from greenedge.training.state import save_state
 from tests.conftest import REPOSITORY
 from tests.training.helpers import tiny_state
