@@ -15,6 +15,7 @@ from greenedge import __version__
 from greenedge.cli import (
     augment,
     bench,
+    cascade,
     compare,
     configs,
     data,
@@ -50,6 +51,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
+app.command("cascade")(cascade.cascade)
 app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)
 app.command("bench")(bench.bench)

@@ -39,21 +39,25 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
     with evaluation_mode(network), torch.no_grad():
         features = image
         for segment in network.segments:
+            features = image if segment.reads_images else features
             blocks.append(_count(segment.blocks, features, operators, uncounted))
             features = segment.blocks(features)
             heads.append(_count(cast(nn.Module, segment.classifier), features, operators, uncounted))
 
-    backbone_parameters = [sum(map(_parameters, segment.blocks)) for segment in network.segments]
-    classifier_parameters = _parameters(network.backbone) - sum(backbone_parameters)
-    head_parameters = [*map(_parameters, network.heads), classifier_parameters]
-    parameters = accumulate(map(sum, zip(backbone_parameters, head_parameters, strict=True)))
-
-    standalone = map(sum, zip(accumulate(blocks), heads, strict=True))
+    own_parameters = [
+        sum(map(_parameters, segment.blocks)) + _parameters(cast(nn.Module, segment.classifier))
+        for segment in network.segments
+    ]
+    standalone: list[float] = []
+    running = 0.0
+    for segment, block, head in zip(network.segments, blocks, heads, strict=True):
+        running = block if segment.reads_images else running + block  # another member of a cascade starts anew
+        standalone.append(running + head)
     gflops = accumulate(map(sum, zip(blocks, heads, strict=True)))
     names = [segment.after for segment in network.segments]
     return NetworkCost(
-        exits=tuple(map(ExitCost, names, blocks, heads, standalone, gflops, parameters)),
-        plain_gflops=sum(blocks) + heads[-1],
+        exits=tuple(map(ExitCost, names, blocks, heads, standalone, gflops, accumulate(own_parameters))),
+        plain_gflops=standalone[-1],
         plain_parameters=_parameters(network.backbone),
         uncounted=dict(sorted(uncounted.items())),
     )

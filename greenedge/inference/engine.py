@@ -229,9 +229,10 @@ class Engine:
         """
         network = self.network
         images = self._checked(images)
-        features = network.to_input_format(images)
+        given_images = features = network.to_input_format(images)
         found = []
         for index, segment in enumerate(network.segments):
+            features = given_images if segment.reads_images else features
             sizes = chunk_sizes(len(features), self.chunks[index], network.sizes, flush=True)
             given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
             if segment.exit_index is not None:

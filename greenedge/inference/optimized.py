@@ -16,6 +16,7 @@ from greenedge.errors import InstallationError
 from greenedge.inference.chunks import default_chunk_size
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.packing import can_pack, pack_convolutions
+from greenedge.models.cascade import MemberInput
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import Segment
 
@@ -56,7 +57,17 @@ class OptimizedNetwork:
     def to_input_format(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in the type and layout that segments read; the same tensor where they are so."""
         images = images.clone() if images.is_inference() else images
-        return images.to(dtype=self.dtype, memory_format=torch.channels_last)
+        return images.to(dtype=self.image_type, memory_format=torch.channels_last)
+
+    @property
+    def image_type(self) -> torch.dtype:
+        """Of images; a cascade's members resize and normalise them first, in float32."""
+        return torch.float32 if isinstance(self.segments[0].blocks[0], MemberInput) else self.dtype
+
+    @property
+    def keeps_images(self) -> bool:
+        """Whether segments beyond the first read images, as in a cascade."""
+        return any(segment.reads_images for segment in self.segments[1:])
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()  # compiled code would be made anew for inference tensors

@@ -62,6 +62,7 @@ class _PendingChunk:
         finite: bool (n,), whether all pixels of each are numbers; on the device.
         state: what the criterion remembers of them.
         joined: what the exit before went by, (n, C); None before the first.
+        images: where a later segment reads them again, as in a cascade; else None.
     """
 
     features: Tensor
@@ -69,6 +70,7 @@ class _PendingChunk:
     finite: Tensor
     state: CriterionState
     joined: Tensor | None = None
+    images: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -134,7 +136,9 @@ class ExitScheduler:
         self.open.append(_PendingBatch(self.taken, len(images), finite))
         indices = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
-        self.waiting[0].append(_PendingChunk(self.network.to_input_format(images), indices, finite, None))
+        features = self.network.to_input_format(images)
+        kept = features if self.network.keeps_images else None
+        self.waiting[0].append(_PendingChunk(features, indices, finite, None, images=kept))
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -150,6 +154,7 @@ class ExitScheduler:
         if self.waiting[0]:  # the caller may write its next batch where the newest chunk lies; others are our own
             newest = self.waiting[0][-1]
             newest.features = newest.features.clone()
+            newest.images = newest.features if newest.images is not None else None
 
     def completed(self) -> Iterator[Predictions]:
         """The predictions of the batches at the head of the stream that are complete."""
@@ -157,8 +162,10 @@ class ExitScheduler:
             yield self._assembled(self.open.popleft())
 
     def _run(self, index: int, chunk: _PendingChunk) -> None:
-        exit_index = self.network.segments[index].exit_index
-        features, logits = self.network.run(index, chunk.features)
+        segment = self.network.segments[index]
+        exit_index = segment.exit_index
+        given = chunk.features if chunk.images is None or not segment.reads_images else chunk.images
+        features, logits = self.network.run(index, given)
         if exit_index is None or logits is None:
             self.waiting[index + 1].append(dataclasses.replace(chunk, features=features))
             return
@@ -176,17 +183,18 @@ class ExitScheduler:
         if exits_here.all():
             self._record_exits(chunk.indices, logits, joined, scores, exit_index)
             return
-        finite = chunk.finite
+        finite, images = chunk.finite, chunk.images
         if exits_here.any():
             exited, remaining = (
                 torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (exits_here, ~exits_here)
             )
             self._record_exits(chunk.indices[exits_here], logits[exited], joined[exited], scores[exited], exit_index)
-            # Selected as (N, H, W, C), which it is in memory: otherwise the layout would be lost.
-            features = features.permute(0, 2, 3, 1).index_select(0, remaining).permute(0, 3, 1, 2)
+            features = _selected(features, remaining)
+            images = None if images is None else _selected(images, remaining)
             finite, joined = finite[remaining], joined[remaining]
             state = None if state is None else state[remaining]
-        self.waiting[index + 1].append(_PendingChunk(features, chunk.indices[~exits_here], finite, state, joined))
+        left = chunk.indices[~exits_here]
+        self.waiting[index + 1].append(_PendingChunk(features, left, finite, state, joined, images))
 
     def _record_exits(
         self, indices: np.ndarray, logits: Tensor, joined: Tensor, scores: Tensor, exit_index: int
@@ -240,17 +248,23 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
         torch.cat([chunk.finite for chunk in taken]),
         _concatenated([chunk.state for chunk in taken]),
         _concatenated([chunk.joined for chunk in taken]),
+        _concatenated([chunk.images for chunk in taken]),
     )
 
 
+def _selected(images: Tensor, rows: Tensor) -> Tensor:
+    """Some of (N, C, H, W), selected as (N, H, W, C), which they are in memory: otherwise the layout would be lost."""
+    return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+
+
 def _concatenated(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The rows of all parts; None where they are None, as they are before the first exit."""
+    """The rows of all parts; None where they are None, as joined logits are before the first exit."""
     return None if parts[0] is None else torch.cat(cast("list[Tensor]", parts))
 
 
 def _rows(chunk: _PendingChunk, rows: slice) -> _PendingChunk:
-    state, joined = (None if each is None else each[rows] for each in (chunk.state, chunk.joined))
-    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state, joined)
+    state, joined, images = (None if each is None else each[rows] for each in (chunk.state, chunk.joined, chunk.images))
+    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state, joined, images)
 
 
 def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:

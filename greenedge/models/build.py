@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from greenedge.config import RunConfig
 from greenedge.config.origins import with_location
+from greenedge.data.loader import build_transform
 from greenedge.device.memory import disable_malloc_trim
+from greenedge.models.cascade import Cascade
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 
 
@@ -18,6 +22,22 @@ def build_model(config: RunConfig, num_classes: int) -> MultiExitNetwork:
     """
     with with_location(config, "model"):
         return build_network(config.model, num_classes, config.data.input_size)
+
+
+def build_cascade(members: Sequence[RunConfig], num_classes: int, image_size: int) -> Cascade:
+    """The cascade of some configs' networks, with random weights.
+
+    Args:
+        members: in the order in which they run.
+        num_classes: outputs of every exit.
+        image_size: pixels per side of the images, before each member resizes them.
+
+    Raises:
+        ConfigError: a config describes no possible network.
+    """
+    networks = [build_model(each, num_classes) for each in members]
+    transforms = [build_transform(each.data, channels_last=True) for each in members]
+    return Cascade(networks, transforms, image_size)
 
 
 def to_device(network: MultiExitNetwork, device: torch.device, *, channels_last: bool) -> MultiExitNetwork:

@@ -54,8 +54,9 @@ class MultiExitNetwork(nn.Module):
         start = 0
         for position, head in [*heads, (len(blocks) - 1, classifier)]:
             end = position + 1
-            exit_index = len(self.segments)
-            self.segments.append(Segment(blocks[start:end], shapes[start : end + 1], exit_index, head))
+            exit_index, first = len(self.segments), start == 0
+            segment = Segment(blocks[start:end], shapes[start : end + 1], exit_index, head, reads_images=first)
+            self.segments.append(segment)
             start = end
 
     @property

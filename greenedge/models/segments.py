@@ -24,11 +24,12 @@ class Segment(nn.Module):
         shapes: (C, H, W) of what each block reads and, last, of what the last block gives.
         exit_index: the exit that the segment ends at, or None.
         classifier: from the last block's features to that exit's logits (N, classes), or None.
+        reads_images: the first block reads the network's images, in place of the features of the segment before.
 
     Attributes:
         names: of the blocks.
         blocks: the blocks as one module.
-        shapes, exit_index, classifier: as given.
+        shapes, exit_index, classifier, reads_images: as given.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Segment(nn.Module):
         shapes: Sequence[Shape],
         exit_index: int | None = None,
         classifier: nn.Module | None = None,
+        *,
+        reads_images: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(name for name, _ in blocks)
@@ -44,6 +47,7 @@ class Segment(nn.Module):
         self.exit_index = exit_index
         self.blocks = nn.Sequential(*(block for _, block in blocks))
         self.classifier = classifier
+        self.reads_images = reads_images
 
     @property
     def after(self) -> str:
@@ -91,6 +95,7 @@ class Segment(nn.Module):
         segments = [
             Segment(blocks[start:end], self.shapes[start : end + 1]) for start, end in zip(starts, ends, strict=True)
         ]
+        segments[0].reads_images = self.reads_images
         segments[-1].exit_index, segments[-1].classifier = self.exit_index, self.classifier
         return segments
 

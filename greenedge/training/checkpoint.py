@@ -22,7 +22,7 @@ from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_bytes
 
 FORMAT = "greenedge/1"
-_KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", SEAL}
+_KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", "members", SEAL}
 # The limit of safetensors itself.
 _MAX_HEADER = 100_000_000
 
@@ -39,6 +39,7 @@ class CheckpointInfo:
             None where that is unknown.
         seen: the images they were trained on; None where that is unknown.
         cost: of every exit; None where it was not stored.
+        members: of a cascade, the resolved config of each; empty for a single network.
     """
 
     config: str
@@ -47,6 +48,7 @@ class CheckpointInfo:
     stored_size: int | None = None
     seen: SeenImages | None = None
     cost: NetworkCost | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,6 +174,8 @@ def _metadata(info: CheckpointInfo) -> dict[str, str]:
         found["seen"] = json.dumps(plain_seen(info.seen))
     if info.cost is not None:
         found["cost"] = json.dumps(asdict(info.cost))
+    if info.members:
+        found["members"] = json.dumps(info.members)
     return found
 
 
@@ -180,12 +184,18 @@ class _Classes:
     classes: tuple[ClassInfo, ...]
 
 
+@dataclass(frozen=True)
+class _Members:
+    members: tuple[str, ...]
+
+
 def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
     classes = convert_record({"classes": parse_json(metadata["classes"])}, _Classes).classes
     if not classes:
         raise RecordError("it has no classes")
     stored_size = metadata.get("stored_size")
     seen, cost = metadata.get("seen"), metadata.get("cost")
+    members = parse_json(metadata.get("members", "[]"))
     return CheckpointInfo(
         config=metadata["config"],
         classes=classes,
@@ -193,6 +203,7 @@ def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
         stored_size=None if stored_size is None else _whole(stored_size, "stored_size", 65_500),
         seen=None if seen is None else parse_seen(parse_json(seen)),
         cost=None if cost is None else convert_record(parse_json(cost), NetworkCost),
+        members=convert_record({"members": members}, _Members).members,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from greenedge.config import ExitConfig, RunConfig
 from greenedge.config.origins import with_location
 from greenedge.data.layouts import ClassInfo
+from greenedge.errors import ConfigError
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
@@ -39,6 +40,9 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
     if weights != "imagenet":
         weights = str(path)
     with with_location(config, "model"):
+        if weights != "imagenet" and path.is_file() and is_checkpoint(path) and load_model(path).members:
+            message = f"{weights}: is a cascade; name one of the runs that it was made of"
+            raise ConfigError(message, key="weights")
         report = load_pretrained(network, config.model, weights, [each.id for each in classes])
         if weights == "imagenet" or not is_checkpoint(path):
             _log.info("%s: %s", weights, report.sentence())

@@ -29,15 +29,25 @@ class TrainedModel:
     Attributes:
         path: of the checkpoint.
         checkpoint: what was read from it.
-        config: its config.
+        config: its config; of a cascade that of the last member, with the cascade's input.
+        members: of a cascade, the config of each; empty for a single network.
     """
 
     path: Path
     checkpoint: Checkpoint
     config: RunConfig
+    members: tuple[RunConfig, ...] = ()
 
     def __repr__(self) -> str:
-        return f"TrainedModel({self.path}: {model_summary(self.config.model)}, epoch {self.epoch})"
+        return f"TrainedModel({self.path}: {self.summary}, epoch {self.epoch})"
+
+    @property
+    def summary(self) -> str:
+        """`resnet18 with exits after layer1 (light)`; of a cascade, each member and the size that it sees."""
+        if not self.members:
+            return model_summary(self.config.model)
+        members = (f"{model_summary(each.model)} at {each.data.input_size} px" for each in self.members)
+        return f"cascade of {', then '.join(members)}"
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -67,7 +77,7 @@ class TrainedModel:
     @property
     def num_exits(self) -> int:
         """Early exits and the final one."""
-        return len(self.config.model.exits) + 1
+        return sum(len(each.model.exits) + 1 for each in self.members or (self.config,))
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -90,10 +100,13 @@ class TrainedModel:
         Raises:
             CheckpointError: the weights do not fit the config, or that not this version.
         """
-        from greenedge.models.build import build_model  # takes a second to import
+        from greenedge.models.build import build_cascade, build_model  # takes a second to import
 
         try:
-            network = build_model(self.config, len(self.classes))
+            if self.members:
+                network: MultiExitNetwork = build_cascade(self.members, len(self.classes), self.config.data.input_size)
+            else:
+                network = build_model(self.config, len(self.classes))
         except ConfigError as error:
             raise CheckpointError(f"{self.path}: its config does not fit this version of greenedge ({error})") from None
         load_into(network, self.checkpoint.tensors, self.path)
@@ -109,13 +122,15 @@ def load_model(path: Path) -> TrainedModel:
     checkpoint = read_checkpoint(path)
     try:
         config = parse_config(checkpoint.info.config, str(path))
+        members = tuple(parse_config(text, str(path)) for text in checkpoint.info.members)
     except ConfigError as error:
         mistakes = "; ".join(map(str, error.errors))
         raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({mistakes})") from None
+    model = TrainedModel(path, checkpoint, config, members)
     cost = checkpoint.info.cost
-    if cost is not None and len(cost.exits) != len(config.model.exits) + 1:
+    if cost is not None and len(cost.exits) != model.num_exits:
         raise CheckpointError(f"{path}: its metadata are damaged (costs of {len(cost.exits)} exits)")
-    return TrainedModel(path, checkpoint, config)
+    return model
 
 
 def open_data(model: TrainedModel, data: Path | None) -> PreparedData:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from greenedge.config.describe import model_summary
 from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import open_named_split
@@ -56,7 +55,7 @@ def bench(
     images = _images(model, split, options.images).to(device)
     network = to_device(model.network, device, channels_last=False)
     found = benchmark_policy(network, policy, images, options)
-    result = present_bench(model_summary(model.config.model), split.name, len(split), found)
+    result = present_bench(model.summary, split.name, len(split), found)
     return write_result(result, out or weights.parent, "bench")
 
 

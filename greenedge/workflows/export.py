@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from greenedge.config.describe import model_summary
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
@@ -53,7 +52,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         raise DataError(f"{out}: {error.strerror or error}; nothing was kept") from None
     sizes = [path.stat().st_size for path in out.glob("segment-*")]
     lines = [
-        f"{out}: {model_summary(model.config.model)} for {data.input_size} px",
+        f"{out}: {model.summary} for {data.input_size} px",
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
         _describe(saved),
     ]

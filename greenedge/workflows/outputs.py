@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from greenedge.config.describe import model_summary
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import open_named_split
 from greenedge.data.splits import source_digest, split_digest
@@ -63,9 +62,7 @@ class EvaluatedRun:
     def summary(self) -> RunSummary:
         """What results are about."""
         model, split = self.model, self.split
-        return RunSummary(
-            model_summary(model.config.model), model.epoch, split.name, len(split), self.precision, model.cost
-        )
+        return RunSummary(model.summary, model.epoch, split.name, len(split), self.precision, model.cost)
 
     def __repr__(self) -> str:
         return f"EvaluatedRun({self.summary.heading})"
@@ -82,6 +79,23 @@ def load_or_compute_outputs(model: TrainedModel, options: PassOptions, out: Path
     Raises:
         GreenedgeError: the checkpoint or the data cannot be used, or do not fit each other.
     """
+    split = open_images(model, options)
+    folder = out or model.path.parent
+    precision = _resolved(options.precision, model)
+    outputs = kept_outputs(model, split, precision, folder)
+    if outputs is None:
+        outputs = ExitOutputs(_logits(model, split, precision), split.labels[split.rows], _gflops(model))
+        keep_outputs(outputs, model, split, precision, folder)
+    digest = source_digest(split) or split_digest(split)
+    return EvaluatedRun(model, split, outputs, folder, digest, precision)
+
+
+def open_images(model: TrainedModel, options: PassOptions) -> PreparedSplit:
+    """The images of a split, of which the network may be asked.
+
+    Raises:
+        DataError: there are none, or the network was trained on them.
+    """
     prepared = open_data(model, options.data)
     split = open_named_split(prepared, options.split, model.config.data)
     if len(split) == 0:
@@ -90,25 +104,43 @@ def load_or_compute_outputs(model: TrainedModel, options: PassOptions, out: Path
             "those of another split (in tune: --choose-on val)"
         )
     check_unseen(split, model.seen, model.path, prepared.path, named=options.data is not None)
+    return split
 
-    folder = out or model.path.parent
-    precision = _resolved(options.precision, model)
-    path = folder / f"outputs-{split.name}{'' if precision == 'float32' else '-bf16'}.npz"
-    source = hashlib.sha256(f"{model.digest} {split.name} {split_digest(split)}".encode()).hexdigest()
-    gflops = np.array([each.gflops for each in model.cost.exits])
-    expected = ExpectedOutputs(split.labels[split.rows], gflops, len(model.classes))
 
-    outputs = None
+def kept_outputs(
+    model: TrainedModel, split: PreparedSplit, precision: RunPrecision, folder: Path
+) -> ExitOutputs | None:
+    """The outputs of an earlier pass, kept in the folder or beside the weights; None where there are none."""
+    expected = ExpectedOutputs(split.labels[split.rows], _gflops(model), len(model.classes))
+    path = folder / _outputs_file(split, precision)
     for each in dict.fromkeys((path, model.path.with_name(path.name))):  # of an earlier command without --out, perhaps
-        outputs = outputs or _kept(each, source, expected)
-    if outputs is None:
-        outputs = ExitOutputs(_logits(model, split, precision), expected.labels, expected.gflops)
-        try:
-            save_outputs(path, outputs, source)
-        except OSError as error:
-            _log.warning("note: %s: %s, so that the network will run again next time", error.filename, error.strerror)
-    digest = source_digest(split) or split_digest(split)
-    return EvaluatedRun(model, split, outputs, folder, digest, precision)
+        outputs = _kept(each, _source(model, split), expected)
+        if outputs is not None:
+            return outputs
+    return None
+
+
+def keep_outputs(
+    outputs: ExitOutputs, model: TrainedModel, split: PreparedSplit, precision: RunPrecision, folder: Path
+) -> None:
+    """Keeps outputs in a folder for later commands; that they cannot be written is logged."""
+    try:
+        save_outputs(folder / _outputs_file(split, precision), outputs, _source(model, split))
+    except OSError as error:
+        _log.warning("note: %s: %s, so that the network will run again next time", error.filename, error.strerror)
+
+
+def _outputs_file(split: PreparedSplit, precision: RunPrecision) -> str:
+    return f"outputs-{split.name}{'' if precision == 'float32' else '-bf16'}.npz"
+
+
+def _source(model: TrainedModel, split: PreparedSplit) -> str:
+    """Names the weights and the images."""
+    return hashlib.sha256(f"{model.digest} {split.name} {split_digest(split)}".encode()).hexdigest()
+
+
+def _gflops(model: TrainedModel) -> np.ndarray:
+    return np.array([each.gflops for each in model.cost.exits])
 
 
 def _resolved(requested: Precision, model: TrainedModel) -> RunPrecision:

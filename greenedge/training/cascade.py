@@ -1,0 +1,233 @@
+"""One network made of several trained ones: which runs may follow each other, and what its checkpoint says."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from greenedge.config import RunConfig, config_to_text
+from greenedge.config.convert import did_you_mean
+from greenedge.config.schema import IMAGE_SIZES
+from greenedge.cost.flops import count_costs
+from greenedge.cost.table import NetworkCost
+from greenedge.errors import CheckpointError, UsageError
+from greenedge.exits.outputs import ExitOutputs
+from greenedge.models.build import build_cascade, build_model
+from greenedge.models.cascade import Cascade
+from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.training.checkpoint import CheckpointInfo, load_into
+from greenedge.training.run_files import checkpoint_path
+from greenedge.training.trained import TrainedModel, load_model
+
+_FINAL = "final"
+# Images in [0, 1], which each member normalises itself.
+_MEAN, _STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Member:
+    """A trained network as a member of a cascade.
+
+    Attributes:
+        name: as the user named it.
+        model: as it was trained.
+        config: its config, with the image size and the exits that it has here.
+        kept: places of those exits among the model's, the final one included.
+    """
+
+    name: str
+    model: TrainedModel
+    config: RunConfig
+    kept: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Member({self.name}: {self.model.summary})"
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of what it sees here."""
+        return self.config.data.input_size
+
+    @property
+    def is_as_trained(self) -> bool:
+        """Whether it sees images of the size it was trained at."""
+        return self.image_size == self.model.config.data.input_size
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, without those of the heads left out."""
+        found = {}
+        for name, tensor in self.model.checkpoint.tensors.items():
+            head = re.fullmatch(r"heads\.(\d+)(\..+)", name)
+            if head is None:
+                found[name] = tensor
+            elif int(head[1]) in self.kept:
+                found[f"heads.{self.kept.index(int(head[1]))}{head[2]}"] = tensor
+        return found
+
+    @cached_property
+    def network(self) -> MultiExitNetwork:
+        """With its weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: its heads are made for another image size.
+        """
+        network = build_model(self.config, len(self.model.classes))
+        try:
+            load_into(network, self.tensors, self.model.path)
+        except CheckpointError:
+            if self.is_as_trained:
+                raise
+            raise CheckpointError(
+                f"{self.name}: its heads are made for {self.model.config.data.input_size} px and do not fit "
+                f"{self.image_size} px; leave them out with {self.name}:{_FINAL}, or train with pooled heads"
+            ) from None
+        return network.eval()
+
+    @cached_property
+    def cost(self) -> NetworkCost:
+        """Of its exits here."""
+        return count_costs(self.network)
+
+
+def read_member(text: str) -> Member:
+    """Reads a member such as `runs/a`, `runs/a@96` (at 96 px) or `runs/a@96:blocks.5.2,blocks.6` (with these exits).
+
+    `:final` leaves out all early exits. A path that exists as a whole is taken as it is.
+
+    Raises:
+        UsageError: the size or an exit cannot be.
+        CheckpointError: there is no such run, or it is a cascade.
+    """
+    path, size, exits = _parts(text)
+    model = load_model(checkpoint_path(Path(path)))
+    if model.members:
+        raise CheckpointError(f"{text}: is a cascade already; name the runs that it was made of")
+    data, network = model.config.data, model.config.model
+    if size is not None:
+        if size not in IMAGE_SIZES:
+            raise UsageError(f"{text}: {size} px is no image size; expected {IMAGE_SIZES}")
+        data = dataclasses.replace(data, image_size=size)
+    kept = tuple(range(len(network.exits)))
+    if exits is not None:
+        kept = tuple(sorted(_exit_place(model, name, text) for name in exits if name != _FINAL))
+    network = dataclasses.replace(network, exits=tuple(network.exits[place] for place in kept))
+    config = dataclasses.replace(model.config, data=data, model=network)
+    return Member(text, model, config, (*kept, model.num_exits - 1))
+
+
+def _parts(text: str) -> tuple[str, int | None, list[str] | None]:
+    if Path(text).exists():
+        return text, None, None
+    found = re.fullmatch(r"(?P<path>.+?)(@(?P<size>\d+))?(:(?P<exits>[^:/]+))?", text)
+    assert found is not None
+    size, exits = found["size"], found["exits"]
+    return found["path"], None if size is None else int(size), None if exits is None else exits.split(",")
+
+
+def _exit_place(model: TrainedModel, name: str, text: str) -> int:
+    blocks, named = model.exits[:-1], [each.after for each in model.config.model.exits]
+    for names in (blocks, named):  # a stage's name means its last block
+        if name in names:
+            return list(names).index(name)
+    hint = did_you_mean(name, blocks) or (f"its exits come after {', '.join(blocks)}" if blocks else "it has none")
+    raise UsageError(f"{text}: has no exit after {name!r}; {hint}")
+
+
+def check_members(members: Sequence[Member]) -> None:
+    """Whether networks may follow each other.
+
+    Raises:
+        UsageError: fewer than two, one twice at the same size, or a cheaper one after a dearer one.
+        CheckpointError: other classes, or other training images.
+    """
+    if len(members) < 2:
+        raise UsageError("a cascade needs at least two runs")
+    for member in members[1:]:
+        _check_same_data(member, members[0])
+    for other, member in itertools.combinations(members, 2):
+        if (member.model.digest, member.image_size) == (other.model.digest, other.image_size):
+            raise UsageError(
+                f"{member.name}: is there twice at {member.image_size} px; give another run, or another size "
+                "(RUN@PIXELS)"
+            )
+
+
+def _check_same_data(member: Member, first: Member) -> None:
+    theirs, ours = ([each.id for each in one.model.classes] for one in (member, first))
+    if theirs != ours:
+        raise CheckpointError(f"{member.name}: was trained on other classes than {first.name}; all must know the same")
+    if member.model.stored_size != first.model.stored_size:
+        raise CheckpointError(
+            f"{member.name}: was trained on images prepared at {member.model.stored_size} px, {first.name} on images "
+            f"of {first.model.stored_size} px; train both on one prepared data set"
+        )
+    seen, expected = member.model.seen, first.model.seen
+    if seen is None or expected is None:
+        return
+    if (seen.train, seen.calibration) != (expected.train, expected.calibration):
+        raise CheckpointError(
+            f"{member.name}: was trained on other images than {first.name}, so that no calibration images are new to "
+            "both; train all members on the same split"
+        )
+
+
+def check_order(members: Sequence[Member]) -> None:
+    """Whether each member costs more than the one before.
+
+    Raises:
+        UsageError: one does not.
+    """
+    for before, after in itertools.pairwise(members):
+        costs = [each.cost.exits[-1].gflops for each in (before, after)]
+        if costs[1] <= costs[0]:
+            raise UsageError(
+                f"{after.name} costs {costs[1]:.4f} GFLOPs, no more than {before.name} before it with {costs[0]:.4f}; "
+                "name the runs from the cheapest to the dearest"
+            )
+
+
+def build_from_members(members: Sequence[Member]) -> Cascade:
+    """The cascade with the members' weights, in evaluation mode."""
+    configs = [each.config for each in members]
+    cascade = build_cascade(configs, len(members[0].model.classes), members[0].model.stored_size)
+    for own, member in zip(cascade.members, members, strict=True):
+        load_into(own, member.tensors, member.model.path)
+    cascade.eval()
+    return cascade
+
+
+def cascade_info(members: Sequence[Member], cascade: Cascade) -> CheckpointInfo:
+    """What the checkpoint of a cascade says besides the weights."""
+    last = members[-1]
+    data = dataclasses.replace(last.config.data, image_size=cascade.image_size, mean=_MEAN, std=_STD)
+    config = dataclasses.replace(last.config, data=data)
+    return CheckpointInfo(
+        config=config_to_text(config),
+        classes=last.model.classes,
+        epoch=last.model.epoch,
+        stored_size=last.model.stored_size,
+        seen=last.model.seen,
+        cost=count_costs(cascade),
+        members=tuple(config_to_text(each.config) for each in members),
+    )
+
+
+def join_members(outputs: Sequence[ExitOutputs], members: Sequence[Member], gflops: Sequence[float]) -> ExitOutputs:
+    """The outputs of a cascade from those of its members on the same images: one after the other.
+
+    Args:
+        outputs: of each member's network as it was trained.
+        members: which exits of it there are here.
+        gflops: (E,), of each exit of the cascade.
+    """
+    logits = [each.logits[list(member.kept)] for each, member in zip(outputs, members, strict=True)]
+    return ExitOutputs(np.concatenate(logits), outputs[0].labels, np.array(gflops))
