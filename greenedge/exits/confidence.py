@@ -22,6 +22,8 @@ _ROUNDING = 1e-6  # of scores in float32
 ScoreExit = Callable[[Tensor, CriterionState], tuple[Tensor, CriterionState]]
 _Number = TypeVar("_Number", float, np.ndarray)
 
+GAIN = "gain"  # the criterion that is learned (`exits/gain.py`); it is made of a policy's coefficients, not by its name
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -155,8 +157,14 @@ def find_criterion(name: str) -> Criterion:
     """The criterion of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is the learned one, which has no meaning without a policy.
     """
+    if name == GAIN:
+        raise ConfigError(
+            "gain is learned by `greenedge tune --criterion gain`; give the policy that it writes with --policy, or "
+            f"another criterion: {', '.join(CRITERIA)}",
+            key="criterion",
+        )
     if name not in CRITERIA:
         hint = did_you_mean(name, CRITERIA) or f"known are {', '.join(CRITERIA)}"
         raise ConfigError(f"there is no {name!r}; {hint}", key="criterion")
@@ -191,16 +199,15 @@ def check_thresholds(criterion_name: str, thresholds: Sequence[float], num_class
             )
 
 
-def describe_effect(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
+def describe_effect(criterion: Criterion, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
     """What thresholds do whatever the image: `no image exits early`, `every image exits at the first exit`, or None.
 
     Args:
-        criterion_name: one of `CRITERIA`.
+        criterion: what they are compared with.
         thresholds: of each early exit.
         num_classes: C.
         num_exits: E, the final exit included.
     """
-    criterion = find_criterion(criterion_name)
     most_confident, least_confident = criterion.uncertainty_range(num_classes, num_exits)
     limits = [criterion.uncertainty_limit(threshold) for threshold in thresholds]
     if all(limit <= most_confident for limit in limits):
