@@ -21,7 +21,7 @@ from torch import Tensor
 from greenedge.data.layouts import ClassInfo
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, shared_policy, write_policy
-from greenedge.inference import Engine, Predictions, onnx_runner
+from greenedge.inference import Engine, Predictions, onnx_runner, runner_criteria
 from greenedge.inference.export import ExportMetadata, export_network
 from greenedge.inference.onnx_runner import Runner
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -122,7 +122,7 @@ def test_an_image_does_not_exit_exactly_at_the_threshold(
 ) -> None:
     towards = 1.0 if CRITERIA[name].exit_if_below else -1.0
     first = Runner(own_folder).sessions[0].run(["logits"], {"features": images[:1].numpy()})[0]
-    score = float(onnx_runner._scores(name, first, np.full((1, 2), -1))[0][0])
+    score = float(runner_criteria.score_exit({"criterion": name}, 0, first, np.zeros((1, 0)))[0][0])
     just_beyond = float(np.nextafter(score, towards * np.inf))  # in float64; in float32 they are one number
     for threshold, exit_index in ((score, 1), (just_beyond, 0)):
         policy = ExitPolicy(name, (threshold, 9 * towards))  # whatever comes to the second exit exits there
