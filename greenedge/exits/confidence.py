@@ -161,8 +161,8 @@ def find_criterion(name: str) -> Criterion:
     """
     if name == GAIN:
         raise ConfigError(
-            "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes; name another "
-            f"here: {', '.join(CRITERIA)}",
+            "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes; "
+            f"name another here: {', '.join(CRITERIA)}",
             key="criterion",
         )
     if name not in CRITERIA:

@@ -117,7 +117,10 @@ def test_the_learned_criterion_needs_a_policy(cli: Cli, trained: Path, tmp_path:
     }
     result = cli(command, *more.get(command, weights), "--criterion", "gain")
     assert result.code == 2
-    assert "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes" in result.sentence
+    assert (
+        "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes"
+        in result.sentence
+    )
 
 
 def test_a_config_cannot_name_the_learned_criterion(cli: Cli, trained: Path) -> None:
