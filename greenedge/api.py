@@ -107,7 +107,7 @@ def list_heads() -> list[str]:
 
 
 def list_criteria() -> list[str]:
-    """Names of the criteria that thresholds are compared with."""
+    """Names of the criteria that thresholds are compared with; `tune` knows besides them `gain`, which it learns."""
     return list(CRITERIA)
 
 
@@ -359,8 +359,8 @@ def tune(
         min_accuracy: at least this accuracy, in (0, 1].
         max_loss: at most this much accuracy below the final exit's, in (0, 1), certified with `confidence`.
         confidence: in (0, 1).
-        criterion: a name of `list_criteria`; None: the best one for the goal, by cross-fitting on these images (entropy
-            where they are fewer than 200, and for a largest loss).
+        criterion: a name of `list_criteria`, or `gain`, which is learned; None: the best one for the goal, by
+            cross-fitting on these images (entropy where they are fewer than 200, and for a largest loss).
         ensemble: exits go by a running ensemble of those so far; None: where that is better, by the same images.
         shared: one threshold for all early exits.
         temperatures: fit a temperature for each exit first; never done for a largest loss.

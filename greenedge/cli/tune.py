@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, Precision, Weights
+from greenedge.cli.options import Data, Json, Precision, Weights
 from greenedge.cli.output import show_result
 
 
@@ -20,7 +20,10 @@ def tune(
         float | None, typer.Option(help="Accuracy that may be lost against running everything: 0.01 is one point.")
     ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence level of the --max-loss guarantee.")] = 0.95,
-    criterion: Criterion = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(help="A criterion of `greenedge list criteria`. Default: the best one on held-out images."),
+    ] = None,
     ensemble: Annotated[
         bool | None,
         typer.Option(

@@ -44,6 +44,9 @@ class Choice:
         if self.table.prefix and self.component.name.startswith(self.table.prefix):
             return
         table = tables[self.table.name]
+        for name, sentence in self.table.refused:
+            if self.component.name == name and name not in table:
+                raise ConfigError(sentence, key=self.component.key or None, where=self.component.where or None)
         if self.has_options:
             resolve_component(self.component, table)
         else:

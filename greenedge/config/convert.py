@@ -60,10 +60,12 @@ class Table:
     Attributes:
         name: of the table: `heads`, `losses`, ....
         prefix: names that begin with it are known to another library and are not checked.
+        refused: names that mean something elsewhere, each with the sentence that says where.
     """
 
     name: str
     prefix: str = ""
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 Probability = Annotated[float, Range(minimum=0, maximum=1)]

@@ -24,6 +24,9 @@ from greenedge.config.convert import (
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE_SIZES = Range(minimum=8, maximum=2048)
 _USUAL_SIZE = 64
+_GAIN = (
+    "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes; name another here"
+)
 _DEVICES = Pattern(
     r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", "auto, cpu, cuda, cuda:N or mps", ("auto", "cpu", "cuda", "mps")
 )
@@ -185,7 +188,7 @@ class SweepConfig:
             distinct operating point.
     """
 
-    criterion: Annotated[str, Table("criteria")] = "entropy"
+    criterion: Annotated[str, Table("criteria", refused=(("gain", _GAIN),))] = "entropy"
     thresholds: tuple[NonNegative, ...] | Literal["all"] = "all"
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ _ROUNDING = 1e-6  # of scores in float32
 ScoreExit = Callable[[Tensor, CriterionState], tuple[Tensor, CriterionState]]
 _Number = TypeVar("_Number", float, np.ndarray)
 
+GAIN = "gain"  # the criterion that is learned (`exits/gain.py`); it is made of a policy's coefficients, not by its name
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -155,31 +157,45 @@ def find_criterion(name: str) -> Criterion:
     """The criterion of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is the learned one, which has no meaning without a policy.
     """
+    if name == GAIN:
+        raise ConfigError(
+            "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes; "
+            f"name another here: {', '.join(CRITERIA)}",
+            key="criterion",
+        )
     if name not in CRITERIA:
         hint = did_you_mean(name, CRITERIA) or f"known are {', '.join(CRITERIA)}"
         raise ConfigError(f"there is no {name!r}; {hint}", key="criterion")
     return CRITERIA[name]
 
 
-def check_thresholds(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> None:
+def check_thresholds(
+    criterion_name: str,
+    thresholds: Sequence[float],
+    num_classes: int,
+    num_exits: int,
+    *,
+    criterion: Criterion | None = None,
+) -> None:
     """Refuses thresholds that the criterion's scores can never reach, such as 90 where 0.9 was meant.
 
     The criterion's `never_exit_threshold`, and the end of its range on that side, are allowed: they say that no image
     exits early.
 
     Args:
-        criterion_name: one of `CRITERIA`.
+        criterion_name: one of `CRITERIA`, unless the criterion is given.
         thresholds: shared by all early exits, or one for each.
         num_classes: C.
         num_exits: E, the final exit included.
+        criterion: of that name, where it is learned.
 
     Raises:
         UsageError: a threshold lies beyond what a score can be.
         ConfigError: there is no such criterion.
     """
-    criterion = find_criterion(criterion_name)
+    criterion = criterion or find_criterion(criterion_name)
     most_confident, _ = criterion.uncertainty_range(num_classes, num_exits)
     for threshold in thresholds:
         unreachable = criterion.uncertainty_limit(threshold) < most_confident
@@ -191,16 +207,15 @@ def check_thresholds(criterion_name: str, thresholds: Sequence[float], num_class
             )
 
 
-def describe_effect(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
+def describe_effect(criterion: Criterion, thresholds: Sequence[float], num_classes: int, num_exits: int) -> str | None:
     """What thresholds do whatever the image: `no image exits early`, `every image exits at the first exit`, or None.
 
     Args:
-        criterion_name: one of `CRITERIA`.
+        criterion: what they are compared with.
         thresholds: of each early exit.
         num_classes: C.
         num_exits: E, the final exit included.
     """
-    criterion = find_criterion(criterion_name)
     most_confident, least_confident = criterion.uncertainty_range(num_classes, num_exits)
     limits = [criterion.uncertainty_limit(threshold) for threshold in thresholds]
     if all(limit <= most_confident for limit in limits):

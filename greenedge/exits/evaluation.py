@@ -83,7 +83,7 @@ def evaluate_policy(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluatio
         gflops_interval=interval(resampled.gflops[:, 0]),
         exit_accuracies=tuple(joined.exit_accuracies().tolist()),
         exit_indices=scores.exit_indices(policy.thresholds),
-        effect=describe_effect(policy.criterion, policy.thresholds, outputs.logits.shape[2], outputs.num_exits),
+        effect=describe_effect(policy.get_criterion(), policy.thresholds, outputs.logits.shape[2], outputs.num_exits),
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from greenedge.config.records import RecordError, read_record
 from greenedge.errors import ConfigError, UsageError
-from greenedge.exits.confidence import Criterion, find_criterion
+from greenedge.exits.confidence import GAIN, Criterion, find_criterion
 from greenedge.exits.ensemble import join_logits, join_outputs
+from greenedge.exits.gain import check_gain, gain_criterion, gate_operations
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.files import write_json
 
@@ -33,18 +35,19 @@ class ExitPolicy:
         (-0.75, -0.6)
 
     Attributes:
-        criterion: a name in `CRITERIA`.
+        criterion: a name in `CRITERIA`, or `gain`, which is learned.
         thresholds: of each early exit, in the criterion's unit.
         temperatures: of each exit, the final one included; they divide the logits (Guo et al. 2017). None: all 1.
         precision: `float32` or `bf16`: in which the network ran when this was chosen, and has to run under it, since
             rounding moves images across a threshold; None: any.
         ensemble: of each exit but the first, the final one included, the weight in [0, 1) of what the exits before it
             went by; its own logits have the rest. None: each exit goes by its own logits alone.
+        gain: of each early exit, the coefficients of the criterion `gain` (`exits/gain.py`); None: of any other.
 
     Raises:
         ConfigError: there is no such criterion.
-        UsageError: a threshold that is not finite, a temperature that is not above 0, a weight out of range, or numbers
-            that do not fit.
+        UsageError: a threshold or coefficient that is not finite, a temperature that is not above 0, a weight out of
+            range, or numbers that do not fit.
     """
 
     criterion: str
@@ -52,10 +55,11 @@ class ExitPolicy:
     temperatures: tuple[float, ...] | None = None
     precision: Literal["float32", "bf16"] | None = None
     ensemble: tuple[float, ...] | None = None
+    gain: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        find_criterion(self.criterion)
+        self._check_criterion()
         if not all(map(math.isfinite, self.thresholds)):
             raise UsageError("thresholds must be finite numbers")
         if self.ensemble is not None and len(self.ensemble) != len(self.thresholds):
@@ -75,9 +79,19 @@ class ExitPolicy:
         if not all(math.isfinite(each) and each > 0 for each in self.temperatures):
             raise UsageError("temperatures must be finite numbers above 0")
 
+    def _check_criterion(self) -> None:
+        if self.criterion != GAIN:
+            find_criterion(self.criterion)
+            if self.gain is not None:
+                raise UsageError(f"coefficients of gain were given, but the criterion is {self.criterion}")
+        elif self.gain is None:
+            raise UsageError("gain needs its coefficients, which `greenedge tune --criterion gain` fits")
+        else:
+            check_gain(self.gain, len(self.thresholds))
+
     def get_criterion(self) -> Criterion:
-        """The criterion of that name."""
-        return find_criterion(self.criterion)
+        """The criterion of that name, with its coefficients where it is learned."""
+        return find_criterion(self.criterion) if self.gain is None else gain_criterion(self.gain)
 
     @property
     def uncertainty_limits(self) -> tuple[float, ...]:
@@ -95,8 +109,37 @@ class ExitPolicy:
         return join_logits(logits, before, self.temperature(exit_index), weight)
 
     def join_outputs(self, outputs: ExitOutputs) -> ExitOutputs:
-        """The outputs with what each exit goes by in place of its logits."""
-        return join_outputs(outputs, self.temperatures, self.ensemble)
+        """The outputs with what each exit goes by in place of its logits, at the cost that includes `own_gflops`."""
+        joined = join_outputs(outputs, self.temperatures, self.ensemble)
+        if self.ensemble is None and self.gain is None:
+            return joined
+        return dataclasses.replace(joined, gflops=outputs.gflops + self.own_gflops(outputs.logits.shape[2]))
+
+    def own_gflops(self, num_classes: int) -> np.ndarray:
+        """float64 (E,): what an ensemble and a learned gain cost themselves, up to and including each exit.
+
+        One multiply-add is 1, as in all costs. An exit divides its C logits by a temperature, if it has one (C), and
+        joins them with those before (2 C; not at the first); an early exit then predicts the gain (`gate_operations`).
+        Policies without both cost nothing here: softmax and comparisons are not in fvcore's counts.
+
+        Args:
+            num_classes: C.
+        """
+        exits = len(self.thresholds) + 1
+        operations = np.zeros(exits)
+        if self.temperatures is not None and (self.ensemble is not None or self.gain is not None):
+            operations += num_classes
+        if self.ensemble is not None:
+            operations[1:] += 2 * num_classes
+        if self.gain is not None:
+            operations[:-1] += [gate_operations(index, num_classes) for index in range(exits - 1)]
+        found: np.ndarray = operations.cumsum() / 1e9
+        return found
+
+    def without_early_exit(self) -> ExitPolicy:
+        """The same policy with thresholds at which no image exits early."""
+        never = self.get_criterion().never_exit_threshold
+        return dataclasses.replace(self, thresholds=(never,) * len(self.thresholds))
 
     def __str__(self) -> str:
         """`entropy threshold 1.26 (nats)`, `entropy thresholds 1.2, 0.9 (nats)`, or `no image exits early`."""
@@ -160,6 +203,7 @@ class _PolicyFile:
     chosen: dict[str, Any]
     precision: Literal["float32", "bf16"] | None = None
     ensemble: tuple[float, ...] | None = None
+    gain: tuple[tuple[float, ...], ...] | None = None
 
 
 def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
@@ -176,7 +220,12 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     content = _read(path)
     try:
         policy = ExitPolicy(
-            content.criterion, content.thresholds, content.temperatures, content.precision, content.ensemble
+            content.criterion,
+            content.thresholds,
+            content.temperatures,
+            content.precision,
+            content.ensemble,
+            content.gain,
         )
     except (ConfigError, UsageError) as error:
         raise UsageError(f"{path}: {error}") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,8 +19,16 @@ from greenedge.exits.bootstrap import (
     difference_interval,
     interval,
 )
-from greenedge.exits.confidence import find_criterion
-from greenedge.exits.exit_rules import COMPARED_CRITERIA, MIN_IMAGES, ComparedRule, ExitRule, compare_rules, fit_rule
+from greenedge.exits.confidence import GAIN, find_criterion
+from greenedge.exits.exit_rules import (
+    COMPARED_CRITERIA,
+    MIN_IMAGES,
+    ComparedRule,
+    ExitRule,
+    best_rule,
+    compare_rules,
+    fit_rule,
+)
 from greenedge.exits.frontier import Frontier, pareto_frontier, shared_frontier
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
@@ -64,6 +73,11 @@ class Goal:
             raise UsageError(f"--max-loss must lie between 0 and 1 (0.01 is one point), found {given[0]:g}")
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence must lie between 0 and 1, found {self.confidence:g}")
+
+    @property
+    def better_by(self) -> Literal["accuracy", "gflops"]:
+        """What is to be as good as possible, where the rest of the goal is reached."""
+        return "gflops" if self.budget_gflops is None else "accuracy"
 
     def __str__(self) -> str:
         if self.budget_gflops is not None:
@@ -172,15 +186,16 @@ def tune_policy(
     """Chooses the policy of each kind that reaches a goal.
 
     Where criterion or ensemble is left open, all that is possible is compared by cross-fitting on the images to choose
-    on, and the best for the goal is taken (`exits/exit_rules.py`). Temperatures, weights and a choice fitted on the
-    images that certify a largest loss would void the certificate: for that goal there are none, and what is left open
-    is the criterion `fallback`, without an ensemble. So it is where the images are too few to compare on.
+    on, and the best for the goal is taken (`exits/exit_rules.py`); margin in place of `gain`, where that does not beat
+    it by more than a standard error. Temperatures, weights, coefficients and a choice fitted on the images that certify
+    a largest loss would void the certificate: for that goal there are none, and what is left open is the criterion
+    `fallback`, without an ensemble. So it is where the images are too few to compare on.
 
     Args:
         outputs: of the images to choose on.
         shown: of other images, to see what the policies do there; None: of the same.
         goal: what is asked for.
-        criterion: a name in `CRITERIA`; None: the best one.
+        criterion: a name in `CRITERIA`, or `gain`, whose coefficients are fitted on the same images; None: the best.
         ensemble: exits go by a running ensemble, its weights fitted on the same images; None: where that is better.
         kind: `per-exit`, or `shared` for one threshold for all early exits; the other kind is tuned for comparison.
         temperatures: divide each exit's logits by a temperature fitted on the same images.
@@ -188,17 +203,19 @@ def tune_policy(
         fallback: the criterion where nothing is compared and none is given.
 
     Raises:
-        UsageError: no thresholds of that kind reach the goal, or an ensemble is asked for with a largest loss.
+        UsageError: no thresholds of that kind reach the goal, or what is asked for would void the certificate.
         ConfigError: there is no such criterion.
     """
     if outputs.num_exits == 1:
         raise UsageError("the network has no early exit, so there is nothing to tune")
     if goal.max_loss is not None and ensemble:
         raise UsageError("an ensemble fitted on the images that certify a largest loss would void the certificate")
+    if goal.max_loss is not None and criterion == GAIN:
+        raise UsageError("gain, fitted on the images that certify a largest loss, would void the certificate")
     temperatures = temperatures and goal.max_loss is None
     alone = ExitRule(criterion or fallback, bool(ensemble))
     compared = _compared(outputs, goal, criterion, ensemble, temperatures=temperatures)
-    rule = _best(compared, goal) if compared else alone
+    rule = best_rule(compared, goal.better_by) if compared else alone
     fitted = fit_rule(rule, outputs, temperatures=temperatures)
     scores = fitted.score(outputs)
     shown_scores = scores if shown is None else fitted.score(shown)
@@ -215,7 +232,7 @@ def tune_policy(
             continue
         curve = Curve(frontier.gflops, frontier.accuracy)
         candidates[each] = PolicyCandidate(
-            policy=ExitPolicy(rule.criterion, thresholds, fitted.temperatures, precision, fitted.ensemble),
+            policy=fitted.policy(thresholds, precision),
             chosen_on=scores.operating_point(thresholds),
             shown=shown_scores.operating_point(thresholds),
             frontier=curve,
@@ -229,7 +246,7 @@ def _compared(
     outputs: ExitOutputs, goal: Goal, criterion: str | None, ensemble: bool | None, *, temperatures: bool
 ) -> tuple[ComparedRule, ...]:
     """The rules that are possible, on images held out; none where there is no choice, or too few images."""
-    if criterion is not None:
+    if criterion not in (None, GAIN):
         find_criterion(criterion)
     criteria = COMPARED_CRITERIA if criterion is None else (criterion,)
     ensembles = (False, True) if ensemble is None else (ensemble,)
@@ -240,14 +257,7 @@ def _compared(
     def choose_threshold(scores: ExitScores) -> float:
         return _choose(scores, shared_frontier(scores), goal, shared=True)[0]
 
-    return compare_rules(outputs, rules, choose_threshold, temperatures=temperatures)
-
-
-def _best(compared: Sequence[ComparedRule], goal: Goal) -> ExitRule:
-    """The most accurate rule within a budget, or the cheapest that reaches an accuracy; of equals the first."""
-    if goal.budget_gflops is not None:
-        return max(compared, key=lambda each: each.accuracy).rule
-    return min(compared, key=lambda each: each.gflops).rule
+    return compare_rules(outputs, rules, choose_threshold, temperatures=temperatures, by=goal.better_by)
 
 
 def _choose(scores: ExitScores, frontier: Frontier, goal: Goal, *, shared: bool) -> tuple[float, ...]:

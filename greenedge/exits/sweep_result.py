@@ -126,8 +126,13 @@ def analyse_sweep(
     """
     policy = criterion if isinstance(criterion, ExitPolicy) else None
     rule = policy or shared_policy(str(criterion), None, outputs.num_exits - 1)
+    if len(rule.thresholds) != outputs.num_exits - 1:
+        raise UsageError(
+            f"the policy has {len(rule.thresholds)} thresholds, the network has {outputs.num_exits - 1} early exits"
+        )
     if thresholds != "all":
-        check_thresholds(rule.criterion, thresholds, outputs.logits.shape[2], outputs.num_exits)
+        classes = outputs.logits.shape[2]
+        check_thresholds(rule.criterion, thresholds, classes, outputs.num_exits, criterion=rule.get_criterion())
     reference = float(outputs.gflops[-1]) if reference_gflops is None else reference_gflops
     if not 0 < reference < float("inf"):
         raise UsageError(f"the reference cost must be a number above 0 GFLOPs, found {reference:g}")

@@ -18,7 +18,7 @@ from greenedge.cost.energy import find_energy_meter
 from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
 from greenedge.device.precision import Precision
-from greenedge.exits.policy import ExitPolicy, shared_policy
+from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.baseline import as_trained, best_layout
 from greenedge.inference.engine import Engine
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -116,7 +116,7 @@ def benchmark_policy(
         options: how.
     """
     cost = count_costs(network)
-    never = shared_policy(policy.criterion, None, network.num_exits - 1)
+    never = policy.without_early_exit()
     engines = {
         name: Engine(network, each, precision=options.precision, compiled=options.compiled, cost=cost)
         for name, each in ((NO_EARLY_EXIT, never), (POLICY, policy))

@@ -20,7 +20,8 @@ from greenedge.config.records import RecordError, digest_of, parse_json
 from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
-from greenedge.exits.confidence import CRITERIA
+from greenedge.exits.confidence import CRITERIA, GAIN
+from greenedge.exits.gain import gain_criterion
 from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.files import write_bytes, write_json, write_text
 from greenedge.inference.export_folder import PARTIAL
@@ -29,7 +30,7 @@ from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import Segment
 
 FORMAT = "greenedge-export/1"
-MANIFEST, POLICY, RUNNER = "manifest.json", "policy.json", "runner.py"
+MANIFEST, POLICY, RUNNER, RUNNER_CRITERIA = "manifest.json", "policy.json", "runner.py", "runner_criteria.py"
 Kind = Literal["onnx", "torch"]
 
 _SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2"}
@@ -101,8 +102,11 @@ def export_network(
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
     `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. `network` reads `images`
-    and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`,
-    which predicts under the policy and needs neither torch nor greenedge.
+    and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`
+    and `runner_criteria.py`, which predict under the policy and need neither torch nor greenedge.
+
+    Costs in the manifest are those of the network; a runner adds what the policy itself costs, `ExitPolicy.own_gflops`,
+    so that another policy may take its place.
 
     Args:
         network: in any mode, on any device; it is not changed.
@@ -128,8 +132,8 @@ def export_network(
     for graph in graphs:
         write_bytes(graph.path, _CONTENT[kind](graph))
     if kind == "onnx":
-        runner = Path(__file__).with_name("onnx_runner.py").read_text(encoding="utf-8")
-        write_text(folder / RUNNER, runner)
+        for name, source in ((RUNNER, "onnx_runner.py"), (RUNNER_CRITERIA, RUNNER_CRITERIA)):
+            write_text(folder / name, Path(__file__).with_name(source).read_text(encoding="utf-8"))
     write_policy(folder / POLICY, saved)
     files = [graph.path.name for graph in graphs]
     exits = [
@@ -145,7 +149,7 @@ def export_network(
         "network": files[-1],
         "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
         # Of every criterion, so that another policy of the same network can take the place of this one.
-        "leaves_below": {name: criterion.exit_if_below for name, criterion in CRITERIA.items()},
+        "leaves_below": {name: each.exit_if_below for name, each in {**CRITERIA, GAIN: gain_criterion(())}.items()},
         "versions": {"greenedge": __version__, "torch": torch.__version__},
     }
     write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete
@@ -163,7 +167,7 @@ def is_export(folder: Path) -> bool:
 def is_export_file(name: str) -> bool:
     """Whether a file of that name is one of an export's, and replaced by the next."""
     graphs = [f"{stem}{suffix}" for suffix in _SUFFIXES.values() for stem in ("segment-*", "network")]
-    return any(fnmatchcase(name, pattern) for pattern in (MANIFEST, POLICY, RUNNER, *graphs))
+    return any(fnmatchcase(name, pattern) for pattern in (MANIFEST, POLICY, RUNNER, RUNNER_CRITERIA, *graphs))
 
 
 def check_replaceable(out: Path) -> None:

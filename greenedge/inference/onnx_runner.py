@@ -1,4 +1,4 @@
-"""Predicts images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime alone.
+"""Predicts images with what `greenedge export --format onnx` wrote; needs numpy, onnxruntime and `runner_criteria.py`.
 
 `python runner.py FOLDER IMAGES.npy` reads uint8 (N, 3, S, S), or float32 normalised as manifest.json says (pixels in
 [0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, separated by tabs.
@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
-_CRITERIA = ("entropy", "normalised_entropy", "max_probability", "margin", "patience")
+# By its place, as this file is a module of greenedge, a script, or is imported from the folder of an export.
+_criteria = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("runner_criteria.py"))))
 _MANIFEST: dict[str, Any] = {"format": str, "exits": [{"after": str, "gflops": float, "file": str}]}
 _MANIFEST |= {"classes": [{"id": str}], "leaves_below": {}, "image_size": int, "mean": [float], "std": [float]}
+_POLICY: dict[str, Any] = {"criterion": str, "thresholds": [float], "exits": [str]}
+# Keys that may be there too; what any other would mean for an image is not known here.
+_MORE_MANIFEST = {"kind", "stored_size", "network", "files", "versions"}
+_MORE_POLICY = {"format", "temperatures", "precision", "ensemble", "gain", "weights", "chosen"}
 
 
 class Predictions(NamedTuple):
@@ -26,7 +33,7 @@ class Predictions(NamedTuple):
     predictions: np.ndarray  # int64 (N,), class indices
     exits: np.ndarray  # int64 (N,), counted from 0
     confidence: np.ndarray  # float32 (N,), the largest probability, after temperatures and ensemble
-    gflops: np.ndarray  # float64 (N,), spent on each image
+    gflops: np.ndarray  # float64 (N,), spent on each image, by the network, an ensemble and a learned criterion
     logits: np.ndarray  # float32 (N, C)
 
 
@@ -34,8 +41,8 @@ class Runner:
     """Runs an export folder's segments in a row, on images that have not exited; a ValueError says what is invalid."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.manifest = manifest = _read((folder := Path(folder)) / "manifest.json", _MANIFEST)
-        self.policy = policy = _read(folder / "policy.json", {"criterion": str, "thresholds": [float], "exits": [str]})
+        self.manifest = manifest = _read((folder := Path(folder)) / "manifest.json", _MANIFEST, _MORE_MANIFEST)
+        self.policy = policy = _read(folder / "policy.json", _POLICY, _MORE_POLICY)
         if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
             raise ValueError(f"{folder}: is not an ONNX export of greenedge")
         exits, px, mean, std, below = map(manifest.__getitem__, ("exits", "image_size", "mean", "std", "leaves_below"))
@@ -49,12 +56,13 @@ class Runner:
         fit = fit and min(temperatures) > 0 and all(0 <= each < 1 for each in weights)
         if not fit or policy.get("precision") not in (None, "float32"):
             raise ValueError(f"{folder}: policy.json has temperatures, weights or a precision of no use here")
-        if type(low := below.get(name := policy["criterion"])) is not bool or name not in _CRITERIA:
-            raise ValueError(f"{folder}: the criterion {name!r} of policy.json is unknown here")
+        if problem := _criteria.find_problem(policy, low := below.get(policy["criterion"])):
+            raise ValueError(f"{folder}: {problem}")
         self.sign = 1 if low else -1  # of a score in an uncertainty, where smaller is more confident
         self.limits = [*(self.sign * threshold for threshold in policy["thresholds"]), np.inf]
         self.temperatures, self.weights = np.array(temperatures, "f"), [0.0, *weights]  # of the exits before
-        self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64)
+        own = _criteria.own_gflops(policy, len(manifest["classes"]))
+        self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64) + own
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
     def predict(self, images: np.ndarray) -> Predictions:
@@ -66,13 +74,13 @@ class Runner:
         images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
-        indices, parts, joined, state = np.arange(len(images)), [], np.zeros((1, 1), "f"), np.full((len(images), 2), -1)
+        indices, parts, joined, state = np.arange(len(images)), [], np.zeros((1, 1), "f"), np.zeros((len(images), 0))
         for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
             *handed_on, logits = session.run(None, {"features": images})
             if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
                 raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
             joined = (1 - self.weights[index]) * (logits / self.temperatures[index]) + self.weights[index] * joined
-            scores, state = _scores(self.policy["criterion"], joined, state)
+            scores, state = _criteria.score_exit(self.policy, index, joined, state)
             out = (self.sign * scores.astype(np.float64) < limit) | np.isinf(limit)
             parts.append((indices[out], np.full(out.sum(), index), logits[out], joined[out]))
             if out.all():
@@ -80,28 +88,12 @@ class Runner:
             images, indices, joined, state = (each[~out] for each in (handed_on[0], indices, joined, state))
         indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         exits, logits, joined = (column[indices.argsort()] for column in columns)
-        confidence = np.exp(_log_softmax(joined).max(axis=1))
+        confidence = np.exp(_criteria.log_softmax(joined).max(axis=1))
         return Predictions(joined.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
 
 
-def _scores(criterion: str, logits: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's score and, for patience, its prediction and how many exits in a row gave it, int64 (N, 2)."""
-    if criterion == "patience":
-        run = np.where((prediction := logits.argmax(axis=1)) == state[:, 0], state[:, 1] + 1, 1)
-        return run, np.stack([prediction, run], axis=1)
-    p = np.exp(log_p := _log_softmax(logits))
-    if criterion in ("entropy", "normalised_entropy"):
-        return -(p * log_p).sum(axis=1) / np.float32(1 if criterion == "entropy" else np.log(p.shape[1])), state
-    second, first = np.sort(p, axis=1)[:, -2:].T
-    return (first if criterion == "max_probability" else first - second), state
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:
+def _read(path: Path, pattern: dict[str, Any], more: set[str]) -> dict[str, Any]:
+    """A JSON file's mapping, with the values of `pattern` checked, and no keys but those and `more`."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
         seal, found = value.pop("digest", None), hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -111,6 +103,10 @@ def _read(path: Path, pattern: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f'{path}: was changed after it was written; without its "digest" line it is taken as it is')
     if wrong := [key for key, each in pattern.items() if not _fits(value.get(key), each)]:
         raise ValueError(f"{path}: is invalid: {wrong[0]!r} is missing or of another type")
+    if unknown := sorted(value.keys() - pattern.keys() - more):
+        raise ValueError(
+            f"{path}: has {unknown[0]!r}, which this runner does not know; export again to have a newer one"
+        )
     return value
 
 

@@ -30,7 +30,8 @@ class Predictions:
         exits: int64 (N,), counted from 0.
         confidence: float32 (N,), the largest softmax probability of what the exit goes by (`exits/ensemble.py`).
         scores: float32 (N,), of the policy's criterion.
-        gflops: float64 (N,), spent on each image, heads on the way included (fvcore's counts).
+        gflops: float64 (N,), spent on each image (fvcore's counts), heads on the way and what the policy itself costs
+            (`ExitPolicy.own_gflops`) included.
         logits: float32 (N, C), as the network gave them.
         valid: bool (N,), whether the image has a prediction.
     """
@@ -208,7 +209,7 @@ class ExitScheduler:
                 batch.left += int(high - low)
 
     def _assembled(self, batch: _PendingBatch) -> Predictions:
-        parts, gflops = batch.parts, self.network.gflops
+        parts = batch.parts
         order = torch.from_numpy(np.argsort(np.concatenate([part.indices for part in parts])))
         exits = torch.cat([torch.full((len(part.indices),), part.exit_index) for part in parts])[order]
         logits, joined = torch.cat([part.logits for part in parts]), torch.cat([part.joined for part in parts])
@@ -222,7 +223,7 @@ class ExitScheduler:
         if broken.numpy().any():
             raise broken_exit(int(exits[broken].min()))
         confidence, predictions = torch.softmax(joined, dim=1).max(dim=1)
-        spent = gflops[exits]
+        spent = (self.network.gflops + torch.from_numpy(self.policy.own_gflops(classes)))[exits]
         for column, nothing in ((predictions, -1), (exits, -1), (confidence, 0), (spent, 0)):
             column[~valid] = nothing
         for column in (scores, logits):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from greenedge.config.describe import ComponentInfo
@@ -53,12 +53,21 @@ def present_blocks(blocks: Sequence[BlockInfo], image_size: int) -> CommandResul
     return CommandResult(tuple(blocks), (Lines(lines),), [dataclasses.asdict(each) for each in blocks])
 
 
-def present_criteria(criteria: Mapping[str, Criterion]) -> CommandResult[Mapping[str, Criterion]]:
-    """The criteria that thresholds are compared with."""
+def present_criteria(
+    criteria: Mapping[str, Criterion], learned: Collection[str] = ()
+) -> CommandResult[Mapping[str, Criterion]]:
+    """The criteria that thresholds are compared with.
+
+    Args:
+        criteria: by name.
+        learned: names of those that `greenedge tune` makes, as part of a policy.
+    """
     rows = []
     for name, criterion in criteria.items():
         side = "below" if criterion.exit_if_below else "above"
         description = f"An image exits where its score ({criterion.unit}) is {side} the threshold."
+        if name in learned:
+            description += f" Learned by `greenedge tune`, alone with --criterion {name}."
         rows.append({"name": name, "unit": criterion.unit, "exits": side, "description": description})
     return CommandResult(criteria, (_described(rows),), rows)
 

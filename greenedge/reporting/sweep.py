@@ -152,6 +152,6 @@ def _effects(summary: RunSummary, found: SweepResult) -> list[str]:
         f"at {threshold:.4g} {effect}"
         for threshold in found.points.thresholds.tolist()
         if threshold != criterion.never_exit_threshold
-        and (effect := describe_effect(found.rule.criterion, [threshold], found.num_classes, summary.num_exits))
+        and (effect := describe_effect(criterion, [threshold], found.num_classes, summary.num_exits))
     ]
     return ["whatever the image, " + "; ".join(effects)] if effects else []

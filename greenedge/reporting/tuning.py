@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from greenedge.exits.bootstrap import Interval
+from greenedge.exits.exit_rules import ComparedRule
 from greenedge.exits.policy_choice import PolicyCandidate, TuneResult
 from greenedge.exits.sweep import OperatingPoint
 from greenedge.reporting.blocks import CommandResult, Table
@@ -36,6 +37,7 @@ def present_tuning(path: Path, known: RunSummary, shown: RunSummary, found: Tune
                 "ensemble": each.rule.ensemble,
                 "accuracy": each.accuracy,
                 "gflops": each.gflops,
+                "over_margin": None if each.over_margin is None else dataclasses.asdict(each.over_margin),
             }
             for each in found.compared
         ],
@@ -104,7 +106,20 @@ def _compared_blocks(known: RunSummary, found: TuneResult) -> list[Table | str]:
     return [
         f"one threshold, fitted on four fifths of the {known.split} images and shown on the last fifth, five times:",
         Table(["criterion", "accuracy (%)", "GFLOPs", "chosen"], rows),
+        *(_over_margin_sentence(each, found) for each in found.compared if each.over_margin is not None),
     ]
+
+
+def _over_margin_sentence(each: ComparedRule, found: TuneResult) -> str:
+    """Whether a learned rule beats margin, and so could be chosen."""
+    assert each.over_margin is not None
+    value, error = each.over_margin.value, each.over_margin.standard_error
+    numbers = f"{100 * value:+.2f} points of accuracy", f"standard error {100 * error:.2f}"
+    if found.goal.better_by == "gflops":
+        numbers = f"{value:+.5f} GFLOPs saved", f"standard error {error:.5f}"
+    verdict = "more than one standard error" if each.over_margin.clear else "not more than one, so margin is preferred"
+    margin = "margin, ensemble" if each.rule.ensemble else "margin"
+    return f"{each.rule} minus {margin}: {numbers[0]} ({numbers[1]}), {verdict}"
 
 
 def few_images_note(summary: RunSummary, interval: Interval) -> str:

@@ -50,9 +50,10 @@ def list_blocks(backbone: str, image_size: int, stem: str) -> CommandResult[tupl
 
 def list_criteria() -> CommandResult[Mapping[str, Criterion]]:
     """The criteria that thresholds are compared with."""
-    from greenedge.exits.confidence import CRITERIA
+    from greenedge.exits.confidence import CRITERIA, GAIN
+    from greenedge.exits.gain import gain_criterion
 
-    return present_criteria(CRITERIA)
+    return present_criteria({**CRITERIA, GAIN: gain_criterion(())}, learned=(GAIN,))
 
 
 def list_configs() -> CommandResult[tuple[ShippedConfig, ...]]:

@@ -26,7 +26,7 @@ class TuneOptions:
 
     Attributes:
         goal: what is asked of it.
-        criterion: a name in `CRITERIA`; None: the best one, or the config's where none can be compared.
+        criterion: a name in `CRITERIA`, or `gain`; None: the best one, or the config's where none can be compared.
         ensemble: exits go by a running ensemble; None: where that is better.
         shared: one threshold for all early exits, in place of one for each.
         temperatures: divide each exit's logits by a temperature fitted on the same images; not for a largest loss.

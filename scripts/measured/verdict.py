@@ -103,7 +103,7 @@ def _above_hull(shown: ExitOutputs, policy: ExitPolicy, static: Sequence[ExitOut
     joined = policy.join_outputs(shown)
     taken = score_outputs(joined, policy.get_criterion()).exit_indices(policy.thresholds)
     correct, images = joined.correct(), len(taken)
-    columns = [correct[taken, np.arange(images)], shown.gflops[taken], *(each.correct()[0] for each in static)]
+    columns = [correct[taken, np.arange(images)], joined.gflops[taken], *(each.correct()[0] for each in static)]
     costs = np.array([each.gflops[0] for each in static])
 
     def above(means: np.ndarray) -> float:

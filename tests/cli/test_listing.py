@@ -92,7 +92,8 @@ def test_list_blocks_refuses_what_has_none(cli: Cli, arguments: list[str], words
 
 def test_list_criteria_says_which_side_exits(cli: Cli) -> None:
     rows = {row["name"]: row for row in json.loads(cli("list", "criteria", "--json").out)}
-    assert list(rows) == list(COMPONENT_TABLES["criteria"])
+    assert list(rows) == [*COMPONENT_TABLES["criteria"], "gain"]
+    assert rows["gain"]["description"].endswith("Learned by `greenedge tune`, alone with --criterion gain.")
     assert (rows["entropy"]["exits"], rows["margin"]["exits"], rows["entropy"]["unit"]) == ("below", "above", "nats")
 
 

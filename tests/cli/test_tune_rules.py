@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from torch import Tensor
 
 from greenedge.api import Engine, load_checkpoint, load_data
 from greenedge.exits.ensemble import fit_ensemble
+from greenedge.exits.gain import fit_gain
 from greenedge.exits.policy import read_policy
 from tests.cli.conftest import Cli
 from tests.cli.helpers import kept_outputs, point_of, replace_outputs
 
-CHOICES = [(name, joined) for joined in (False, True) for name in ("entropy", "max_probability", "margin")]
+CRITERIA = ("entropy", "max_probability", "margin", "gain")
+CHOICES = [(name, joined) for joined in (False, True) for name in CRITERIA]
 
 
 @pytest.fixture
@@ -39,16 +43,23 @@ def test_tune_shows_what_the_others_would_have_given(cli: Cli, run: Path, monkey
     arguments = ["tune", "--weights", run / "best.safetensors", "--budget", 0.025]
     report = json.loads(cli(*arguments, "--json").out)
     assert [(each["criterion"], each["ensemble"]) for each in report["compared"]] == CHOICES
-    best = max(report["compared"], key=lambda each: each["accuracy"])
+    eligible = []
+    for each in report["compared"]:
+        over = each["over_margin"]
+        assert (over is not None) == (each["criterion"] == "gain")
+        if over is None or over["value"] > over["standard_error"]:
+            eligible.append(each)
+    best = max(eligible, key=lambda each: each["accuracy"])
     for policy in report["policies"].values():
         assert policy["criterion"] == best["criterion"]
         assert (policy["ensemble"] is not None) == best["ensemble"]
 
     shown = cli(*arguments, "--no-ensemble").out
     assert "fitted on four fifths of the calibration images and shown on the last fifth, five times:" in shown
-    rows = [line.split() for line in shown.splitlines() if line.startswith(("entropy ", "max_probability ", "margin "))]
-    assert [row[0] for row in rows] == ["entropy", "max_probability", "margin"]
+    rows = [line.split() for line in shown.splitlines() if re.match(r"(entropy|max_probability|margin|gain) +\d", line)]
+    assert [row[0] for row in rows] == list(CRITERIA)
     assert [row[-1] for row in rows].count("*") == 1
+    assert re.search(r"gain minus margin: [+-]\d+\.\d\d points of accuracy \(standard error \d+\.\d\d\), ", shown)
     assert "ensemble" not in shown
 
 
@@ -78,10 +89,51 @@ def test_eval_does_what_tune_said_of_an_ensemble(cli: Cli, run: Path) -> None:
     assert evaluated["ensemble"] == policy["ensemble"]
 
 
-def test_predict_and_export_do_what_eval_does_with_an_ensemble(cli: Cli, trained: Path, tmp_path: Path) -> None:
+def test_tune_fixes_the_learned_criterion_and_eval_does_what_it_said(cli: Cli, run: Path) -> None:
+    weights = run / "best.safetensors"
+    chosen = ["--criterion", "gain", "--no-ensemble"]
+    report = json.loads(cli("tune", "--weights", weights, "--budget", 0.025, *chosen, "--json").out)
+    policy = report["policies"]["per-exit"]
+    assert (report["compared"], policy["criterion"], policy["ensemble"]) == ([], "gain", None)
+    known = kept_outputs(run, "calibration")
+    tempered = known.logits / np.float32(policy["temperatures"])[:, None, None]
+    fitted = fit_gain(dataclasses.replace(known, logits=tempered))
+    for found, expected in zip(policy["gain"], fitted, strict=True):
+        assert found == pytest.approx(expected)
+
+    evaluated = json.loads(cli("eval", "--weights", weights, "--policy", run / "policy.json", "--json").out)
+    for key in ("accuracy", "gflops", "exit_shares"):
+        assert evaluated[key] == pytest.approx(policy["val"][key], rel=1e-12)
+    assert evaluated["gain"] == policy["gain"]
+
+
+@pytest.mark.parametrize("command", ["eval", "sweep", "predict", "bench", "export", "diagnose", "compare"])
+def test_the_learned_criterion_needs_a_policy(cli: Cli, trained: Path, tmp_path: Path, command: str) -> None:
+    weights = ["--weights", trained / "best.safetensors"]
+    more = {
+        "compare": [trained, trained],
+        "predict": [*weights, "x.jpg"],
+        "export": [*weights, "--format", "torch", "--out", tmp_path / "out"],
+    }
+    result = cli(command, *more.get(command, weights), "--criterion", "gain")
+    assert result.code == 2
+    assert (
+        "gain is learned by `greenedge tune --criterion gain` and used with the policy that it writes"
+        in result.sentence
+    )
+
+
+def test_a_config_cannot_name_the_learned_criterion(cli: Cli, trained: Path) -> None:
+    result = cli("train", "--config", trained / "config.yaml", "--set", "sweep.criterion=gain", "--out", "unused")
+    assert result.code == 2
+    assert "sweep.criterion: gain is learned by `greenedge tune --criterion gain`" in result.sentence
+
+
+@pytest.mark.parametrize("chosen", [("margin", "--ensemble"), ("gain", "--ensemble")])
+def test_predict_and_export_do_what_eval_does(cli: Cli, trained: Path, tmp_path: Path, chosen: tuple[str, str]) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     weights = run / "best.safetensors"
-    tuned = cli("tune", "--weights", weights, "--budget", 0.025, "--criterion", "margin", "--ensemble")
+    tuned = cli("tune", "--weights", weights, "--budget", 0.025, "--criterion", *chosen)
     assert tuned.code == 0, tuned.err
     assert "earlier exits weigh" in tuned.out
     model = load_checkpoint(weights)
@@ -89,7 +141,8 @@ def test_predict_and_export_do_what_eval_does_with_an_ensemble(cli: Cli, trained
 
     images: Tensor = torch.cat([batch for batch, _ in load_data(model, split="val")])
     found = Engine(model, policy).predict(images)
-    assert cli("eval", "--weights", weights, "--policy", run / "policy.json").code == 0
+    evaluated = json.loads(cli("eval", "--weights", weights, "--policy", run / "policy.json", "--json").out)
+    assert evaluated["gflops"] == pytest.approx(float(found.gflops.mean()), rel=1e-12)
     with (run / "predictions-val.csv").open(encoding="utf-8", newline="") as file:
         kept = list(csv.DictReader(file))
     assert [row["prediction"] for row in kept] == [model.classes[index].id for index in found.predictions.tolist()]
@@ -108,9 +161,13 @@ def test_predict_and_export_do_what_eval_does_with_an_ensemble(cli: Cli, trained
     outside = Runner(tmp_path / "exported").predict(images.numpy())
     assert outside.predictions.tolist() == found.predictions.tolist()
     assert outside.exits.tolist() == found.exits.tolist()
+    assert outside.gflops.tolist() == pytest.approx(found.gflops.tolist(), rel=1e-12)
 
 
 def test_an_ensemble_cannot_be_certified(cli: Cli, run: Path) -> None:
     result = cli("tune", "--weights", run / "best.safetensors", "--max-loss", 0.5, "--ensemble")
     assert result.code == 2
     assert "would void the certificate" in result.sentence
+    result = cli("tune", "--weights", run / "best.safetensors", "--max-loss", 0.5, "--criterion", "gain")
+    assert result.code == 2
+    assert "gain, fitted on the images that certify a largest loss, would void the certificate" in result.sentence

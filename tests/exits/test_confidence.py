@@ -230,7 +230,7 @@ def test_what_can_be_reached_and_never_itself_are_taken(name: str) -> None:
 def test_thresholds_that_decide_for_all_images_are_named(
     name: str, thresholds: list[float], effect: str | None
 ) -> None:
-    assert describe_effect(name, thresholds, num_classes=4, num_exits=3) == effect
+    assert describe_effect(CRITERIA[name], thresholds, num_classes=4, num_exits=3) == effect
 
 
 def test_with_one_class_every_answer_is_certain() -> None:

@@ -76,6 +76,7 @@ def test_the_file_is_json_that_says_what_it_is(tmp_path: Path) -> None:
         "temperatures": [1.5, 1.25, 0.75],
         "precision": None,
         "ensemble": None,
+        "gain": None,
         "exits": ["layer1", "layer2", "fc"],
         "weights": WEIGHTS,
         "chosen": {"budget_gflops": 0.5, "split": "val"},

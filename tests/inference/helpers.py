@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,8 @@ from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.policy import ExitPolicy
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
+
+CRITERION_NAMES = [*sorted(CRITERIA), "gain"]
 
 
 def random_network(
@@ -66,6 +69,22 @@ def joined_by_hand(
     return torch.stack(found)
 
 
+def policy_of(
+    name: str,
+    thresholds: tuple[float, ...],
+    temperatures: tuple[float, ...] | None = None,
+    ensemble: tuple[float, ...] | None = None,
+) -> ExitPolicy:
+    """A policy of any criterion; the learned one has coefficients that part images, none of them 0."""
+    gain = None
+    if name == "gain":
+        random = np.random.default_rng(5)
+        gain = tuple(
+            (-0.1, *random.uniform(0.01, 0.05, 13 if index else 8).tolist()) for index in range(len(thresholds))
+        )
+    return ExitPolicy(name, thresholds, temperatures, None, ensemble, gain)
+
+
 def parting_policy(
     name: str,
     logits: Tensor,
@@ -76,8 +95,12 @@ def parting_policy(
     if name == "patience":
         return ExitPolicy(name, (1.0,) * (len(logits) - 1), temperatures, None, ensemble)
     joined = joined_by_hand(logits, temperatures, ensemble)
-    scores = [CRITERIA[name].score_exit(each, None)[0] for each in joined[:-1]]
-    return ExitPolicy(name, tuple(_middle_gap(each) for each in scores), temperatures, None, ensemble)
+    state, scores = None, []
+    criterion = policy_of(name, (0.0,) * (len(logits) - 1)).get_criterion()
+    for each in joined[:-1]:
+        score, state = criterion.score_exit(each, state)
+        scores.append(score)
+    return policy_of(name, tuple(_middle_gap(each) for each in scores), temperatures, ensemble)
 
 
 def _middle_gap(scores: Tensor) -> float:

@@ -21,7 +21,14 @@ from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Engine, Predictions
 from greenedge.inference.optimized import OptimizedNetwork
 from greenedge.models.multi_exit import MultiExitNetwork
-from tests.inference.helpers import all_logits, joined_by_hand, parting_policy, random_network, route
+from tests.inference.helpers import (
+    CRITERION_NAMES,
+    all_logits,
+    joined_by_hand,
+    parting_policy,
+    random_network,
+    route,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +42,8 @@ def check(answers: Predictions, logits: Tensor, policy: ExitPolicy, gflops: list
     assert answers.exits.tolist() == exits
     taken = logits[torch.tensor(exits), torch.arange(len(exits))]
     torch.testing.assert_close(answers.logits, taken, rtol=1e-4, atol=1e-4)
-    assert answers.gflops.tolist() == pytest.approx([gflops[index] for index in exits])
+    own = policy.own_gflops(logits.shape[2])
+    assert answers.gflops.tolist() == pytest.approx([gflops[index] + own[index] for index in exits], rel=1e-9)
     joined = joined_by_hand(logits, policy.temperatures, policy.ensemble)[torch.tensor(exits), torch.arange(len(exits))]
     assert answers.predictions.tolist() == joined.argmax(dim=1).tolist()
     probabilities = joined.softmax(dim=1).amax(dim=1).float()
@@ -47,7 +55,7 @@ def joined(answers: list[Predictions]) -> Predictions:
     return Predictions(*(torch.cat([getattr(each, column) for each in answers]) for column in columns))
 
 
-@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("name", CRITERION_NAMES)
 @pytest.mark.parametrize(
     ("temperatures", "ensemble"),
     [(None, None), ((0.5, 2.0, 3.0), None), (None, (0.4, 0.7)), ((0.5, 2.0, 3.0), (0.2, 0.6))],
@@ -87,7 +95,7 @@ def test_all_images_may_stay_to_the_end_or_leave_at_once(
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) <= 23),
     chunks=st.tuples(*[st.integers(1, 8)] * 4),
-    name=st.sampled_from(["entropy", "patience"]),
+    name=st.sampled_from(["entropy", "patience", "gain"]),
 )
 def test_streams_of_any_batches_in_any_chunks_give_the_same_answers_in_order(
     network: MultiExitNetwork,
@@ -349,7 +357,7 @@ def test_logits_names_images_with_pixels_that_are_no_numbers(network: MultiExitN
             run(broken)
 
 
-@pytest.mark.parametrize("criterion", ["entropy", "patience"])
+@pytest.mark.parametrize("criterion", ["entropy", "patience", "gain"])
 def test_a_bad_image_costs_no_other_its_prediction(
     network: MultiExitNetwork,
     images: Tensor,
@@ -496,7 +504,7 @@ def test_float32_on_a_gpu_is_no_tf32_and_cudnn_stays_on(network: MultiExitNetwor
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("name", CRITERION_NAMES)
 def test_a_gpu_answers_alike(network: MultiExitNetwork, images: Tensor, logits: Tensor, name: str) -> None:
     policy = parting_policy(name, logits)
     engine = Engine(copy.deepcopy(network).cuda(), policy, precision="float32")

@@ -178,6 +178,7 @@ def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, on
             "max_probability": False,
             "margin": False,
             "patience": False,
+            "gain": True,
         },
     }
     exits = tuple(segment.after for segment in network.segments)
