@@ -26,6 +26,7 @@ from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.files import write_bytes, write_json, write_text
 from greenedge.inference.export_folder import PARTIAL
 from greenedge.inference.folding import fold_batch_norms
+from greenedge.inference.member_graph import replace_member_inputs
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import Segment
 
@@ -70,8 +71,9 @@ class _Chain(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         """The last features (N, C, H, W), if they are handed on, then the logits (N, classes) of each exit."""
         found = []
+        images = features
         for segment in self.segments:
-            features, logits = segment(features)
+            features, logits = segment(images if segment.reads_images else features)
             found.append(logits)
         return (features, *found) if self.hands_on else tuple(found)
 
@@ -101,7 +103,8 @@ def export_network(
     """Writes a network's graphs, its policy and a manifest into a folder.
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
-    `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. `network` reads `images`
+    `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. Where the manifest says
+    `reads_images`, as it does for each member of a cascade, a segment reads the images again. `network` reads `images`
     and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`
     and `runner_criteria.py`, which predict under the policy and need neither torch nor greenedge.
 
@@ -136,9 +139,11 @@ def export_network(
             write_text(folder / name, Path(__file__).with_name(source).read_text(encoding="utf-8"))
     write_policy(folder / POLICY, saved)
     files = [graph.path.name for graph in graphs]
+    # In place of the features before it: each member of a cascade but the first.
+    reads_again = [index > 0 and segment.reads_images for index, segment in enumerate(network.segments)]
     exits = [
-        {"after": segment.after, "gflops": cost, "file": file}
-        for segment, cost, file in zip(network.segments, gflops, files[:-1], strict=True)
+        {"after": segment.after, "gflops": cost, "file": file} | ({"reads_images": True} if again else {})
+        for segment, cost, file, again in zip(network.segments, gflops, files[:-1], reads_again, strict=True)
     ]
     manifest = {
         "format": FORMAT,
@@ -199,6 +204,7 @@ def _graphs(network: MultiExitNetwork, folder: Path, suffix: str) -> list[_Graph
     """What becomes files: each segment, then the whole."""
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).float().cpu()
     fold_batch_norms(own)
+    replace_member_inputs(own.segments)
 
     graphs = []
     for index, segment in enumerate(own.segments):

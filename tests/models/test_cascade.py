@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from greenedge.cost.flops import count_costs
+from greenedge.data.layouts import ClassInfo
 from greenedge.data.loader import InputTransform
-from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.policy import ExitPolicy, SavedPolicy
 from greenedge.inference import Engine
+from greenedge.inference.export import ExportMetadata, export_network
+from greenedge.inference.member_graph import resize_matrix
 from greenedge.models.cascade import Cascade
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import parting_policy, random_network, route
@@ -140,3 +146,45 @@ def test_engine_leaves_a_cascades_images_to_the_caller(cascade: Cascade, images:
 def test_engine_of_a_single_network_keeps_no_images(members: list[MultiExitNetwork]) -> None:
     engine = Engine(members[0], ExitPolicy("entropy", (0.1,)), precision="float32")
     assert not engine.network.keeps_images
+
+
+def test_exported_cascade_is_run_as_the_engine_runs_it(
+    cascade: Cascade, images: Tensor, logits: Tensor, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from greenedge.inference.onnx_runner import Runner
+
+    policy = parting_policy("margin", logits, ensemble=(0.3, 0.5, 0.2))
+    saved = SavedPolicy(policy, tuple(segment.after for segment in cascade.segments))
+    classes = tuple(ClassInfo(f"n{index}", f"name {index}") for index in range(3))
+    export_network(cascade, saved, ExportMetadata((0, 0, 0), (1, 1, 1), 32, classes), tmp_path, "onnx")
+
+    runner = Runner(tmp_path)
+    found = runner.predict(images.numpy())
+    expected = Engine(cascade, policy, precision="float32").predict(images)
+    assert found.exits.tolist() == expected.exits.tolist()
+    assert len(set(found.exits.tolist())) == 4
+    assert found.predictions.tolist() == expected.predictions.tolist()
+    assert found.gflops.tolist() == pytest.approx(expected.gflops.tolist(), rel=1e-12)
+    np.testing.assert_allclose(found.logits, expected.logits.numpy(), rtol=1e-3, atol=1e-4)
+
+    stored = (255 * images).round().to(torch.uint8)  # as they are kept: bytes, which the first graph is given in [0, 1]
+    as_bytes = runner.predict(stored.numpy())
+    assert as_bytes.exits.tolist() == runner.predict((stored / 255).numpy()).exits.tolist()
+
+    whole = onnxruntime_session(tmp_path / "network.onnx").run(None, {"images": images.numpy()})
+    np.testing.assert_allclose(np.stack(whole), logits.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def onnxruntime_session(path: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(("size", "new_size"), [(64, 160), (64, 48), (32, 32)])
+def test_resize_matrix_resizes_as_the_operator_does(size: int, new_size: int) -> None:
+    image = torch.rand(2, 3, size, size)
+    matrix = resize_matrix(size, new_size)
+    expected = F.interpolate(image, (new_size, new_size), mode="bicubic", antialias=True)
+    torch.testing.assert_close(matrix @ image @ matrix.T, expected, rtol=1e-4, atol=1e-5)
