@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,6 +63,9 @@ def sweep(
         str | None, typer.Option(help="Numbers such as 0,0.63,1.26, or all. Default: the config's.")
     ] = None,
     criterion: Criterion = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="A policy of `greenedge tune`: all but its thresholds is kept.")
+    ] = None,
     reference_gflops: Annotated[
         float | None,
         typer.Option(help="Where the dominated area ends. Default: the cost of running everything."),
@@ -83,5 +87,5 @@ def sweep(
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
     run = load_or_compute_outputs(load_model(weights), PassOptions(data, split, precision), out)
-    result = run_sweep(run, criterion, chosen, reference_gflops)
+    result = run_sweep(run, criterion, chosen, reference_gflops, policy)
     show_result(result, as_json=as_json)

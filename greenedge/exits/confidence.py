@@ -171,23 +171,31 @@ def find_criterion(name: str) -> Criterion:
     return CRITERIA[name]
 
 
-def check_thresholds(criterion_name: str, thresholds: Sequence[float], num_classes: int, num_exits: int) -> None:
+def check_thresholds(
+    criterion_name: str,
+    thresholds: Sequence[float],
+    num_classes: int,
+    num_exits: int,
+    *,
+    criterion: Criterion | None = None,
+) -> None:
     """Refuses thresholds that the criterion's scores can never reach, such as 90 where 0.9 was meant.
 
     The criterion's `never_exit_threshold`, and the end of its range on that side, are allowed: they say that no image
     exits early.
 
     Args:
-        criterion_name: one of `CRITERIA`.
+        criterion_name: one of `CRITERIA`, unless the criterion is given.
         thresholds: shared by all early exits, or one for each.
         num_classes: C.
         num_exits: E, the final exit included.
+        criterion: of that name, where it is learned.
 
     Raises:
         UsageError: a threshold lies beyond what a score can be.
         ConfigError: there is no such criterion.
     """
-    criterion = find_criterion(criterion_name)
+    criterion = criterion or find_criterion(criterion_name)
     most_confident, _ = criterion.uncertainty_range(num_classes, num_exits)
     for threshold in thresholds:
         unreachable = criterion.uncertainty_limit(threshold) < most_confident

@@ -12,8 +12,9 @@ from greenedge.errors import UsageError
 from greenedge.exits.areas import dominated_area, trapezoid_area
 from greenedge.exits.baselines import FixedExits, FoundAdvantage, find_advantage, oracle_point
 from greenedge.exits.bootstrap import Estimate, ResampledCurve, bootstrap_points, bootstrap_weights, interval
-from greenedge.exits.confidence import Criterion, check_thresholds, find_criterion
+from greenedge.exits.confidence import Criterion, check_thresholds
 from greenedge.exits.outputs import ExitOutputs
+from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.exits.sweep import ExitScores, OperatingPoint, Sweep, score_outputs, sweep_all, sweep_thresholds
 
 Thresholds = Sequence[float] | Literal["all"]
@@ -26,7 +27,7 @@ class SweepResult:
     """Operating points of a network with E exits of C classes.
 
     Attributes:
-        criterion_name: a name in `CRITERIA`.
+        policy: its thresholds are the ones that are swept; the rest of it holds at all points.
         points: of the thresholds that were asked for, or of all.
         curve: every distinct operating point.
         area: under the points, in % x GFLOPs.
@@ -34,12 +35,12 @@ class SweepResult:
         reference_gflops: the cost of running everything, or what was asked for.
         advantage: of the curve over a random mix of fixed exits.
         oracle: exits at the first correct exit.
-        exit_accuracies: (E,), if every image exited there, in [0, 1].
+        exit_accuracies: (E,), of each exit by its own logits if every image exited there, in [0, 1].
         standalone_gflops: (E,), of each exit if it were the only one.
         num_classes: C.
     """
 
-    criterion_name: str
+    policy: ExitPolicy
     points: Sweep
     curve: Sweep
     area: Estimate
@@ -52,9 +53,14 @@ class SweepResult:
     num_classes: int
 
     @property
+    def criterion_name(self) -> str:
+        """The name of what thresholds are compared with."""
+        return self.policy.criterion
+
+    @property
     def criterion(self) -> Criterion:
         """What thresholds are compared with."""
-        return find_criterion(self.criterion_name)
+        return self.policy.get_criterion()
 
     @property
     def backbone_gflops(self) -> float:
@@ -79,7 +85,7 @@ def analyse_sweep(
     outputs: ExitOutputs,
     standalone_gflops: Sequence[float] | np.ndarray,
     *,
-    criterion: str = "entropy",
+    criterion: str | ExitPolicy = "entropy",
     thresholds: Thresholds = "all",
     reference_gflops: float | None = None,
 ) -> SweepResult:
@@ -88,44 +94,55 @@ def analyse_sweep(
     Args:
         outputs: of E exits on N images.
         standalone_gflops: (E,), of each exit if it were the only one.
-        criterion: a name in `CRITERIA`.
+        criterion: a name in `CRITERIA`; or a policy, of which all but the thresholds is kept: what exits go by, a
+            learned criterion, and what both cost.
         thresholds: in the criterion's unit, or `all`.
         reference_gflops: up to which the dominated area counts; None: the cost of running everything.
 
     Raises:
-        UsageError: the reference cost is not positive, or a threshold is beyond what the criterion can say.
+        UsageError: the reference cost is not positive, a threshold is beyond what the criterion can say, or the policy
+            is for a network with other exits.
         ConfigError: there is no such criterion.
     """
+    policy = criterion if isinstance(criterion, ExitPolicy) else shared_policy(criterion, None, outputs.num_exits - 1)
+    if len(policy.thresholds) != outputs.num_exits - 1:
+        raise UsageError(
+            f"the policy has {len(policy.thresholds)} thresholds, the network has {outputs.num_exits - 1} early exits"
+        )
     if thresholds != "all":
-        check_thresholds(criterion, thresholds, outputs.logits.shape[2], outputs.num_exits)
+        classes, exits = outputs.logits.shape[2], outputs.num_exits
+        check_thresholds(policy.criterion, thresholds, classes, exits, criterion=policy.get_criterion())
     reference = float(outputs.gflops[-1]) if reference_gflops is None else reference_gflops
     if not 0 < reference < float("inf"):
         raise UsageError(f"the reference cost must be a number above 0 GFLOPs, found {reference:g}")
 
-    scores = score_outputs(outputs, find_criterion(criterion))
+    joined = policy.join_outputs(outputs)
+    scores = score_outputs(joined, policy.get_criterion())
     curve = sweep_all(scores)
     points = curve if thresholds == "all" else sweep_thresholds(scores, thresholds)
     weights = bootstrap_weights(len(outputs.labels))
     area, dominated = _areas(scores, points, reference, weights)
     return SweepResult(
-        criterion_name=criterion,
+        policy=policy,
         points=points,
         curve=curve,
         area=area,
         dominated_area=dominated,
         reference_gflops=reference,
-        advantage=_advantage(scores, curve, np.asarray(standalone_gflops), weights),
-        oracle=oracle_point(outputs),
+        advantage=_advantage(scores, curve, outputs.correct(), np.asarray(standalone_gflops), weights),
+        oracle=oracle_point(joined),
         exit_accuracies=tuple(outputs.exit_accuracies().tolist()),
         standalone_gflops=tuple(np.asarray(standalone_gflops).tolist()),
         num_classes=outputs.logits.shape[2],
     )
 
 
-def _advantage(scores: ExitScores, curve: Sweep, standalone_gflops: np.ndarray, weights: np.ndarray) -> FoundAdvantage:
+def _advantage(
+    scores: ExitScores, curve: Sweep, correct: np.ndarray, standalone_gflops: np.ndarray, weights: np.ndarray
+) -> FoundAdvantage:
+    """Over exits that are each alone, and go by their own logits; bool (E, N): which of those are right."""
     some = curve.rows(curve.spread(_POINTS_RESAMPLED))
-    correct = weights @ scores.correct.T.astype(np.float32)
-    fixed = FixedExits(standalone_gflops, scores.correct.mean(axis=1), correct)
+    fixed = FixedExits(standalone_gflops, correct.mean(axis=1), weights @ correct.T.astype(np.float32))
     return find_advantage(curve, some, _resampled(scores, some, weights), fixed)
 
 

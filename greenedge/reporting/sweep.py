@@ -66,6 +66,9 @@ def _json(summary: RunSummary, found: SweepResult) -> dict[str, Any]:
     advantage = found.advantage
     return {
         "criterion": found.criterion_name,
+        "temperatures": found.policy.temperatures,
+        "ensemble": found.policy.ensemble,
+        "gain": found.policy.gain,
         "split": summary.split,
         "precision": summary.precision,
         "points": [dataclasses.asdict(point) for point in found.points.points()],

@@ -67,7 +67,7 @@ def swept(
     oracle: tuple[float, float] = (0.3, 0.75),
 ) -> SweepResult:
     return SweepResult(
-        criterion_name="entropy",
+        policy=ExitPolicy("entropy", (0.0, 0.0)),
         points=curve if chosen is None else chosen,
         curve=curve,
         area=Estimate(0.0, NOTHING),
