@@ -311,7 +311,7 @@ def collect_outputs(
 def sweep(
     outputs: ExitOutputs,
     *,
-    criterion: str = "entropy",
+    criterion: str | ExitPolicy = "entropy",
     thresholds: Thresholds = "all",
     reference_gflops: float | None = None,
 ) -> SweepResult:
@@ -319,7 +319,7 @@ def sweep(
 
     Args:
         outputs: of a network on images.
-        criterion: a name of `list_criteria`.
+        criterion: a name of `list_criteria`; or a policy, of which all but the thresholds is kept.
         thresholds: in the criterion's unit, or `all`.
         reference_gflops: up to which the dominated area counts; None: the cost of running everything.
 

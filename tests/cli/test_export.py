@@ -37,7 +37,13 @@ def test_the_exported_runner_answers_as_predict_does(cli: Cli, weights: Path, po
     assert "images exit by entropy thresholds 1, 1.05 (nats), temperatures 1, 1.1, 0.9" in result.err
     assert result.err.splitlines()[-1] == f"next: python {out}/runner.py {out} IMAGES.npy"
     names = ["segment-0.onnx", "segment-1.onnx", "segment-2.onnx", "network.onnx"]
-    assert {path.name for path in out.iterdir()} == {*names, "manifest.json", "policy.json", "runner.py"}
+    assert {path.name for path in out.iterdir()} == {
+        *names,
+        "manifest.json",
+        "policy.json",
+        "runner.py",
+        "runner_criteria.py",
+    }
 
     pictures = sorted((write_official_layout(tmp_path / "official") / "val" / "images").iterdir())
     told = cli("predict", "--weights", weights, "--policy", policy, "--json", *pictures)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from greenedge.api import Engine, load_checkpoint, load_data
 from greenedge.exits.ensemble import fit_ensemble
+from greenedge.exits.evaluation import evaluate_policy
 from greenedge.exits.gain import fit_gain
 from greenedge.exits.policy import read_policy
 from tests.cli.conftest import Cli
@@ -23,6 +24,11 @@ from tests.cli.helpers import kept_outputs, point_of, replace_outputs
 
 CRITERIA = ("entropy", "max_probability", "margin", "gain")
 CHOICES = [(name, joined) for joined in (False, True) for name in CRITERIA]
+
+
+def read_names(weights: Path) -> tuple[tuple[str, ...], str]:
+    model = load_checkpoint(weights)
+    return model.exits, model.digest
 
 
 @pytest.fixture
@@ -105,6 +111,15 @@ def test_tune_fixes_the_learned_criterion_and_eval_does_what_it_said(cli: Cli, r
     for key in ("accuracy", "gflops", "exit_shares"):
         assert evaluated[key] == pytest.approx(policy["val"][key], rel=1e-12)
     assert evaluated["gain"] == policy["gain"]
+
+    sweep = ["sweep", "--weights", weights, "--policy", run / "policy.json"]
+    swept = json.loads(cli(*sweep, "--thresholds", "0.05", "--json").out)
+    assert (swept["criterion"], swept["policy"]["gain"]) == ("gain", policy["gain"])
+    val, saved = kept_outputs(run, "val"), read_policy(run / "policy.json", *read_names(weights)).policy
+    by_hand = evaluate_policy(val, dataclasses.replace(saved, thresholds=(0.05,) * len(saved.thresholds)))
+    (point,) = swept["points"]
+    assert (point["accuracy"], point["gflops"]) == pytest.approx((by_hand.accuracy, by_hand.gflops), rel=1e-12)
+    assert "--policy says criterion" in cli(*sweep, "--criterion", "margin").sentence
 
 
 @pytest.mark.parametrize("command", ["eval", "sweep", "predict", "bench", "export", "diagnose", "compare"])

@@ -20,6 +20,7 @@ from greenedge.exits.gain import continuing_price, exit_features, fit_gain, fit_
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.exits.policy_choice import Goal, tune_policy
+from greenedge.exits.sweep_result import analyse_sweep
 from tests.exits.helpers import agreeing_outputs, random_outputs
 
 BUDGET = Goal(budget_gflops=1.4)
@@ -290,6 +291,22 @@ def test_own_gflops_are_counted_by_hand() -> None:
         (dataclasses.replace(POLICY, temperatures=temperatures, ensemble=ensemble), np.add(gain, [200, 600, 600])),
     ):
         np.testing.assert_allclose(policy.own_gflops(200), np.cumsum(operations) / 1e9, rtol=1e-12)
+
+
+def test_analyse_sweep_keeps_all_of_a_policy_but_its_thresholds() -> None:
+    outputs = random_outputs(1, 3, 200, 10)
+    policy = dataclasses.replace(POLICY, temperatures=(1.0, 2.0, 0.5), ensemble=(0.2, 0.5))
+    found = analyse_sweep(outputs, outputs.gflops, criterion=policy)
+    for point in list(found.points.points())[::20]:
+        expected = evaluate_policy(outputs, dataclasses.replace(policy, thresholds=point.thresholds)).point
+        assert (point.accuracy, *point.exit_shares) == pytest.approx((expected.accuracy, *expected.exit_shares))
+        assert point.gflops == pytest.approx(expected.gflops, rel=1e-12)
+    assert found.exit_accuracies == tuple(outputs.exit_accuracies().tolist())  # of what is fixed: each exit alone
+    assert len(analyse_sweep(outputs, outputs.gflops, criterion=policy, thresholds=[0.1, 0.2]).points) == 2
+    with pytest.raises(UsageError, match=r"no image could ever exit early: gain \(accuracy\) lies between -1 and 1"):
+        analyse_sweep(outputs, outputs.gflops, criterion=policy, thresholds=[-2.0])
+    with pytest.raises(UsageError, match="the policy has 2 thresholds, the network has 3 early exits"):
+        analyse_sweep(random_outputs(1, 4, 20, 5), np.arange(4), criterion=policy)
 
 
 def test_evaluate_policy_counts_what_the_policy_costs() -> None:

@@ -188,7 +188,9 @@ def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, on
 def test_the_runner_comes_with_onnx_alone(onnx_folder: Path, torch_folder: Path) -> None:
     source = Path(export.__file__).with_name("onnx_runner.py")
     assert (onnx_folder / "runner.py").read_bytes() == source.read_bytes()
-    assert not (torch_folder / "runner.py").exists()
+    criteria = source.with_name("runner_criteria.py")
+    assert (onnx_folder / criteria.name).read_bytes() == criteria.read_bytes()
+    assert not list(torch_folder.glob("runner*"))
 
 
 @pytest.mark.parametrize("training", [True, False])
