@@ -1,7 +1,7 @@
 """Makes the runs of docs/results.md again: trains, evaluates, keeps transcripts and figures. `scripts/results` runs it.
 
 Finished trainings are reused, interrupted ones continued. A run that starts from another one's weights makes that one
-first.
+first, and a cascade its members.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from run_table import RUNS, Run
+from run_table import CASCADES, RUNS, Cascade, Run
 
 from greenedge.cli.main import run as run_command_line
 from greenedge.reporting.tables import format_table
@@ -25,9 +25,11 @@ FIGURES = ("training", "sweep", "policy-tuning", "diagnose")
 def main() -> int:
     options = _arguments()
     if options.list:
-        print(format_table(["run", "config", "starts from"], [[n, r.config, r.after or ""] for n, r in RUNS.items()]))
+        rows = [[name, run.config, run.after or ""] for name, run in RUNS.items()]
+        rows += [[name, "", ", ".join(each.members)] for name, each in CASCADES.items()]
+        print(format_table(["run", "config", "starts from"], rows))
         return 0
-    unknown = [name for name in options.names if name not in RUNS]
+    unknown = [name for name in options.names if name not in (*RUNS, *CASCADES)]
     if unknown or not options.names:
         print(f"error: name runs that --list shows{f', not {unknown[0]}' if unknown else ''}", file=sys.stderr)
         return 2
@@ -50,19 +52,28 @@ def _arguments() -> argparse.Namespace:
 
 
 def _make(name: str, options: argparse.Namespace) -> int:
-    run, out = RUNS[name], options.runs / name
-    if run.after is not None and not (options.runs / run.after / "best.safetensors").is_file():
-        code = _make(run.after, options)
-        if code != 0:
-            return code
+    run, out = RUNS.get(name) or CASCADES[name], options.runs / name
+    needed = run.runs if isinstance(run, Cascade) else (run.after,) if run.after else ()
+    for each in needed:
+        if not (options.runs / each / "best.safetensors").is_file():
+            code = _make(each, options)
+            if code != 0:
+                return code
 
     print(f"--- {name}", flush=True)
-    code = _greenedge(["train", *_training(run, options), "--out", str(out), "--resume"])
+    data = ["--data", options.data] if isinstance(run, Cascade) else []
+    if isinstance(run, Cascade):
+        members = [str(options.runs / member) for member in run.members]
+        first = ["cascade", *members, *data, "--out", str(out)]
+    else:
+        first = ["train", *_training(run, options), "--out", str(out), "--resume"]
+    code = _greenedge(first)
     transcript = []
     for command in run.commands:
         if code != 0:
             return code
-        line = [command[0], "--weights", str(out / "best.safetensors"), *command[1:]]
+        given = [part.format(run=out, runs=options.runs) for part in command[1:]]
+        line = [command[0], "--weights", str(out / "best.safetensors"), *data, *given]
         shown = io.StringIO()
         with redirect_stdout(shown):
             code = _greenedge(line)

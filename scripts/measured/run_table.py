@@ -21,7 +21,7 @@ class Run:
     Attributes:
         config: a config that comes with greenedge.
         settings: overrides of it, as `--set` takes them.
-        commands: what is run on `best.safetensors`, each with its options.
+        commands: what is run on `best.safetensors`, each with its options; `{run}` is its folder, `{runs}` that of all.
         after: the run whose weights it starts from, if any.
     """
 
@@ -29,6 +29,24 @@ class Run:
     settings: tuple[str, ...] = ()
     commands: tuple[tuple[str, ...], ...] = _CURVE
     after: str | None = None
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A network of trained networks and the commands that follow.
+
+    Attributes:
+        members: names of runs, each with what `greenedge cascade` takes behind it, such as `:final`.
+        commands: as those of a run.
+    """
+
+    members: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the members' runs."""
+        return tuple(member.partition(":")[0] for member in self.members)
 
 
 def _static(backbone: int, image_size: int, epochs: int, blocks: Sequence[str], after: str | None = None) -> Run:
@@ -75,4 +93,19 @@ RUNS: Mapping[str, Run] = {
     "lite2-192": _static(2, 192, 2, _BLOCKS2),
     "lite2-160": _static(2, 160, 1, _BLOCKS2, after="lite2-192"),
     "lite2-224": _static(2, 224, 1, _BLOCKS2, after="lite2-192"),
+}
+
+_FAMILY = ("lite0-96", "lite0-128-more", "lite0-160", "lite2-160", "lite2-224")
+_STATIC = tuple(part for name in _FAMILY for part in ("--static", f"{{runs}}/{name}"))
+
+
+def _cascade(members: Sequence[str], budget: float) -> Cascade:
+    tune = ("tune", "--budget", f"{budget:g}")
+    return Cascade(tuple(members), (tune, ("sweep", "--policy", "{run}/policy.json", *_STATIC)))
+
+
+CASCADES: Mapping[str, Cascade] = {
+    "cascade-96-160": _cascade(("lite0-96:final", "lite0-160:final"), 0.1),
+    "cascade-128-224": _cascade(("lite0-128-more:final", "lite2-224:final"), 0.38),
+    "cascade-160-224": _cascade(("lite0-160:final", "lite2-224:final"), 0.55),
 }
