@@ -9,6 +9,7 @@ from pathlib import Path
 from greenedge.config import ExitConfig, RunConfig
 from greenedge.config.origins import with_location
 from greenedge.data.layouts import ClassInfo
+from greenedge.errors import ConfigError
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
@@ -40,6 +41,12 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
         weights = str(path)
     with with_location(config, "model"):
         report = load_pretrained(network, config.model, weights, [each.id for each in classes])
+        if config.train.kept_features is not None and report.reinitialised:
+            raise ConfigError(
+                f"nothing in it fits {report.reinitialised[0]}, which train.kept_features would leave "
+                "random; name a network trained for these classes, or train without train.kept_features",
+                key="weights",
+            )
         if weights == "imagenet" or not is_checkpoint(path):
             _log.info("%s: %s", weights, report.sentence())
             return

@@ -20,8 +20,9 @@ LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
     *("last.state.pt", "history.jsonl"),
 )
 BEST, LAST = "best.safetensors", "last.safetensors"
+FEATURES = "features"  # a folder, of a run that trains heads on kept features
 # All files that exist before the first epoch is done.
-_START = {LOCK, CONFIG, ENVIRONMENT, STATE}
+_START = {LOCK, CONFIG, ENVIRONMENT, STATE, FEATURES}
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
 
 
