@@ -25,6 +25,7 @@ from greenedge.cli import (
     import_weights,
     labels,
     listing,
+    place,
     predict,
     train,
     tune,
@@ -49,6 +50,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
 app.command("tune")(tune.tune)
+app.command("place")(place.place)
 app.command("compare")(compare.compare)
 app.command("diagnose")(diagnose.diagnose)
 app.command("predict")(predict.predict)

@@ -94,7 +94,7 @@ def load_or_compute_features(
         PassStopped: before its end.
     """
     specs = _specs(network, split, settings)
-    source = _source(network, split, settings)
+    source = features_source(network, split, settings)
     kept = open_arrays(folder, source, specs)
     if kept is not None:
         _log.info("%s: features of these weights on these images are kept there; the backbone need not run", folder)
@@ -122,8 +122,8 @@ def _specs(network: MultiExitNetwork, split: PreparedSplit, settings: FeaturePas
     return specs + [ArraySpec(name, "<f4", (rows, len(split.classes))) for name in logits]
 
 
-def _source(network: MultiExitNetwork, split: PreparedSplit, settings: FeaturePass) -> str:
-    """Names everything that the features depend on."""
+def features_source(network: MultiExitNetwork, split: PreparedSplit, settings: FeaturePass) -> str:
+    """Names everything that the features depend on, by one SHA-256."""
     parts = {
         "format": _FORMAT,
         "weights": content_digest(network.backbone.state_dict()),
