@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from greenedge.errors import UsageError
 from greenedge.exits.baselines import static_mixture
@@ -62,13 +63,13 @@ class HeldOutGain:
         gflops: mean cost, likewise.
         over_static: accuracy minus that of the best random mix of single exits, each alone, and the backbone without
             exits, at the same cost.
-        over_backbone: accuracy minus that of the backbone without exits.
+        over_backbone: accuracy minus that of the backbone without exits; None where there are several budgets.
     """
 
     accuracy: float
     gflops: float
     over_static: Estimate
-    over_backbone: Estimate
+    over_backbone: Estimate | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,7 +148,8 @@ def place_exits(candidates: Candidates, goal: PlacementGoal) -> Placement:
     largest = min(goal.max_exits, len(searched))
     exhaustive = sum(math.comb(len(searched), size) for size in range(1, largest + 1)) <= MOST_SETS
     if exhaustive:
-        for blocks in _all_sets(searched, largest):
+        sets_to_score = _all_sets(searched, largest)
+        for blocks in tqdm(sets_to_score, desc="comparing sets", unit=" sets", disable=None, leave=False):
             score(blocks)
     else:
         _select_forward(searched, largest, score)
@@ -252,4 +254,4 @@ def _gain(
         Estimate(float(value[0]), difference_interval(values, images))
         for value, values in zip(found, resampled, strict=True)
     )
-    return HeldOutGain(float(right.mean()), float(spent.mean()), over_static, over_backbone)
+    return HeldOutGain(float(right.mean()), float(spent.mean()), over_static, over_backbone if budgets == 1 else None)

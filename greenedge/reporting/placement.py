@@ -58,8 +58,8 @@ def present_placement(summary: PlacementSummary, found: Placement) -> CommandRes
             "gflops": gain.gflops,
             "over_static": gain.over_static.value,
             "over_static_interval": gain.over_static.interval.ends,
-            "over_backbone": gain.over_backbone.value,
-            "over_backbone_interval": gain.over_backbone.interval.ends,
+            "over_backbone": None if gain.over_backbone is None else gain.over_backbone.value,
+            "over_backbone_interval": None if gain.over_backbone is None else gain.over_backbone.interval.ends,
         },
         "exhaustive": found.exhaustive,
         "compared": len(found.sets),
@@ -98,7 +98,7 @@ def _blocks(summary: PlacementSummary, found: Placement, rows: list[list[Any]]) 
         f"{summary.train_images} training images and shown on {summary.images} {summary.split} images:",
         Table(headers, table),
         f"goal: {goal}, with at most {found.goal.max_exits} early exits; {_search(found)}",
-        Table(["exits after", f"held-out {_unit(found)}", "+-", "chosen"], _set_rows(found)),
+        Table(["exits after", f"held-out {_unit(found)}", "standard error", "chosen"], _set_rows(found)),
         *_sentences(found),
     ]
 
@@ -145,7 +145,7 @@ def _sentences(found: Placement) -> list[Block]:
         f"{where} it gives {100 * static.value:+.2f} points over the best mix of single exits and the backbone (95 % "
         f"interval {percent_span(static.interval.low, static.interval.high)})",
     ]
-    if budget is not None:
+    if backbone is not None:
         saved = 100 * (1 - gain.gflops / found.candidates.plain_gflops)
         sentences.append(
             f"against the backbone without exits, {100 * found.candidates.accuracy[-1]:.2f} % at "

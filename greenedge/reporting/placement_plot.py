@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from greenedge.exits.placement import Placement
@@ -24,17 +25,8 @@ def plot_placement(found: Placement, split: str, title: str = "") -> Figure:
     axes.plot(each.plain_gflops, accuracy[-1], "*", color=COLOURS[5], markersize=13, label="backbone's own classifier")
     chosen = list(found.chosen.blocks)
     axes.plot(costs[chosen], accuracy[chosen], "o", color=COLOURS[1], markersize=11, fillstyle="none", label="chosen")
-    for block in range(len(each.names)):
-        is_chosen = block in chosen
-        axes.annotate(
-            each.names[block],
-            (costs[block], accuracy[block]),
-            xytext=(6, -3) if not is_chosen else (9, -3),
-            textcoords="offset points",
-            fontsize="small" if is_chosen else "x-small",
-            fontweight="bold" if is_chosen else "normal",
-            color="black" if is_chosen else "grey",
-        )
+    for block, name in enumerate(each.names):
+        _annotate(axes, name, (float(costs[block]), float(accuracy[block])), above=block % 2 == 0, bold=block in chosen)
     if found.goal.budget_gflops is not None:
         axes.axvline(found.goal.budget_gflops, color="grey", linestyle="--", linewidth=1, label="budget")
     axes.set(xlabel="GFLOPs per image up to the block", ylabel=f"accuracy on {split} images (%)")
@@ -43,3 +35,17 @@ def plot_placement(found: Placement, split: str, title: str = "") -> Figure:
     axes.grid(alpha=0.3)
     figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure
+
+
+def _annotate(axes: Axes, name: str, point: tuple[float, float], *, above: bool, bold: bool) -> None:
+    """Names a block on the upper left or the lower right of its point, where a rising curve leaves space."""
+    axes.annotate(
+        name,
+        point,
+        xytext=(-6, 5) if above else (6, -11),
+        textcoords="offset points",
+        horizontalalignment="right" if above else "left",
+        fontsize="small" if bold else "x-small",
+        fontweight="bold" if bold else "normal",
+        color="black" if bold else "grey",
+    )

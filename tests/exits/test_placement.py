@@ -97,6 +97,7 @@ def test_place_exits_finds_the_block_that_knows_all() -> None:
     found = place_exits(each, PlacementGoal(0.6, 2))
     assert found.names(found.chosen) == ("block2",)
     assert found.searched == (0, 1, 2)  # what comes later is dearer and knows less
+    assert found.gain.over_backbone is not None
     assert found.gain.over_backbone.interval.low > 0
     assert found.gain.over_static.value == pytest.approx(0, abs=0.01)  # that one exit alone does the same
 
@@ -126,8 +127,10 @@ def test_place_exits_gain_is_that_of_held_out_images() -> None:
     alone = np.cumsum(TRUNK) + HEADS
     mixed = static_mixture(np.array([spent.mean()]), alone, each.accuracy)
     assert found.gain.over_static.value == pytest.approx(right.mean() - mixed[0])
+    assert found.gain.over_backbone is not None
     assert found.gain.over_backbone.value == pytest.approx(right.mean() - each.accuracy[-1])
     for estimate in (found.gain.over_static, found.gain.over_backbone):
+        assert estimate is not None
         assert estimate.interval.low < estimate.value < estimate.interval.high
 
 
