@@ -25,7 +25,7 @@ from greenedge.training.seeds import derive_seed
 from greenedge.training.state_checks import content_digest
 
 FINAL_LOGITS, TEACHER_LOGITS = "final-logits", "teacher-logits"
-_BATCH_SIZE = 250
+_BATCH_SIZE = 125  # augmentations are drawn batch by batch, so that another number gives other views
 _FORMAT = 1
 
 _log = logging.getLogger("greenedge")
