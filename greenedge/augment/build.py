@@ -35,6 +35,14 @@ def build_augmentations(parts: Sequence[Component], split: PreparedSplit) -> tup
     return tuple(instantiate_partial(part, AUGMENTATIONS) for part in parts)
 
 
+def mixes_images(part: Component, split: PreparedSplit) -> bool:
+    """Whether an augmentation of a config mixes images, and so their labels, as it does with two blank ones."""
+    blank = torch.zeros(2, *split.images.shape[1:], dtype=torch.uint8)
+    batch = Batch(blank, torch.zeros(2, dtype=torch.int64), len(split.classes))
+    changed = instantiate_partial(with_probability_one(part), AUGMENTATIONS)(batch, Generator())
+    return changed.targets.is_floating_point()
+
+
 def with_probability_one(augmentation: Component) -> Component:
     """The same augmentation, changing every image."""
     options = resolve_component(augmentation, AUGMENTATIONS).options

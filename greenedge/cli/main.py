@@ -26,6 +26,7 @@ from greenedge.cli import (
     import_weights,
     labels,
     listing,
+    place,
     predict,
     train,
     tune,
@@ -50,6 +51,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(evaluate.sweep)
 app.command("tune")(tune.tune)
+app.command("place")(place.place)
 app.command("compare")(compare.compare)
 app.command("cascade")(cascade.cascade)
 app.command("diagnose")(diagnose.diagnose)

@@ -134,6 +134,9 @@ class TrainConfig:
         trunk_only_epochs: number of first epochs in which only the final exit's loss counts; all exits are
             trained after them.
         freeze: blocks that are not trained in the first epochs.
+        kept_features: number of views (draws of the augmentations) of each training image whose features are computed
+            once and kept on disk; the heads alone are then trained on them, and the backbone and its classifier stay as
+            `model.weights` gave them. null: the whole network is trained, on the images.
         gradient_clip_norm: largest norm of the whole gradient. null: unlimited.
         ema_decay: decay per step of the averaged weights, which are evaluated and kept as best. null: no averaging.
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
@@ -157,6 +160,7 @@ class TrainConfig:
     trunk_lr: NonNegative = 1.0
     trunk_only_epochs: CountOrZero = 0
     freeze: tuple[FreezeConfig, ...] = ()
+    kept_features: Count | None = None
     gradient_clip_norm: Positive | None = None
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -176,6 +180,11 @@ class TrainConfig:
                 f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
                 "would be learnt; make it positive, or set trunk_only_epochs to 0",
             )
+        for name in ("freeze", "trunk_only_epochs"):
+            if self.kept_features is not None and getattr(self, name):
+                raise FieldError(
+                    name, "says how the backbone is trained, which kept_features leaves as it is; give one of the two"
+                )
 
 
 @dataclass(frozen=True)
@@ -224,4 +233,24 @@ class RunConfig:
             raise FieldError(
                 "train.exit_weights",
                 f"has {len(weights)} numbers and needs {exits}: one for each early exit, in order, and the final one",
+            )
+        if self.train.kept_features is not None:
+            self._check_kept_features(self.train.kept_features)
+
+    def _check_kept_features(self, views: int) -> None:
+        """Rules of a training of heads alone."""
+        key, weights = "train.kept_features", self.train.exit_weights
+        if self.model.weights is None:
+            raise FieldError(
+                key, "keeps a backbone as it is, and model.weights is null: name a run, a checkpoint or imagenet there"
+            )
+        if not self.model.exits or (weights is not None and not any(weights[:-1])):
+            raise FieldError(
+                key,
+                "trains the heads of early exits alone, and there are none whose loss counts; add to model.exits, or "
+                "make one of train.exit_weights positive",
+            )
+        if views > 1 and not self.augment:
+            raise FieldError(
+                key, f"is {views}, and without augment all views of an image are the same; set it to 1, or add some"
             )

@@ -18,7 +18,8 @@ from torch import Tensor
 from greenedge.exits.outputs import ExitOutputs
 
 _Logits = TypeVar("_Logits", np.ndarray, Tensor)
-_HALVINGS = 24  # of the interval of a weight
+_MOST_STEPS = 30  # towards a weight; halving alone would have it to nine digits
+_PRECISION, _FLOAT32_PRECISION = 1e-7, 1e-4  # of a weight; sums in float32 tell no more
 _LARGEST_WEIGHT = 0.99  # an exit that says nothing of its own need not be run
 
 
@@ -59,8 +60,8 @@ def fit_ensemble(outputs: ExitOutputs, temperatures: Sequence[float] | None = No
     """The weights of a running ensemble, exit by exit, that make the true labels most likely.
 
     With d, what came before minus the exit's own tempered logits b, the mean negative log-likelihood of
-    softmax(b + w d) is convex in w and has the slope mean(E_p[d] - d_y), so halving the interval [0, 0.99] finds the
-    only place where it is 0, or the end that lies nearest.
+    softmax(b + w d) is convex in w and has the slope mean(E_p[d] - d_y), so that there is one place in [0, 0.99] where
+    it is 0, or an end that lies nearest.
 
     Args:
         outputs: of images that the network was not trained on.
@@ -75,25 +76,42 @@ def fit_ensemble(outputs: ExitOutputs, temperatures: Sequence[float] | None = No
     for index, each in enumerate(outputs.logits):
         own = torch.from_numpy(each).double() / (1.0 if temperatures is None else temperatures[index])
         if before is not None:
-            weights.append(_fit_weight(before, own, labels))
+            weights.append(fit_weight(before, own, labels))
             own = weights[-1] * before + (1 - weights[-1]) * own
         before = own
     return tuple(weights)
 
 
-def _fit_weight(before: Tensor, own: Tensor, labels: Tensor) -> float:
-    change = before - own
-    change_of_true = change.gather(1, labels[:, None]).mean()
+def fit_weight(before: Tensor, own: Tensor, labels: Tensor) -> float:
+    """The weight in [0, 0.99] of what came before that makes the true labels most likely.
 
-    def slope(weight: float) -> float:
-        return float((torch.softmax(own + weight * change, dim=1) * change).sum(dim=1).mean() - change_of_true)
+    Newton's method, kept within an interval that has the slope's only zero; its curvature is mean(Var_p[d]).
+
+    Args:
+        before: what the exit before went by, float (N, C).
+        own: this exit's tempered logits, (N, C).
+        labels: int64 (N,).
+    """
+    change = before - own
+    change_of_true = float(change.gather(1, labels[:, None]).mean())
+
+    def slope_and_curvature(weight: float) -> tuple[float, float]:
+        weighted = torch.softmax(own + weight * change, dim=1) * change
+        mean, square = weighted.sum(dim=1), (weighted * change).sum(dim=1)
+        return float(mean.mean()) - change_of_true, float((square - mean.square()).mean())
 
     low, high = 0.0, _LARGEST_WEIGHT
-    if slope(low) >= 0:
+    if slope_and_curvature(low)[0] >= 0:
         return low
-    if slope(high) <= 0:
+    if slope_and_curvature(high)[0] <= 0:
         return high
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return (low + high) / 2
+    precision = _PRECISION if own.dtype == torch.float64 else _FLOAT32_PRECISION
+    weight = (low + high) / 2
+    for _ in range(_MOST_STEPS):
+        slope, curvature = slope_and_curvature(weight)
+        low, high = (weight, high) if slope < 0 else (low, weight)
+        aim = weight - slope / curvature if curvature > 0 else low
+        former, weight = weight, aim if low < aim < high else (low + high) / 2
+        if abs(weight - former) < precision:
+            break
+    return weight

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import cast
 
 from torch import Tensor, nn
@@ -74,6 +75,12 @@ class MultiExitNetwork(nn.Module):
         """(name, module) of every block, in order."""
         return [each for segment in self.segments for each in zip(segment.names, segment.blocks, strict=True)]
 
+    @property
+    def exit_positions(self) -> list[int]:
+        """Where the blocks before each early exit stand among `blocks`."""
+        ends = accumulate(len(segment.names) for segment in self.segments[:-1])
+        return [end - 1 for end in ends]
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Parameters of all blocks: neither the heads' nor the classifier's."""
         return [parameter for _, block in self.blocks for parameter in block.parameters()]
@@ -122,6 +129,27 @@ class MultiExitNetwork(nn.Module):
                 features = scale_gradient(features, 1 - share)
             found.append(logits)
         return found
+
+    def block_features(
+        self, images: Tensor, positions: Collection[int], keep: Callable[[Tensor], Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Runs the backbone without any head.
+
+        Args:
+            images: (N, 3, H, W), normalised.
+            positions: of the blocks whose features are wanted, among `blocks`.
+            keep: from a block's features (N, C, H, W) to what is wanted of them: a copy, as blocks may work in place.
+
+        Returns:
+            what is wanted of each block, in order, and the final exit's logits (N, classes).
+        """
+        found = []
+        features = images
+        for position, (_, block) in enumerate(self.blocks):
+            features = block(features)
+            if position in positions:
+                found.append(keep(features))
+        return found, self.segments[-1].classify(features)
 
 
 def build_network(config: ModelConfig, num_classes: int, image_size: int) -> MultiExitNetwork:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -18,8 +17,10 @@ from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
 from greenedge.training.finite import check_finite, not_finite
+from greenedge.training.kept_features import FeatureBatch, HeadsOnFeatures, KeptFeatures
 from greenedge.training.objectives import Objective, StepOutputs, WeightedSum
 from greenedge.training.optimizers import set_lr
+from greenedge.training.seeds import derive_seed
 from greenedge.training.state import TrainingState
 
 # Steps between two readings of the running sums, each of which waits for a GPU.
@@ -47,6 +48,7 @@ class TrainSettings:
         objective: from what all exits gave to the number that a step descends.
         teacher: images of a batch, as they are stored -> logits (B, C) that the objective may use, or None.
         class_weights: float32 (C,), a factor of the loss of each class's images, or None.
+        kept: features of the frozen backbone, on which the heads are trained in place of the images, or None.
     """
 
     epochs: int
@@ -65,6 +67,7 @@ class TrainSettings:
     objective: Objective = WeightedSum()
     teacher: Callable[[Tensor], Tensor] | None = None
     class_weights: Tensor | None = None
+    kept: KeptFeatures | None = None
 
     def frozen_blocks(self, epoch: int) -> int:
         """Returns how many first blocks are not trained in an epoch, counted from 0."""
@@ -129,7 +132,8 @@ def fit(
             not be saved.
     """
     device = state.running_sums.device
-    network = torch.compile(state.network) if settings.compile else state.network
+    trained = state.network if settings.kept is None else HeadsOnFeatures(state.network)
+    network = torch.compile(trained) if settings.compile else trained
     steps = settings.steps_per_epoch(len(split))
     images_an_epoch = min(len(split), steps * settings.batch_size)
     first_epoch = state.epoch
@@ -148,7 +152,9 @@ def fit(
             mixed, rate, started = False, 0.0, time.perf_counter()
             # One check per process is enough to notice damage on the disk.
             check = state.epoch == first_epoch
-            for batch in iterate_batches(split, settings.batch_size, order, device, check=check):
+            images = iterate_batches(split, settings.batch_size, order, device, check=check)
+            kept = settings.kept
+            for batch in images if kept is None else kept.batches(order, settings.batch_size, state.epoch, device):
                 if stop_requested():
                     _report(state.running_sums, weights, bar, mixed=mixed)
                     check_finite(state)
@@ -158,7 +164,7 @@ def fit(
                 with enough_memory(settings.batch_size):
                     mixed = _step(state, network, batch, settings, rate)
                 state.step += 1
-                bar.update(len(batch.images))
+                bar.update(len(batch.targets))
                 if state.step % _REPORT_EVERY == 0 or state.step == steps:
                     _report(state.running_sums, weights, bar, mixed=mixed)
 
@@ -181,21 +187,21 @@ def fit(
 
 
 def _step(
-    state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch, settings: TrainSettings, rate: float
+    state: TrainingState,
+    network: Callable[..., list[Tensor]],
+    batch: Batch | FeatureBatch,
+    settings: TrainSettings,
+    rate: float,
 ) -> bool:
     """Makes one step of the optimizer and tells whether the labels were mixed."""
     # The global seed is for dropout and stochastic depth.
-    torch.manual_seed(_seed(settings.seed, "network", state.epoch, state.step))
-    generator = torch.Generator().manual_seed(_seed(settings.seed, "augment", state.epoch, state.step))
-    for augment in settings.augment:
-        batch = augment(batch, generator)
-    images, targets = settings.transform(batch.images), batch.targets
+    torch.manual_seed(derive_seed(settings.seed, "network", state.epoch, state.step))
+    inputs, targets, teacher_logits = _inputs(state, batch, settings)
     weights = settings.weights(state.epoch)
     set_lr(state.optimizer, rate)
 
-    teacher_logits = None if settings.teacher is None else settings.teacher(batch.images)
-    with torch.autocast(images.device.type, settings.autocast, enabled=settings.autocast is not None):
-        logits = network(images, tuple(weights), settings.objective.head_gradient)
+    with torch.autocast(targets.device.type, settings.autocast, enabled=settings.autocast is not None):
+        logits = network(inputs, tuple(weights), settings.objective.head_gradient)
         losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
         loss = settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits))
 
@@ -217,6 +223,19 @@ def _step(
         for exit_index, exit_logits in zip(weights, logits, strict=True):
             state.running_sums[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
     return mixed
+
+
+def _inputs(
+    state: TrainingState, batch: Batch | FeatureBatch, settings: TrainSettings
+) -> tuple[Tensor | FeatureBatch, Tensor, Tensor | None]:
+    """What the network reads, the targets, and the teacher's logits; kept features are augmented already."""
+    if isinstance(batch, FeatureBatch):
+        return batch, batch.targets, batch.teacher_logits
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "augment", state.epoch, state.step))
+    for augment in settings.augment:
+        batch = augment(batch, generator)
+    teacher_logits = None if settings.teacher is None else settings.teacher(batch.images)
+    return settings.transform(batch.images), batch.targets, teacher_logits
 
 
 def _weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -257,10 +276,4 @@ def _report(running_sums: Tensor, counted: Collection[int], bar: tqdm[NoReturn],
 
 
 def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(_seed(seed, "order", epoch)))
-
-
-def _seed(seed: int, purpose: str, *position: int) -> int:
-    """Derives a separate seed for each purpose and position from the run's seed."""
-    text = f"{seed} {purpose} {position}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))

@@ -44,6 +44,12 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
             message = f"{weights}: is a cascade; name one of the runs that it was made of"
             raise ConfigError(message, key="weights")
         report = load_pretrained(network, config.model, weights, [each.id for each in classes])
+        if config.train.kept_features is not None and report.reinitialised:
+            raise ConfigError(
+                f"nothing in it fits {report.reinitialised[0]}, which train.kept_features would leave "
+                "random; name a network trained for these classes, or train without train.kept_features",
+                key="weights",
+            )
         if weights == "imagenet" or not is_checkpoint(path):
             _log.info("%s: %s", weights, report.sentence())
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from greenedge.augment.build import build_augmentations
+from greenedge.augment.build import build_augmentations, mixes_images
 from greenedge.config import RunConfig, instantiate, instantiate_partial
 from greenedge.config.origins import with_location
 from greenedge.data.loader import build_transform
@@ -26,9 +26,11 @@ from greenedge.device.precision import (
     choose_device,
     set_deterministic,
 )
+from greenedge.errors import ConfigError
 from greenedge.models.build import build_model, to_device
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.training.batch_norm import check_batch_norms
+from greenedge.training.kept_features import KeptFeatures
 from greenedge.training.loop import TrainSettings
 from greenedge.training.losses import LOSSES, balanced_weights
 from greenedge.training.narrow import one_pixel_convolution
@@ -53,6 +55,7 @@ class Run:
         config: what it was built from, resolved.
         device: where it runs.
         out: its run directory.
+        kept_monitor: features of the images that it is watched on, where its heads are trained on kept features.
     """
 
     state: TrainingState
@@ -61,6 +64,7 @@ class Run:
     config: RunConfig
     device: torch.device
     out: Path
+    kept_monitor: KeptFeatures | None = None
 
     @property
     def precision(self) -> RunPrecision:
@@ -97,6 +101,8 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
         settings = dataclasses.replace(settings, teacher=each)
     check_batch_norms(network, settings, len(splits.train))
     set_deterministic(device, settings.autocast)
+    if config.train.kept_features is not None:
+        network.backbone.requires_grad_(requires_grad=False)  # its classifier too; the optimizer knows the heads alone
     optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
     # Names what is learnt from: a run that goes on must not learn from something else.
     data = split_digest(splits.train)
@@ -121,6 +127,9 @@ def build_settings(
             (block_position(each.until, names, f"freeze.{index}.until") + 1, each.epochs)
             for index, each in enumerate(section.freeze)
         )
+    if section.kept_features is not None:
+        _check_augmentations(config, split)
+        frozen = ((len(names), section.epochs),)
     schedule = instantiate_partial(section.schedule, SCHEDULES)
     autocast = _autocast(config, network, device)
     channels_last = choose_channels_last(section.channels_last, network, device, autocast)
@@ -141,6 +150,22 @@ def build_settings(
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
     )
+
+
+def _check_augmentations(config: RunConfig, split: PreparedSplit) -> None:
+    """Kept features are of one image each, with its own label.
+
+    Raises:
+        ConfigError: an augmentation mixes images.
+    """
+    with with_location(config, ""):
+        for index, part in enumerate(config.augment):
+            if mixes_images(part, split):
+                raise ConfigError(
+                    f"{part.name} mixes images, and kept features would always be of the same pairs; remove it, or "
+                    "train without train.kept_features",
+                    key=f"augment.{index}",
+                )
 
 
 def _balanced(split: PreparedSplit) -> Tensor:

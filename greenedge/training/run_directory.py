@@ -11,13 +11,13 @@ from pathlib import Path
 
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import remove_abandoned
-from greenedge.training.run_files import BEST, CONFIG, ENVIRONMENT, HISTORY, LAST, LOCK, STATE
+from greenedge.training.run_files import BEST, CONFIG, ENVIRONMENT, FEATURES, HISTORY, LAST, LOCK, STATE
 from greenedge.training.state import read_state
 
 _log = logging.getLogger("greenedge")
 
 # All files that exist before the first epoch is done.
-_START = {LOCK, CONFIG, ENVIRONMENT, STATE}
+_START = {LOCK, CONFIG, ENVIRONMENT, STATE, FEATURES}
 _FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
 
 

@@ -9,6 +9,7 @@ LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
     *("last.state.pt", "history.jsonl"),
 )
 BEST, LAST = "best.safetensors", "last.safetensors"
+FEATURES = "features"  # a folder, of a run that trains heads on kept features
 
 
 def checkpoint_path(path: Path) -> Path:

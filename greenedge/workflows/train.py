@@ -12,6 +12,8 @@ from greenedge.files import write_text
 from greenedge.reporting.training import header
 from greenedge.training.completion import complete_config
 from greenedge.training.configs import read_config
+from greenedge.training.feature_pass import PassStopped
+from greenedge.training.head_training import with_kept_features
 from greenedge.training.history import HistoryRecord
 from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import write_start
@@ -85,5 +87,10 @@ def train(
                 "last"
             )
         _log.info("%s", header(run))
-        stopped_by = run_epochs(run, stop or StopSignals())
+        stop = stop or StopSignals()
+        try:
+            run = with_kept_features(run, stop.requested)
+        except PassStopped:  # what is in the run directory can be resumed
+            return TrainOutcome(out, run.state.history, None if stop.received is None else stop.received.name)
+        stopped_by = run_epochs(run, stop)
         return TrainOutcome(out, run.state.history, stopped_by)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import cast
+
+import torch
 
 from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
+from greenedge.inference.finite import check_finite_logits
+from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.reporting.figures import save_figure
 from greenedge.reporting.training import epoch_line
 from greenedge.reporting.training_plot import plot_history
 from greenedge.training.finite import not_finite
+from greenedge.training.head_training import remove_features
 from greenedge.training.history import HistoryRecord
 from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import checkpoint_info, keep_epoch, settle_state
+from greenedge.training.kept_features import kept_logits
 from greenedge.training.loop import enough_memory, fit
 from greenedge.training.run import Run
 from greenedge.training.run_files import STATE
@@ -49,15 +56,20 @@ def run_epochs(run: Run, stop: StopSignals) -> str | None:
         save_state(run.out / STATE, state)
         return stop.received.name
     settle_state(run)
+    remove_features(run)
     return None
 
 
 def _accuracies(run: Run) -> tuple[float, ...]:
     """Of each exit, in [0, 1], on the images that the training is watched on."""
-    split = run.splits.monitor
+    split, network, autocast = run.splits.monitor, run.state.evaluated, run.settings.autocast
     try:
         with enough_memory(min(len(split), 250)):
-            logits = collect_logits(run.state.evaluated, split, run.settings.transform, autocast=run.settings.autocast)
+            if run.kept_monitor is None:
+                logits = collect_logits(network, split, run.settings.transform, autocast=autocast)
+            else:
+                logits = kept_logits(cast(MultiExitNetwork, network), run.kept_monitor, autocast)
+                check_finite_logits(torch.from_numpy(logits))
     except CheckpointError:  # of logits that are NaN or infinite, the largest of which would say nothing
         raise not_finite(f"what the network gives for the {split.name} images is") from None
     labels = split.labels[split.rows]

@@ -36,6 +36,7 @@ SINGLE = [
     "eval",
     "sweep",
     "tune",
+    "place",
     "compare",
     "diagnose",
     "predict",

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenedge.exits.confidence import CRITERIA
-from greenedge.exits.ensemble import fit_ensemble, join_outputs
+from greenedge.exits.ensemble import fit_ensemble, fit_weight, join_outputs
 from greenedge.exits.evaluation import evaluate_policy, top_predictions
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
@@ -55,6 +56,27 @@ def test_fit_ensemble_finds_the_most_likely_weight(seed: int, noise: tuple[float
     first, second = outputs.logits.astype(np.float64)
     tried = [likelihood(w * first + (1 - w) * second, outputs.labels) for w in np.linspace(0, 0.99, 100)]
     assert likelihood(found * first + (1 - found) * second, outputs.labels) <= min(tried) + 1e-9
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float64, 1e-6), (torch.float32, 1e-3)])
+def test_fit_weight_finds_the_zero_of_slopes_that_are_flat_or_steep(dtype: torch.dtype, precision: float) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(150):
+        images, classes = random.integers(2, 60), random.integers(2, 8)
+        labels = torch.from_numpy(random.integers(0, classes, images))
+        truth = 2 * np.eye(classes)[labels.numpy()]
+        before, own = (
+            torch.from_numpy((truth + random.normal(scale=3, size=truth.shape)) * 10 ** random.uniform(-1.5, 1.5))
+            for _ in range(2)
+        )
+        change = before - own
+        low, high = 0.0, 0.99
+        for _ in range(40):
+            middle = (low + high) / 2
+            shares = torch.softmax(own + middle * change, dim=1)
+            slope = (shares * change).sum(dim=1).mean() - change.gather(1, labels[:, None]).mean()
+            low, high = (middle, high) if slope < 0 else (low, middle)
+        assert fit_weight(before.to(dtype), own.to(dtype), labels) == pytest.approx(middle, abs=precision)
 
 
 def test_fit_ensemble_trusts_the_exit_that_is_surer() -> None:

@@ -29,6 +29,20 @@ def block_names(backbone: str) -> list[str]:
         return [name for name, _ in BACKBONES[backbone].blocks(build_backbone(backbone, 2))]
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "vgg11_bn", "alexnet", "efficientnet_b0"])
+def test_block_features_are_what_each_block_gives(backbone: str) -> None:
+    model = network(backbone, *block_names(backbone)[1:3], size=64).eval()
+    positions = range(len(model.blocks) - 1)
+    with torch.no_grad():
+        kept, logits = model.block_features(images(64), positions, lambda features: features.clone())
+        features = images(64)
+        for (_, block), found in zip(model.blocks, kept, strict=False):
+            features = block(features.clone())
+            assert torch.equal(found, features)
+        assert torch.equal(logits, model(images(64))[-1])
+    assert model.exit_positions == [1, 2]
+
+
 @pytest.mark.parametrize("head", EXIT_HEADS)
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg11_bn", "alexnet", "efficientnet_b0"])
 def test_an_exit_after_every_block_answers_and_learns(backbone: str, head: str) -> None:
