@@ -56,6 +56,8 @@ def place(weights: Path, data: Path | None, options: PlaceOptions, out: Path | N
     """
     path = checkpoint_path(weights)
     model = load_model(path)
+    if model.members:
+        raise UsageError(f"{path}: is a cascade; place exits in one of the runs that it was made of")
     prepared = open_data(model, data)
     train, calibration = (_split(model, prepared, name, named=data is not None) for name in ("train", "calibration"))
     few = take_fraction(train, min(1.0, options.images / len(train)))
