@@ -113,7 +113,7 @@ def convert(node: Node, annotation: Any, key: str) -> Any:
     if origin is Annotated:
         return _limited(convert(node, arguments[0], key), arguments[1], node, key)
     if origin is Literal:
-        if any(node.value == each and type(node.value) is type(each) for each in arguments):
+        if node.value in arguments and type(node.value) is type(arguments[0]):
             return node.value
         raise type_mismatch(node, key, join_or(arguments), did_you_mean(node.value, arguments))
     if origin in (Union, types.UnionType):
@@ -193,7 +193,7 @@ def nearest(word: object, known: Collection[Any]) -> str | None:
 
 def join_or(values: Collection[Any]) -> str:
     """`a, b or c`."""
-    *most, last = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+    *most, last = [str(value) for value in values]
     return f"{', '.join(most)} or {last}" if most else last
 
 

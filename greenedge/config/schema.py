@@ -164,7 +164,7 @@ class TrainConfig:
     gradient_clip_norm: Positive | None = None
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    channels_last: Literal["auto", True, False] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False
     keep_state: bool = True
     device: Annotated[str, _DEVICES] = "auto"

@@ -115,7 +115,7 @@ def choose_autocast(requested: str, network: nn.Module, device: torch.device) ->
 
 
 def choose_channels_last(
-    requested: Literal["auto", True, False], network: nn.Module, device: torch.device, autocast: torch.dtype | None
+    requested: bool | Literal["auto"], network: nn.Module, device: torch.device, autocast: torch.dtype | None
 ) -> bool:
     """Whether a network is trained with the channels last in memory, for true, false or `auto`.
 
