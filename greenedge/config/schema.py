@@ -140,8 +140,7 @@ class TrainConfig:
         gradient_clip_norm: largest norm of the whole gradient. null: unlimited.
         ema_decay: decay per step of the averaged weights, which are evaluated and kept as best. null: no averaging.
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
-        channels_last: store images and weights with the channels last in memory, or `auto`: where that is faster, which
-            is everywhere but for depthwise networks in float32 on a CPU.
+        channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
         keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
@@ -164,7 +163,7 @@ class TrainConfig:
     gradient_clip_norm: Positive | None = None
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    channels_last: bool | Literal["auto"] = "auto"
+    channels_last: bool = True
     compile: bool = False
     keep_state: bool = True
     device: Annotated[str, _DEVICES] = "auto"

@@ -114,20 +114,6 @@ def choose_autocast(requested: str, network: nn.Module, device: torch.device) ->
     return torch.bfloat16 if _cpu_multiplies_bf16() and not _has_depthwise(network) else None
 
 
-def choose_channels_last(
-    requested: bool | Literal["auto"], network: nn.Module, device: torch.device, autocast: torch.dtype | None
-) -> bool:
-    """Whether a network is trained with the channels last in memory, for true, false or `auto`.
-
-    `auto` is a rule, not a measurement, so that the same config gives the same weights every time: yes, but for
-    networks with depthwise convolutions in float32 on a CPU, where the backward passes of batch norms and depthwise
-    convolutions are several times slower in that layout (docs/speed.md).
-    """
-    if requested != "auto":
-        return requested
-    return not (device.type == "cpu" and autocast is None and _has_depthwise(network))
-
-
 def _cpu_multiplies_bf16() -> bool:
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(check() for check in checks if check is not None)

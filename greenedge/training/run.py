@@ -19,13 +19,7 @@ from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import Splits, open_splits
 from greenedge.data.splits import split_digest
-from greenedge.device.precision import (
-    RunPrecision,
-    choose_autocast,
-    choose_channels_last,
-    choose_device,
-    set_deterministic,
-)
+from greenedge.device.precision import RunPrecision, choose_autocast, choose_device, set_deterministic
 from greenedge.errors import ConfigError
 from greenedge.models.build import build_model, to_device
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
@@ -92,12 +86,10 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
     if pretrained:
         load_weights(network, config, splits.classes)
 
-    network = to_device(network, device, channels_last=False)
+    network = to_device(network, device, channels_last=config.train.channels_last)
     settings = build_settings(config, network, splits.train, device)
-    channels_last = settings.transform.channels_last
-    network = to_device(network, device, channels_last=channels_last)
     if teacher is not None:
-        each = build_teacher(teacher, device, channels_last=channels_last)
+        each = build_teacher(teacher, device, channels_last=config.train.channels_last)
         settings = dataclasses.replace(settings, teacher=each)
     check_batch_norms(network, settings, len(splits.train))
     set_deterministic(device, settings.autocast)
@@ -131,21 +123,19 @@ def build_settings(
         _check_augmentations(config, split)
         frozen = ((len(names), section.epochs),)
     schedule = instantiate_partial(section.schedule, SCHEDULES)
-    autocast = _autocast(config, network, device)
-    channels_last = choose_channels_last(section.channels_last, network, device, autocast)
     return TrainSettings(
         epochs=section.epochs,
         batch_size=section.batch_size,
         seed=section.seed,
         augment=build_augmentations(config.augment, split),
-        transform=build_transform(config.data, channels_last=channels_last),
+        transform=build_transform(config.data, channels_last=section.channels_last),
         loss=instantiate_partial(section.loss, LOSSES),
         objective=instantiate(section.objective, OBJECTIVES),
         class_weights=None if section.class_weights == "equal" else _balanced(split).to(device),
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
         learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
         gradient_clip_norm=section.gradient_clip_norm,
-        autocast=autocast,
+        autocast=_autocast(config, network, device),
         compile=section.compile,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,

@@ -75,7 +75,7 @@ def test_the_smallest_config_gets_the_documented_defaults() -> None:
         ema_decay=None,
         **{key: Component(name) for key, name in components},  # type: ignore[arg-type]
     )
-    machine = {"precision": "auto", "channels_last": "auto", "compile": False, "device": "auto", "seed": 0}
+    machine = {"precision": "auto", "channels_last": True, "compile": False, "device": "auto", "seed": 0}
     train = dataclasses.replace(train, **machine)
     data = DataConfig("pets", None, None, None, 1.0, mean=None, std=None)
     model = ModelConfig("resnet18", weights=None, stem="imagenet", exits=())

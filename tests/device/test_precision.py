@@ -7,13 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from greenedge.device.precision import (
-    choose_autocast,
-    choose_channels_last,
-    choose_device,
-    exact_float32,
-    set_deterministic,
-)
+from greenedge.device.precision import choose_autocast, choose_device, exact_float32, set_deterministic
 from greenedge.errors import ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -198,17 +192,3 @@ def test_choose_device_refuses_a_gpu_number_that_is_missing(
         return
     with pytest.raises(ConfigError, match=words):
         choose_device(requested)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "depthwise"), [("resnet18", False), ("resnext50_32x4d", False), ("efficientnet_b0", True)]
-)
-def test_choose_channels_last_auto_spares_depthwise_networks_in_float32_on_a_cpu(
-    backbone: str, depthwise: bool
-) -> None:
-    network = on_meta(backbone)
-    assert choose_channels_last("auto", network, CPU, None) is not depthwise
-    assert choose_channels_last("auto", network, CPU, torch.bfloat16)
-    assert choose_channels_last("auto", network, CUDA, None)
-    for requested in (True, False):
-        assert choose_channels_last(requested, network, CPU, None) is requested
