@@ -37,6 +37,7 @@ SINGLE = [
     "sweep",
     "tune",
     "place",
+    "cascade",
     "compare",
     "diagnose",
     "predict",
