@@ -62,8 +62,8 @@ class StaticVerdict:
         num_exits: E, how many of them are the network's own.
         advantage: where the curve lies furthest above the hull.
         accuracy: of the curve there, in [0, 1].
-        saving: how much less that costs than the hull asks for the same accuracy, as a share of the latter; None where
-            the curve lies nowhere above the hull.
+        saving: how much less that costs than the hull asks for the same accuracy, or for its own best where that is
+            less, as a share of the latter; None where the curve lies nowhere above the hull.
         above: (from, to) in GFLOPs, between which every point of the curve is above the hull beyond doubt.
         near_backbone_gflops: the least cost at which the curve is at most half a point below the backbone; None: never.
     """
@@ -182,11 +182,12 @@ def above_static(
 
 
 def _saving(curve: Sweep, resampled: ResampledCurve, fixed: FixedExits, place: int) -> Estimate:
-    """How much less a point costs than the hull asks for its accuracy; a hull that never reaches it costs its most."""
+    """How much less a point costs than the hull asks for its accuracy, or for its own best where that is less."""
 
     def saved(accuracy: float, gflops: float, accuracies: np.ndarray) -> float:
-        static = cost_on_mixture(accuracy, fixed.gflops, accuracies)
-        return 1 - gflops / (float(fixed.gflops.max()) if static is None else static)
+        static = cost_on_mixture(min(accuracy, float(accuracies.max())), fixed.gflops, accuracies)
+        assert static is not None
+        return 1 - gflops / static
 
     columns = (resampled.accuracy[:, place].tolist(), resampled.gflops[:, place].tolist(), fixed.resampled)
     values = np.array([saved(*row) for row in zip(*columns, strict=True)])

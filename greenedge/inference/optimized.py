@@ -158,8 +158,9 @@ def _compiled(segments: list[Segment], device: torch.device, dtype: torch.dtype)
     ):
         for segment in segments:
             module = cast(nn.Module, torch.compile(segment, dynamic=False))
+            item_type = torch.float32 if isinstance(segment.blocks[0], MemberInput) else dtype
             for size in _COMPILED_SIZES:
-                features = torch.zeros(size, *segment.input_shape, dtype=dtype, device=device)
+                features = torch.zeros(size, *segment.input_shape, dtype=item_type, device=device)
                 try:
                     module(features.contiguous(memory_format=torch.channels_last))
                 except (TorchDynamoException, RuntimeError) as error:

@@ -138,7 +138,7 @@ class ExitScheduler:
         indices = np.arange(self.taken, self.taken + len(images))
         self.taken += len(images)
         features = self.network.to_input_format(images)
-        kept = features if self.network.keeps_images else None
+        kept = features.clone() if self.network.keeps_images else None  # they outlive the caller's batch
         self.waiting[0].append(_PendingChunk(features, indices, finite, None, images=kept))
 
     @torch.inference_mode(mode=False)
@@ -155,7 +155,6 @@ class ExitScheduler:
         if self.waiting[0]:  # the caller may write its next batch where the newest chunk lies; others are our own
             newest = self.waiting[0][-1]
             newest.features = newest.features.clone()
-            newest.images = newest.features if newest.images is not None else None
 
     def completed(self) -> Iterator[Predictions]:
         """The predictions of the batches at the head of the stream that are complete."""

@@ -27,8 +27,10 @@ def static_verdict(verdict: StaticVerdict) -> str:
     ranges = ", ".join(f"{low:.4f} to {high:.4f}" if low < high else f"{low:.4f}" for low, high in verdict.above)
     saving = verdict.saving
     assert saving is not None
+    beaten = verdict.accuracy > max(each.accuracy for each in verdict.choices)
+    than = "than the most accurate of them" if beaten else "than there"
     words = (
-        f"{most}, {100 * verdict.accuracy:.2f} % for {100 * saving.value:.1f} % fewer GFLOPs than there "
+        f"{most}, {100 * verdict.accuracy:.2f} % for {100 * saving.value:.1f} % fewer GFLOPs {than} "
         f"({percent_span(saving.interval.low, saving.interval.high)} %); beyond doubt above it at {ranges} GFLOPs"
     )
     if not verdict.pays:
@@ -45,10 +47,9 @@ def static_verdict(verdict: StaticVerdict) -> str:
 
 
 def policy_against_static(above: Estimate) -> str:
-    """`+1.12 points above the static family (95 % interval 0.66 to 1.66)`."""
-    where = "above" if above.value > 0 else "below"
+    """`+1.12 points over the static family at its cost (95 % interval 0.66 to 1.66)`."""
     bounds = percent_span(above.interval.low, above.interval.high)
-    return f"{100 * abs(above.value):.2f} points {where} the static family at its cost (95 % interval {bounds})"
+    return f"{100 * above.value:+.2f} points over the static family at its cost (95 % interval {bounds})"
 
 
 def static_json(verdict: StaticVerdict) -> dict[str, Any]:

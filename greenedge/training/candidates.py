@@ -71,6 +71,7 @@ def heads_config(model: TrainedModel, weights: Path, data: Path, blocks: Sequenc
         schedule=Component("one_cycle", {"max_lr": _LEARNING_RATE}),
         loss=own.train.loss,
         objective=Component("self_distillation"),
+        class_weights=own.train.class_weights,
         kept_features=1,
         keep_state=False,
         seed=own.train.seed,

@@ -127,7 +127,7 @@ def read_member(text: str) -> Member:
 def _parts(text: str) -> tuple[str, int | None, list[str] | None]:
     if Path(text).exists():
         return text, None, None
-    found = re.fullmatch(r"(?P<path>.+?)(@(?P<size>\d+))?(:(?P<exits>[^:/]+))?", text)
+    found = re.fullmatch(r"(?P<path>.+?)(@(?P<size>\d+))?(:(?P<exits>[^:/]+))?", text, re.DOTALL)
     assert found is not None
     size, exits = found["size"], found["exits"]
     return found["path"], None if size is None else int(size), None if exits is None else exits.split(",")
@@ -215,7 +215,8 @@ def cascade_info(members: Sequence[Member], cascade: Cascade) -> CheckpointInfo:
         classes=last.model.classes,
         epoch=last.model.epoch,
         stored_size=last.model.stored_size,
-        seen=last.model.seen,
+        # Of the members' training images all or none is known.
+        seen=last.model.seen if all(each.model.seen is not None for each in members) else None,
         cost=count_costs(cascade),
         members=tuple(config_to_text(each.config) for each in members),
     )

@@ -21,7 +21,7 @@ from greenedge.training.cascade import (
 )
 from greenedge.training.checkpoint import save_checkpoint
 from greenedge.training.run_files import BEST
-from greenedge.training.trained import TrainedModel, load_model
+from greenedge.training.trained import TrainedModel, load_model, open_data
 from greenedge.workflows.outputs import PassOptions, keep_outputs, kept_outputs, open_images
 
 _log = logging.getLogger("greenedge")
@@ -43,18 +43,32 @@ def cascade(runs: Sequence[str], data: Path | None, out: Path) -> CommandResult[
         CheckpointError: a run cannot be used, or does not fit the others.
     """
     target = out / BEST
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: exists already and is no folder; choose another --out")
-    if target.exists() and not load_model(target).members:
-        raise UsageError(f"{out}: holds a trained network; choose another --out")
+    _check_replaceable(out)
     members = [read_member(run) for run in runs]
     check_members(members)
     check_order(members)
+    if data is not None:
+        open_data(members[-1].model, data)
     made = build_from_members(members)
     save_checkpoint(target, made, cascade_info(members, made))
     model = load_model(target)
     joined = [split for split in ("calibration", "val") if _keep_joined(model, members, data, split)]
     return present_cascade(model, joined)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuses a place that a cascade may not take: a file, or a folder of anything but a former one.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out}: exists already and is no folder; choose another --out")
+    former = (out / BEST).is_file() and load_model(out / BEST).members
+    if any(out.iterdir()) and not former:
+        raise UsageError(f"{out}: holds files that are no cascade; choose another --out, or empty it first")
 
 
 def _keep_joined(model: TrainedModel, members: Sequence[Member], data: Path | None, name: str) -> bool:

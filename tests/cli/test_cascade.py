@@ -162,7 +162,7 @@ def test_cascade_of_other_images_or_classes_or_cascades_is_refused(
     nested = cli("cascade", made, runs / "large", "--out", tmp_path / "out")
     assert "is a cascade already" in nested.sentence
     taken = cli("cascade", runs / "small", runs / "large", "--out", runs / "large")
-    assert "holds a trained network" in taken.sentence
+    assert "holds files that are no cascade" in taken.sentence
 
     train(runs / "large.yaml", ["data.calibration_per_class=3", "train.epochs=1"], tmp_path / "other")
     other = cli("cascade", runs / "small", tmp_path / "other", "--out", tmp_path / "out")
@@ -175,6 +175,12 @@ def test_cascade_of_other_images_or_classes_or_cascades_is_refused(
     safetensors.torch.save_file(safetensors.torch.load_file(runs / "large" / "best.safetensors"), strangers, metadata)
     result = cli("cascade", runs / "small", strangers, "--out", tmp_path / "out")
     assert "was trained on other classes than" in result.sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_cascade_with_data_that_are_not_there_writes_nothing(cli: Cli, runs: Path, tmp_path: Path) -> None:
+    result = cli("cascade", runs / "small", runs / "large", "--data", tmp_path / "typo", "--out", tmp_path / "out")
+    assert (result.code, str(tmp_path / "typo") in result.sentence) == (1, True)
     assert not (tmp_path / "out").exists()
 
 

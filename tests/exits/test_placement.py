@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -44,7 +45,12 @@ def slow_scores(each: Candidates, blocks: tuple[int, ...], goal: PlacementGoal) 
     found = []
     for fitted, held_out in placement._halves(len(each.labels)):
         rule = fit_rule(ExitRule(CRITERION, ensemble=True), outputs.subset(fitted), temperatures=True)
-        known, shown = rule.score(outputs.subset(fitted)), rule.score(outputs.subset(held_out))
+        known, shown = (
+            dataclasses.replace(
+                rule.score(outputs.subset(half)), gflops=outputs.gflops
+            )  # the ensemble's own cost left out
+            for half in (fitted, held_out)
+        )
         margins = np.unique(-known.minima)
         tried = [1.0, *margins.tolist(), float(np.nextafter(margins[0], -1))]
         points = [known.operating_point((threshold,) * len(blocks)) for threshold in tried]

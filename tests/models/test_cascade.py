@@ -128,10 +128,14 @@ def test_engine_routes_a_cascade_as_its_members_logits_say(
     assert [each for answer in streamed for each in answer.exits.tolist()] == exits
 
 
-def test_engine_leaves_a_cascades_images_to_the_caller(cascade: Cascade, images: Tensor, logits: Tensor) -> None:
+@pytest.mark.parametrize("chunks_first", [1, 64])
+def test_engine_leaves_a_cascades_images_to_the_caller(
+    cascade: Cascade, images: Tensor, logits: Tensor, chunks_first: int
+) -> None:
     """A caller may write its next batch where the last one lay; later members still see the old one."""
     never = ExitPolicy("entropy", (0.0, 0.0, 0.0))
-    engine = Engine(cascade, never, precision="float32", chunks=None)
+    segments = sum(len(segment.split()) for segment in cascade.segments)
+    engine = Engine(cascade, never, precision="float32", chunks=[chunks_first] + [64] * (segments - 1))
     buffer = images[:5].clone().contiguous(memory_format=torch.channels_last)
 
     def batches():  # type: ignore[no-untyped-def]
