@@ -38,9 +38,10 @@ from greenedge.device.precision import Precision, choose_device
 from greenedge.errors import ConfigError, GreenedgeError, UsageError
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.evaluation import PolicyEvaluation, evaluate_policy
+from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy, read_policy, shared_policy
-from greenedge.exits.policy_choice import PER_EXIT, SHARED, Goal, TuneResult, tune_policy
+from greenedge.exits.policy_choice import PER_EXIT, SHARED, TuneResult, tune_policy
 from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.inference import Predictions

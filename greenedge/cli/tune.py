@@ -50,7 +50,7 @@ def tune(
     exits join what they say, are chosen on the calibration images, written as a policy that eval, predict, bench and
     export take, and shown on the validation images.
     """
-    from greenedge.exits.policy_choice import Goal
+    from greenedge.exits.goal import Goal
     from greenedge.workflows.tune import TuneOptions
     from greenedge.workflows.tune import tune as run_tuning
 

@@ -1,4 +1,4 @@
-"""Creates folders that are complete or absent."""
+"""Creates folders that are complete or absent, and says which may be replaced."""
 
 from __future__ import annotations
 
@@ -6,10 +6,32 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from greenedge.errors import DataError
+from greenedge.errors import DataError, UsageError
 from greenedge.files import remove_abandoned_folders, try_lock
+
+
+def check_replaceable(out: Path, kind: str, is_former: Callable[[Path], bool], leftover: str | None = None) -> None:
+    """Refuses a place that a folder of some kind may not take: a file, or a folder of something else.
+
+    Args:
+        out: the place; there may be nothing yet.
+        kind: what is to be written there, such as `cascade`.
+        is_former: whether a folder holds one already, which may be replaced.
+        leftover: how names begin that killed processes leave behind, and that do not count; None: all do.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out}: exists already and is no folder; choose another --out, or remove it first")
+    names = [path.name for path in out.iterdir()]
+    if any(leftover is None or not name.startswith(leftover) for name in names) and not is_former(out):
+        raise UsageError(f"{out}: holds files that are no {kind}; choose another --out, or empty it first")
 
 
 class new_folder:  # noqa: N801  # reads as a function: `with new_folder(out) as partial`

@@ -21,7 +21,6 @@ from greenedge.errors import DataError
 from greenedge.files import write_json
 
 MANIFEST = "arrays.json"
-_CHUNK = 1 << 24
 
 _log = logging.getLogger("greenedge")
 
@@ -147,8 +146,5 @@ def _write_header(file: IO[bytes], spec: ArraySpec) -> None:
 
 
 def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

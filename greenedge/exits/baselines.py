@@ -65,6 +65,23 @@ def static_mixture(gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies
     return np.where(gflops < costs[0] * (1 - 1e-9), np.nan, np.interp(gflops, costs, heights))
 
 
+def gains_over_mixture(
+    accuracy: np.ndarray, gflops: np.ndarray, standalone_gflops: np.ndarray, accuracies: np.ndarray
+) -> np.ndarray:
+    """float64 (B, P): accuracy minus that of the mix at the same cost, which is made anew on every resample.
+
+    Args:
+        accuracy: float (B, P), of P points on B resamples.
+        gflops: float (B, P), their costs, none below the cheapest fixed exit but by rounding.
+        standalone_gflops: float (E,), of each exit if it were the only one.
+        accuracies: float (B, E), of each exit.
+    """
+    costs = np.maximum(gflops.astype(np.float64), float(standalone_gflops.min()))
+    mixes = [static_mixture(cost, standalone_gflops, each) for cost, each in zip(costs, accuracies, strict=True)]
+    gains: np.ndarray = accuracy - np.stack(mixes)
+    return gains
+
+
 def cost_on_mixture(accuracy: float, standalone_gflops: np.ndarray, accuracies: np.ndarray) -> float | None:
     """The least mean GFLOPs at which a random mix of fixed exits (E,), (E,) is that accurate; None: it never is."""
     costs, heights = _hull(standalone_gflops, accuracies)
@@ -196,14 +213,7 @@ def advantage_band(
         confidence: in (0, 1).
     """
     found = curve.accuracy - static_mixture(curve.gflops, fixed.gflops, fixed.accuracy)
-    cheapest = float(fixed.gflops.min())
-    deviations = np.stack(
-        [
-            # A resampled cost is a float32 and may lie a rounding below the cheapest exit's.
-            accuracy - static_mixture(np.maximum(gflops.astype(np.float64), cheapest), fixed.gflops, exits) - found
-            for accuracy, gflops, exits in zip(resampled.accuracy, resampled.gflops, fixed.resampled, strict=True)
-        ]
-    )
+    deviations = gains_over_mixture(resampled.accuracy, resampled.gflops, fixed.gflops, fixed.resampled) - found
     tail = (1 - confidence) / 2
     return AdvantageBand(
         found,

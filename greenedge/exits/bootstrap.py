@@ -114,9 +114,8 @@ def bootstrap_points(scores: ExitScores, thresholds: Sequence[Sequence[float]], 
         thresholds: P times one for each early exit.
         shares: float32 (B, N), of `bootstrap_weights`.
     """
-    taken = np.stack([scores.exit_indices(each) for each in thresholds])
-    right = scores.correct[taken, np.arange(taken.shape[1])].astype(np.float32)
-    cost = scores.gflops.astype(np.float32)[taken]
+    outcomes = zip(*(scores.outcomes(each) for each in thresholds), strict=True)
+    right, cost = (np.stack(each).astype(np.float32) for each in outcomes)
     return ResampledCurve(shares @ right.T, shares @ cost.T)
 
 

@@ -145,10 +145,8 @@ def compare_rules(
             except UsageError:
                 del right[fitted.rule]
                 continue
-            scores = fitted.score(shown)
-            taken = scores.exit_indices((threshold,) * (outputs.num_exits - 1))
-            right[fitted.rule][held_out] = scores.correct[taken, np.arange(len(taken))]
-            spent[fitted.rule][held_out] = scores.gflops[taken]
+            correct, gflops = fitted.score(shown).outcomes((threshold,) * (outputs.num_exits - 1))
+            right[fitted.rule][held_out], spent[fitted.rule][held_out] = correct, gflops
 
     better = {rule: right[rule] if by == "accuracy" else -spent[rule] for rule in right}
     return tuple(

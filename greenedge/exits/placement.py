@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from greenedge.errors import UsageError
-from greenedge.exits.baselines import static_mixture
+from greenedge.exits.baselines import gains_over_mixture
 from greenedge.exits.bootstrap import Estimate, bootstrap_weights, difference_interval
 from greenedge.exits.candidates import Candidates
 from greenedge.exits.exit_rules import MIN_IMAGES
@@ -130,11 +130,7 @@ def place_exits(candidates: Candidates, goal: PlacementGoal) -> Placement:
         UsageError: too few images, or not even the cheapest exit keeps within the budget.
     """
     images = len(candidates.labels)
-    if images < MIN_IMAGES:
-        raise UsageError(
-            f"{images} calibration images are too few to place exits by, which takes {MIN_IMAGES}; set more aside "
-            "(data.calibration_per_class) and train again, or name a larger data set with --data"
-        )
+    check_enough_images(images)
     searched = _searched(candidates, goal)
     scorers = [HalfScorer(candidates, fitted, held_out, goal) for fitted, held_out in _halves(images)]
     found: dict[Blocks, ScoredBlocks] = {}
@@ -160,6 +156,23 @@ def place_exits(candidates: Candidates, goal: PlacementGoal) -> Placement:
     half_chosen = [max(sets, key=lambda each: each.known[half]).scores[half] for half in range(len(scorers))]
     gain = _gain(candidates, [scorer.routed(chosen.blocks) for scorer in scorers], scorers)
     return Placement(candidates, goal, searched, sets, exhaustive, chosen, float(np.mean(half_chosen)), gain)
+
+
+def check_enough_images(images: int, where: str = "") -> None:
+    """Whether sets of blocks can be told apart by so many calibration images.
+
+    Args:
+        images: N.
+        where: begins the sentence, such as the data set's path and a colon.
+
+    Raises:
+        UsageError: they are too few.
+    """
+    if images < MIN_IMAGES:
+        raise UsageError(
+            f"{where}{images} calibration images are too few to place exits by, which takes {MIN_IMAGES}; set more "
+            "aside (data.calibration_per_class) and train again, or name a larger data set with --data"
+        )
 
 
 def _searched(candidates: Candidates, goal: PlacementGoal) -> Blocks:
@@ -244,9 +257,8 @@ def _gain(
     def gains(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Over the mix and over the backbone, on resamples (B, N): each (B,)."""
         accuracy, costs, exits = weights @ right.T, weights @ spent.T, weights @ alone.T
-        costs = np.maximum(costs, standalone.min())  # a rounding below the cheapest exit
-        mixed = np.stack([static_mixture(cost, standalone, each) for cost, each in zip(costs, exits, strict=True)])
-        return (accuracy - mixed).mean(axis=1), accuracy.mean(axis=1) - exits[:, -1]
+        over_mixture = gains_over_mixture(accuracy, costs, standalone, exits)
+        return over_mixture.mean(axis=1), accuracy.mean(axis=1) - exits[:, -1]
 
     found = gains(np.full((1, images), 1 / images))
     resampled = gains(bootstrap_weights(images).astype(np.float64))

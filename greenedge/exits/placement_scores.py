@@ -126,8 +126,8 @@ class HalfScorer:
         scores, front, budgets = self._fit(blocks)
         shown = scores.subset(self.held_out)
         thresholds = front.thresholds[_within(front, budgets)]
-        taken = np.stack([shown.exit_indices(each) for each in thresholds.tolist()])
-        return shown.correct[taken, np.arange(taken.shape[1])], shown.gflops[taken]
+        correct, gflops = zip(*(shown.outcomes(each) for each in thresholds.tolist()), strict=True)
+        return np.stack(correct), np.stack(gflops)
 
     def _fit(self, blocks: Sequence[int]) -> tuple[ExitScores, Frontier, np.ndarray]:
         """Scores of all images, the front of a shared threshold on the fitted half, and the budgets it can keep."""

@@ -17,8 +17,8 @@ from greenedge.exits.baselines import (
     FoundAdvantage,
     advantage_band,
     cost_on_mixture,
+    gains_over_mixture,
     largest_advantage,
-    static_mixture,
 )
 from greenedge.exits.bootstrap import Estimate, Interval, ResampledCurve, interval
 from greenedge.exits.sweep import Sweep
@@ -172,13 +172,11 @@ def above_static(
     costs = np.array([choice.gflops for choice in choices])
     columns = np.stack([correct, gflops, *(choice.correct for choice in choices)], axis=1).astype(np.float64)
 
-    def above(means: np.ndarray) -> float:
-        accuracy, cost, *accuracies = means
-        (static,) = static_mixture(np.array([max(cost, float(costs.min()))]), costs, np.array(accuracies))
-        return float(accuracy - static)
+    def above(means: np.ndarray) -> np.ndarray:
+        return gains_over_mixture(means[:, :1], means[:, 1:2], costs, means[:, 2:])[:, 0]
 
-    resampled = np.array([above(means) for means in weights.astype(np.float64) @ columns])
-    return Estimate(above(columns.mean(axis=0)), interval(resampled))
+    (found,) = above(columns.mean(axis=0, keepdims=True))
+    return Estimate(float(found), interval(above(weights.astype(np.float64) @ columns)))
 
 
 def _saving(curve: Sweep, resampled: ResampledCurve, fixed: FixedExits, place: int) -> Estimate:

@@ -145,6 +145,11 @@ class ExitScores:
             taken[self.uncertainty[index] < self.criterion.uncertainty_limit(float(thresholds[index]))] = index
         return taken
 
+    def outcomes(self, thresholds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each image is right where it exits, bool (N,), and what it costs, float64 (N,)."""
+        taken = self.exit_indices(thresholds)
+        return self.correct[taken, np.arange(len(taken))], self.gflops[taken]
+
     def operating_point(self, thresholds: Sequence[float]) -> OperatingPoint:
         """What the network does with a threshold for each early exit."""
         taken = self.exit_indices(thresholds)

@@ -166,12 +166,10 @@ def analyse_sweep(
 def _policy_point(
     scores: ExitScores, policy: ExitPolicy, verdict: StaticVerdict | None, weights: np.ndarray
 ) -> PolicyPoint:
-    taken = scores.exit_indices(policy.thresholds)
     point = scores.operating_point(policy.thresholds)
     if verdict is None:
         return PolicyPoint(point, None)
-    correct = scores.correct[taken, np.arange(len(taken))]
-    return PolicyPoint(point, above_static(correct, scores.gflops[taken], verdict.choices, weights))
+    return PolicyPoint(point, above_static(*scores.outcomes(policy.thresholds), verdict.choices, weights))
 
 
 def _areas(scores: ExitScores, points: Sweep, reference: float, weights: np.ndarray) -> tuple[Estimate, Estimate]:

@@ -144,13 +144,14 @@ def _spread(front: Frontier) -> list[Thresholds]:
 
 
 def _cost(scores: ExitScores, thresholds: Thresholds) -> float:
-    return float(scores.gflops[scores.exit_indices(thresholds)].mean())
+    _, gflops = scores.outcomes(thresholds)
+    return float(gflops.mean())
 
 
 def _p_value(scores: ExitScores, thresholds: Thresholds, max_loss: float, level: float) -> float:
     """Of "these thresholds lose more than `max_loss` against the final exit"."""
-    taken = scores.exit_indices(thresholds)
-    loss = scores.correct[-1].astype(np.float64) - scores.correct[taken, np.arange(len(taken))]
+    correct, _ = scores.outcomes(thresholds)
+    loss = scores.correct[-1].astype(np.float64) - correct
     return betting_p_value((loss + 1) / 2, (max_loss + 1) / 2, level)
 
 

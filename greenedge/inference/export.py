@@ -24,7 +24,6 @@ from greenedge.exits.confidence import CRITERIA, GAIN
 from greenedge.exits.gain import gain_criterion
 from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.files import write_bytes, write_json, write_text
-from greenedge.inference.export_folder import PARTIAL
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.member_graph import replace_member_inputs
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -173,20 +172,6 @@ def is_export_file(name: str) -> bool:
     """Whether a file of that name is one of an export's, and replaced by the next."""
     graphs = [f"{stem}{suffix}" for suffix in _SUFFIXES.values() for stem in ("segment-*", "network")]
     return any(fnmatchcase(name, pattern) for pattern in (MANIFEST, POLICY, RUNNER, RUNNER_CRITERIA, *graphs))
-
-
-def check_replaceable(out: Path) -> None:
-    """Refuses a place that an export may not take: a file, or a folder of something else.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UsageError(f"{out}: exists already and is no folder; choose another --out, or remove it first")
-    if any(not path.name.startswith(PARTIAL) for path in out.iterdir()) and not is_export(out):
-        raise UsageError(f"{out}: holds files that are no export of greenedge; choose another --out, or empty it first")
 
 
 def check_exporter(kind: Kind) -> None:

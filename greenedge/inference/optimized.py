@@ -61,8 +61,8 @@ class OptimizedNetwork:
 
     @property
     def image_type(self) -> torch.dtype:
-        """Of images; a cascade's members resize and normalise them first, in float32."""
-        return torch.float32 if isinstance(self.segments[0].blocks[0], MemberInput) else self.dtype
+        """Of images."""
+        return _item_type(self.segments[0], self.dtype)
 
     @property
     def keeps_images(self) -> bool:
@@ -114,6 +114,11 @@ def optimize_for_inference(
     )
 
 
+def _item_type(segment: Segment, dtype: torch.dtype) -> torch.dtype:
+    """Of what a segment reads: that of the network, or float32 where a member of a cascade resizes images first."""
+    return torch.float32 if isinstance(segment.blocks[0], MemberInput) else dtype
+
+
 def _cast(network: MultiExitNetwork, dtype: torch.dtype) -> None:
     """Casts, in place, all but the layers that give logits: their rounding would change predictions."""
     exact = {layer: copy.deepcopy(layer.state_dict()) for layer in network.logit_layers()}
@@ -158,9 +163,8 @@ def _compiled(segments: list[Segment], device: torch.device, dtype: torch.dtype)
     ):
         for segment in segments:
             module = cast(nn.Module, torch.compile(segment, dynamic=False))
-            item_type = torch.float32 if isinstance(segment.blocks[0], MemberInput) else dtype
             for size in _COMPILED_SIZES:
-                features = torch.zeros(size, *segment.input_shape, dtype=item_type, device=device)
+                features = torch.zeros(size, *segment.input_shape, dtype=_item_type(segment, dtype), device=device)
                 try:
                     module(features.contiguous(memory_format=torch.channels_last))
                 except (TorchDynamoException, RuntimeError) as error:

@@ -166,8 +166,9 @@ class ExitScheduler:
         exit_index = segment.exit_index
         given = chunk.features if chunk.images is None or not segment.reads_images else chunk.images
         features, logits = self.network.run(index, given)
+        images = chunk.images if any(later.reads_images for later in self.network.segments[index + 1 :]) else None
         if exit_index is None or logits is None:
-            self.waiting[index + 1].append(dataclasses.replace(chunk, features=features))
+            self.waiting[index + 1].append(dataclasses.replace(chunk, features=features, images=images))
             return
         joined = self.policy.join(exit_index, logits, chunk.joined)
         scores, state = self.criterion.score_exit(joined, chunk.state)
@@ -183,7 +184,7 @@ class ExitScheduler:
         if exits_here.all():
             self._record_exits(chunk.indices, logits, joined, scores, exit_index)
             return
-        finite, images = chunk.finite, chunk.images
+        finite = chunk.finite
         if exits_here.any():
             exited, remaining = (
                 torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (exits_here, ~exits_here)

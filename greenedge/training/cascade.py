@@ -7,22 +7,19 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from greenedge.config import RunConfig, config_to_text
 from greenedge.config.convert import did_you_mean
 from greenedge.config.schema import IMAGE_SIZES
-from greenedge.cost.flops import count_costs
 from greenedge.cost.table import NetworkCost
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.models.build import build_cascade, build_model
+from greenedge.models.build import build_cascade
 from greenedge.models.cascade import Cascade
-from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.training.checkpoint import CheckpointInfo, load_into
 from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model
@@ -73,14 +70,12 @@ class Member:
                 found[f"heads.{self.kept.index(int(head[1]))}{head[2]}"] = tensor
         return found
 
-    @cached_property
-    def network(self) -> MultiExitNetwork:
-        """With its weights, in evaluation mode.
+    def load_into(self, network: nn.Module) -> None:
+        """Loads the weights into the network of `config`.
 
         Raises:
             CheckpointError: its heads are made for another image size.
         """
-        network = build_model(self.config, len(self.model.classes))
         try:
             load_into(network, self.tensors, self.model.path)
         except CheckpointError:
@@ -90,12 +85,6 @@ class Member:
                 f"{self.name}: its heads are made for {self.model.config.data.input_size} px and do not fit "
                 f"{self.image_size} px; leave them out with {self.name}:{_FINAL}, or train with pooled heads"
             ) from None
-        return network.eval()
-
-    @cached_property
-    def cost(self) -> NetworkCost:
-        """Of its exits here."""
-        return count_costs(self.network)
 
 
 def read_member(text: str) -> Member:
@@ -146,7 +135,7 @@ def check_members(members: Sequence[Member]) -> None:
     """Whether networks may follow each other.
 
     Raises:
-        UsageError: fewer than two, one twice at the same size, or a cheaper one after a dearer one.
+        UsageError: fewer than two, or one twice at the same size.
         CheckpointError: other classes, or other training images.
     """
     if len(members) < 2:
@@ -180,17 +169,23 @@ def _check_same_data(member: Member, first: Member) -> None:
         )
 
 
-def check_order(members: Sequence[Member]) -> None:
+def check_order(members: Sequence[Member], cost: NetworkCost) -> None:
     """Whether each member costs more than the one before.
+
+    Args:
+        members: of the cascade.
+        cost: of the cascade.
 
     Raises:
         UsageError: one does not.
     """
-    for before, after in itertools.pairwise(members):
-        costs = [each.cost.exits[-1].gflops for each in (before, after)]
-        if costs[1] <= costs[0]:
+    finals = [*itertools.accumulate(len(member.kept) for member in members)]
+    spent = [0.0, *(cost.exits[final - 1].gflops for final in finals)]
+    costs = [after - before for before, after in itertools.pairwise(spent)]
+    for (before, cheaper), (after, dearer) in itertools.pairwise(zip(members, costs, strict=True)):
+        if dearer <= cheaper:
             raise UsageError(
-                f"{after.name} costs {costs[1]:.4f} GFLOPs, no more than {before.name} before it with {costs[0]:.4f}; "
+                f"{after.name} costs {dearer:.4f} GFLOPs, no more than {before.name} before it with {cheaper:.4f}; "
                 "name the runs from the cheapest to the dearest"
             )
 
@@ -200,15 +195,15 @@ def build_from_members(members: Sequence[Member]) -> Cascade:
     configs = [each.config for each in members]
     cascade = build_cascade(configs, len(members[0].model.classes), members[0].model.stored_size)
     for own, member in zip(cascade.members, members, strict=True):
-        load_into(own, member.tensors, member.model.path)
+        member.load_into(own)
     cascade.eval()
     return cascade
 
 
-def cascade_info(members: Sequence[Member], cascade: Cascade) -> CheckpointInfo:
+def cascade_info(members: Sequence[Member], cost: NetworkCost) -> CheckpointInfo:
     """What the checkpoint of a cascade says besides the weights."""
     last = members[-1]
-    data = dataclasses.replace(last.config.data, image_size=cascade.image_size, mean=_MEAN, std=_STD)
+    data = dataclasses.replace(last.config.data, image_size=last.model.stored_size, mean=_MEAN, std=_STD)
     config = dataclasses.replace(last.config, data=data)
     return CheckpointInfo(
         config=config_to_text(config),
@@ -217,7 +212,7 @@ def cascade_info(members: Sequence[Member], cascade: Cascade) -> CheckpointInfo:
         stored_size=last.model.stored_size,
         # Of the members' training images all or none is known.
         seen=last.model.seen if all(each.model.seen is not None for each in members) else None,
-        cost=count_costs(cascade),
+        cost=cost,
         members=tuple(config_to_text(each.config) for each in members),
     )
 

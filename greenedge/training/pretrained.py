@@ -14,7 +14,7 @@ from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_pretrained
 from greenedge.training.checkpoint import is_checkpoint
 from greenedge.training.run_files import checkpoint_path
-from greenedge.training.trained import load_model
+from greenedge.training.trained import TrainedModel, load_model
 
 _log = logging.getLogger("greenedge")
 
@@ -40,7 +40,9 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
     if weights != "imagenet":
         weights = str(path)
     with with_location(config, "model"):
-        if weights != "imagenet" and path.is_file() and is_checkpoint(path) and load_model(path).members:
+        is_ours = weights != "imagenet" and path.is_file() and is_checkpoint(path)
+        source = load_model(path) if is_ours else None
+        if source is not None and source.members:
             message = f"{weights}: is a cascade; name one of the runs that it was made of"
             raise ConfigError(message, key="weights")
         report = load_pretrained(network, config.model, weights, [each.id for each in classes])
@@ -50,17 +52,16 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
                 "random; name a network trained for these classes, or train without train.kept_features",
                 key="weights",
             )
-        if weights == "imagenet" or not is_checkpoint(path):
+        if source is None:
             _log.info("%s: %s", weights, report.sentence())
             return
-        loaded = _load_heads(network, config.model.exits, path)
+        loaded = _load_heads(network, config.model.exits, source)
     heads = f"heads of exits {', '.join(loaded)} loaded" if loaded else "all heads are new"
     _log.info("%s: %d tensors of the backbone loaded; %s", weights, report.loaded, heads)
 
 
-def _load_heads(network: MultiExitNetwork, exits: Sequence[ExitConfig], path: Path) -> list[str]:
-    """Loads the heads that fit from a checkpoint and tells after which blocks they are."""
-    model = load_model(path)
+def _load_heads(network: MultiExitNetwork, exits: Sequence[ExitConfig], model: TrainedModel) -> list[str]:
+    """Loads the heads that fit from a trained network and tells after which blocks they are."""
     theirs = list(model.config.model.exits)
     loaded = []
     for exit, head in zip(exits, network.heads, strict=True):

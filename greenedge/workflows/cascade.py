@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenedge.cost.flops import count_costs
+from greenedge.data.folders import check_replaceable
 from greenedge.device.precision import RunPrecision
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import DataError
 from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.cascade import present_cascade
 from greenedge.training.cascade import (
@@ -43,32 +45,22 @@ def cascade(runs: Sequence[str], data: Path | None, out: Path) -> CommandResult[
         CheckpointError: a run cannot be used, or does not fit the others.
     """
     target = out / BEST
-    _check_replaceable(out)
+    check_replaceable(out, "cascade", _is_cascade)
     members = [read_member(run) for run in runs]
     check_members(members)
-    check_order(members)
     if data is not None:
         open_data(members[-1].model, data)
     made = build_from_members(members)
-    save_checkpoint(target, made, cascade_info(members, made))
+    cost = count_costs(made)
+    check_order(members, cost)
+    save_checkpoint(target, made, cascade_info(members, cost))
     model = load_model(target)
     joined = [split for split in ("calibration", "val") if _keep_joined(model, members, data, split)]
     return present_cascade(model, joined)
 
 
-def _check_replaceable(out: Path) -> None:
-    """Refuses a place that a cascade may not take: a file, or a folder of anything but a former one.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UsageError(f"{out}: exists already and is no folder; choose another --out")
-    former = (out / BEST).is_file() and load_model(out / BEST).members
-    if any(out.iterdir()) and not former:
-        raise UsageError(f"{out}: holds files that are no cascade; choose another --out, or empty it first")
+def _is_cascade(folder: Path) -> bool:
+    return (folder / BEST).is_file() and bool(load_model(folder / BEST).members)
 
 
 def _keep_joined(model: TrainedModel, members: Sequence[Member], data: Path | None, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import UsageError
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.network_comparison import Comparison, compare_networks
 from greenedge.exits.sweep import score_outputs
@@ -14,7 +14,7 @@ from greenedge.reporting.comparison import present_comparison
 from greenedge.reporting.names import run_names
 from greenedge.training.run_files import BEST, checkpoint_path
 from greenedge.training.trained import load_model
-from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
+from greenedge.workflows.outputs import PassOptions, check_same_images, load_or_compute_outputs
 from greenedge.workflows.static_family import load_static
 
 
@@ -40,10 +40,7 @@ def compare(
     models = [load_model(checkpoint_path(path)) for path in runs]
     evaluated = [load_or_compute_outputs(model, options) for model in models]
     for path, each in zip(runs, evaluated, strict=True):
-        if each.images_digest != evaluated[0].images_digest:
-            raise DataError(
-                f"{path}: its {options.split} images are not those of {runs[0]}; compare runs on one data set (--data)"
-            )
+        check_same_images(path, each, runs[0], evaluated[0])
     scores = [
         score_outputs(each.outputs, find_criterion(criterion or each.model.config.sweep.criterion))
         for each in evaluated

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
+from greenedge.data.folders import check_replaceable
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.inference.export import (
@@ -15,11 +16,11 @@ from greenedge.inference.export import (
     ExportMetadata,
     Kind,
     check_exporter,
-    check_replaceable,
     export_network,
+    is_export,
     is_export_file,
 )
-from greenedge.inference.export_folder import refilled
+from greenedge.inference.export_folder import PARTIAL, refilled
 from greenedge.training.trained import TrainedModel, load_model
 from greenedge.workflows.policies import PolicyOptions, note_policy_beside, resolve_policy
 
@@ -40,7 +41,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         GreenedgeError: something cannot be used or written; `out` is as it was.
     """
     check_exporter(kind)
-    check_replaceable(out)
+    check_replaceable(out, "export of greenedge", is_export, leftover=PARTIAL)
     model = load_model(weights)
     saved = _saved_policy(model, options)
     data = model.config.data

@@ -90,6 +90,24 @@ def load_or_compute_outputs(model: TrainedModel, options: PassOptions, out: Path
     return EvaluatedRun(model, split, outputs, folder, digest, precision)
 
 
+def check_same_images(path: Path, run: EvaluatedRun, other: Path, first: EvaluatedRun) -> None:
+    """Whether two runs are on the same images, whatever the size they were prepared at.
+
+    Args:
+        path: that names the run.
+        run: to be compared.
+        other: that names the run that it is compared with.
+        first: that run.
+
+    Raises:
+        DataError: they are not.
+    """
+    if run.images_digest != first.images_digest:
+        raise DataError(
+            f"{path}: its {run.split.name} images are not those of {other}; compare runs on one data set (--data)"
+        )
+
+
 def open_images(model: TrainedModel, options: PassOptions) -> PreparedSplit:
     """The images of a split, of which the network may be asked.
 

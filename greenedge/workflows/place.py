@@ -12,8 +12,7 @@ from greenedge.data.run_splits import open_named_split
 from greenedge.data.splits import take_fraction
 from greenedge.data.unseen import check_unseen
 from greenedge.errors import UsageError
-from greenedge.exits.exit_rules import MIN_IMAGES
-from greenedge.exits.placement import Placement, place_exits
+from greenedge.exits.placement import Placement, check_enough_images, place_exits
 from greenedge.exits.placement_scores import PlacementGoal
 from greenedge.files import write_text
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
@@ -90,10 +89,7 @@ def _split(model: TrainedModel, prepared: PreparedData, name: str, *, named: boo
         DataError: they are not what their name says.
     """
     split = open_named_split(prepared, name, model.config.data)
-    if name == "calibration" and len(split) < MIN_IMAGES:
-        raise UsageError(
-            f"{prepared.path}: {len(split)} calibration images are too few to place exits by, which takes "
-            f"{MIN_IMAGES}; set more aside (data.calibration_per_class) and train again"
-        )
+    if name == "calibration":  # before the network runs over them
+        check_enough_images(len(split), f"{prepared.path}: ")
     check_unseen(split, model.seen, model.path, prepared.path, named=named)
     return split

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenedge.errors import DataError
 from greenedge.exits.static_family import StaticChoice
 from greenedge.reporting.names import run_names
 from greenedge.training.run_files import BEST, checkpoint_path
 from greenedge.training.trained import load_model
-from greenedge.workflows.outputs import EvaluatedRun, PassOptions, load_or_compute_outputs
+from greenedge.workflows.outputs import EvaluatedRun, PassOptions, check_same_images, load_or_compute_outputs
 
 
 def load_static(runs: Sequence[Path], options: PassOptions, judged: EvaluatedRun) -> list[StaticChoice]:
@@ -29,10 +28,6 @@ def load_static(runs: Sequence[Path], options: PassOptions, judged: EvaluatedRun
     names = run_names(runs, BEST) if runs else []
     for path, name in zip(runs, names, strict=True):
         each = load_or_compute_outputs(load_model(checkpoint_path(path)), options)
-        if each.images_digest != judged.images_digest:
-            raise DataError(
-                f"{path}: its {options.split} images are not those of {judged.model.path}; give networks of one data "
-                "set (--data)"
-            )
+        check_same_images(path, each, judged.model.path, judged)
         choices.append(StaticChoice(name, each.model.cost.plain_gflops, each.outputs.correct()[-1]))
     return choices

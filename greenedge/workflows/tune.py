@@ -9,8 +9,9 @@ from typing import Literal
 
 from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
+from greenedge.exits.goal import Goal
 from greenedge.exits.policy import SavedPolicy, write_policy
-from greenedge.exits.policy_choice import PER_EXIT, SHARED, Goal, TuneResult, few_images_interval, tune_policy
+from greenedge.exits.policy_choice import PER_EXIT, SHARED, TuneResult, few_images_interval, tune_policy
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
 from greenedge.reporting.tuning import few_images_note, present_tuning
 from greenedge.training.trained import load_model, open_data

@@ -16,8 +16,9 @@ import numpy as np
 
 from greenedge.exits.bootstrap import bootstrap_weights, difference_interval
 from greenedge.exits.exit_rules import COMPARED_CRITERIA, ExitRule
+from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.policy_choice import Goal, tune_policy
+from greenedge.exits.policy_choice import tune_policy
 from greenedge.exits.sweep import score_outputs
 from greenedge.reporting.tables import format_table
 from greenedge.training.trained import load_model
@@ -62,8 +63,8 @@ def _tuned(known: ExitOutputs, shown: ExitOutputs, budget: float, rule: ExitRule
     goal = Goal(budget_gflops=budget)
     policy = tune_policy(known, None, goal, criterion=rule.criterion, ensemble=rule.ensemble).policy
     scores = score_outputs(policy.join_outputs(shown), policy.get_criterion())
-    taken = scores.exit_indices(policy.thresholds)
-    return scores.correct[taken, np.arange(len(taken))], float(scores.gflops[taken].mean())
+    correct, gflops = scores.outcomes(policy.thresholds)
+    return correct, float(gflops.mean())
 
 
 def _differences(budget: float, correct: Mapping[ExitRule, np.ndarray]) -> list[list[str]]:

@@ -10,10 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from greenedge.exits.bootstrap import bootstrap_weights
-from greenedge.exits.policy_choice import Goal, tune_policy
+from greenedge.exits.goal import Goal
+from greenedge.exits.policy_choice import tune_policy
 from greenedge.exits.static_family import above_static, exits_alone
 from greenedge.exits.sweep import score_outputs
 from greenedge.reporting.tables import format_table
@@ -36,9 +35,8 @@ def main() -> int:
         for budget in options.budgets:
             found = tune_policy(known, shown.outputs, Goal(budget_gflops=budget), criterion=options.criterion)
             scores = score_outputs(found.policy.join_outputs(shown.outputs), found.policy.get_criterion())
-            taken = scores.exit_indices(found.policy.thresholds)
-            correct, gflops = scores.correct[taken, np.arange(len(taken))], scores.gflops[taken]
-            above = above_static(correct, gflops, choices, bootstrap_weights(len(taken)))
+            correct, gflops = scores.outcomes(found.policy.thresholds)
+            above = above_static(correct, gflops, choices, bootstrap_weights(len(correct)))
             low, high = above.interval.ends
             rows.append(
                 [

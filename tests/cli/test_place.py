@@ -37,8 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
 def few_images(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Eighteen calibration images are enough, but for the tests of that rule."""
     if "too_few" not in request.node.name:
-        for module in ("exits.placement", "workflows.place"):
-            monkeypatch.setattr(f"greenedge.{module}.MIN_IMAGES", 18)
+        monkeypatch.setattr("greenedge.exits.placement.MIN_IMAGES", 18)
 
 
 def test_place_writes_what_it_shows(cli: Cli, run: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.ensemble import fit_ensemble, join_outputs
 from greenedge.exits.exit_rules import COMPARED_CRITERIA, ExitRule, compare_rules
+from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.policy_choice import Goal, tune_policy
+from greenedge.exits.policy_choice import tune_policy
 from greenedge.exits.sweep import ExitScores, score_outputs
 from tests.exits.helpers import agreeing_outputs
 

@@ -17,9 +17,10 @@ from greenedge.exits.confidence import CRITERIA, find_criterion
 from greenedge.exits.evaluation import evaluate_policy
 from greenedge.exits.exit_rules import ComparedRule, ExitRule, OverMargin, best_rule, compare_rules, fit_rule
 from greenedge.exits.gain import continuing_price, exit_features, fit_gain, fit_ridge, gain_criterion
+from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
-from greenedge.exits.policy_choice import Goal, tune_policy
+from greenedge.exits.policy_choice import tune_policy
 from greenedge.exits.sweep_result import analyse_sweep
 from tests.exits.helpers import agreeing_outputs, random_outputs
 

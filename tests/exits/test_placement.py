@@ -102,7 +102,7 @@ def test_place_exits_finds_the_block_that_knows_all() -> None:
     each = toy((3.0, 2.5, 0.05, 1.5, 1.2))
     found = place_exits(each, PlacementGoal(0.6, 2))
     assert found.names(found.chosen) == ("block2",)
-    assert found.searched == (0, 1, 2)  # what comes later is dearer and knows less
+    assert found.searched == (0, 1, 2)  # what comes later costs more and knows less
     assert found.gain.over_backbone is not None
     assert found.gain.over_backbone.interval.low > 0
     assert found.gain.over_static.value == pytest.approx(0, abs=0.01)  # that one exit alone does the same

@@ -15,9 +15,10 @@ from PIL import Image
 
 from greenedge.exits.baselines import Advantage, FoundAdvantage
 from greenedge.exits.bootstrap import Estimate, Interval
+from greenedge.exits.goal import Goal
 from greenedge.exits.network_comparison import Band, ComparedNetwork, Comparison
 from greenedge.exits.policy import ExitPolicy, shared_policy
-from greenedge.exits.policy_choice import Curve, Goal, PolicyCandidate, TuneResult
+from greenedge.exits.policy_choice import Curve, PolicyCandidate, TuneResult
 from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult
 from greenedge.reporting.compare_plot import plot_comparison
