@@ -12,7 +12,7 @@ from torch import nn
 from greenedge.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
-RunPrecision = Literal["float32", "bf16"]  # that a network has run in
+RunPrecision = Literal["float32", "bf16", "int8"]  # that a network has run in; int8: as an export alone
 
 
 def choose_device(requested: str) -> torch.device:

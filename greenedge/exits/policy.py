@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from greenedge.config.records import RecordError, read_record
+from greenedge.device.precision import RunPrecision
 from greenedge.errors import ConfigError, UsageError
 from greenedge.exits.confidence import GAIN, Criterion, find_criterion
 from greenedge.exits.ensemble import join_logits, join_outputs
@@ -38,8 +39,8 @@ class ExitPolicy:
         criterion: a name in `CRITERIA`, or `gain`, which is learned.
         thresholds: of each early exit, in the criterion's unit.
         temperatures: of each exit, the final one included; they divide the logits (Guo et al. 2017). None: all 1.
-        precision: `float32` or `bf16`: in which the network ran when this was chosen, and has to run under it, since
-            rounding moves images across a threshold; None: any.
+        precision: `float32`, `bf16` or `int8`: in which the network ran when this was chosen, and has to run under it,
+            since rounding moves images across a threshold; None: any.
         ensemble: of each exit but the first, the final one included, the weight in [0, 1) of what the exits before it
             went by; its own logits have the rest. None: each exit goes by its own logits alone.
         gain: of each early exit, the coefficients of the criterion `gain` (`exits/gain.py`); None: of any other.
@@ -53,7 +54,7 @@ class ExitPolicy:
     criterion: str
     thresholds: tuple[float, ...]
     temperatures: tuple[float, ...] | None = None
-    precision: Literal["float32", "bf16"] | None = None
+    precision: RunPrecision | None = None
     ensemble: tuple[float, ...] | None = None
     gain: tuple[tuple[float, ...], ...] | None = None
 
@@ -201,7 +202,7 @@ class _PolicyFile:
     exits: tuple[str, ...]
     weights: str
     chosen: dict[str, Any]
-    precision: Literal["float32", "bf16"] | None = None
+    precision: RunPrecision | None = None
     ensemble: tuple[float, ...] | None = None
     gain: tuple[tuple[float, ...], ...] | None = None
 
@@ -244,7 +245,7 @@ def read_policy(path: Path, exits: Sequence[str], weights: str) -> SavedPolicy:
     return SavedPolicy(policy, theirs, content.weights, content.chosen)
 
 
-def read_precision(path: Path) -> Literal["float32", "bf16"] | None:
+def read_precision(path: Path) -> RunPrecision | None:
     """The precision that a policy was chosen in, whatever its network; None where it does not say.
 
     Raises:

@@ -125,7 +125,8 @@ def benchmark_policy(
     for engine in engines.values():
         engine.autotune()
     engine = engines[POLICY]
-    baseline = best_layout(network.backbone, engine.network.dtype, images[:IMAGES_PER_TURN])
+    dtype = torch.float32 if engine.network.precision == "float32" else torch.bfloat16
+    baseline = best_layout(network.backbone, dtype, images[:IMAGES_PER_TURN])
     contenders: dict[str, Callable[[Tensor], object]] = {
         PLAIN: as_trained(network.backbone),
         BACKBONE: baseline,
@@ -153,7 +154,7 @@ def benchmark_policy(
         timings=timings,
         joules_per_image=joules,
         meter=meter,
-        precision=str(engine.network.dtype).removeprefix("torch."),
+        precision=str(dtype).removeprefix("torch."),
         compiled=options.compiled,
         device=str(images.device),
         threads=torch.get_num_threads(),

@@ -14,6 +14,7 @@ from greenedge.device import memory
 from greenedge.device.precision import Precision
 from greenedge.errors import DataError, GreenedgeError, UsageError
 from greenedge.exits.policy import ExitPolicy
+from greenedge.inference.backend import Backend
 from greenedge.inference.chunks import (
     CHUNK_SIZES,
     chunks_file,
@@ -24,7 +25,7 @@ from greenedge.inference.chunks import (
     write_chunks,
 )
 from greenedge.inference.finite import check_finite_images, check_finite_logits, finite_images, name_images
-from greenedge.inference.optimized import optimize_for_inference
+from greenedge.inference.optimized import OptimizedNetwork, optimize_for_inference
 from greenedge.inference.scheduler import ExitScheduler, Predictions, chunk_sizes
 from greenedge.models.multi_exit import MultiExitNetwork
 
@@ -37,14 +38,15 @@ _log = logging.getLogger("greenedge")
 class Engine:
     """Runs a network with exits under a policy, over batches of any size.
 
-    It works on a copy: batch norms are folded, weights laid out for the device (channels last; on a CPU in oneDNN's
-    own order), and cast to bf16 where that is asked for. Blocks run in segments; each segment takes a chunk of as many
-    images at a time as suit it: early ones few, where wide features are better kept in the cache, late ones many,
-    pooled from the survivors of several chunks (and, in `stream`, of several batches). On a GPU the host waits once an
-    exit and chunk, for the decision.
+    PyTorch runs a copy of the network: batch norms are folded, weights laid out for the device (channels last; on a
+    CPU in oneDNN's own order), and cast to bf16 where that is asked for. Segments of an export run likewise, in
+    whatever runtime. Each segment takes a chunk of as many images at a time as suit it: early ones few, where wide
+    features are better kept in the cache, late ones many, pooled from the survivors of several chunks (and, in
+    `stream`, of several batches). On a GPU the host waits once an exit and chunk, for the decision.
 
     Args:
-        network: in any mode; it is not changed, and later changes to it are not seen.
+        network: in any mode; it is not changed, and later changes to it are not seen. Or a backend that is ready to
+            run, such as `open_export` gives; then `precision`, `compiled` and `cost` are its own.
         policy: a criterion, a threshold for each early exit, temperatures.
         precision: `float32`, `bf16`, or `auto`: what the policy was chosen in, or, where it does not say, by the rule
             of `device/precision.py`.
@@ -57,7 +59,7 @@ class Engine:
             environment variable `GREENEDGE_MALLOC=default` says the same for every engine.
 
     Attributes:
-        network: the copy that runs.
+        network: what runs: the copy, or the backend.
         chunks: images at a time of each segment.
 
     Raises:
@@ -67,7 +69,7 @@ class Engine:
 
     def __init__(
         self,
-        network: MultiExitNetwork,
+        network: MultiExitNetwork | Backend,
         policy: ExitPolicy,
         *,
         precision: Precision = "auto",
@@ -76,24 +78,26 @@ class Engine:
         chunks: Sequence[int] | None = None,
         disable_malloc_trim: bool = True,
     ) -> None:
-        self.image_size = network.image_size
-        self._num_exits = network.num_exits
+        self._num_exits = network.num_exits if isinstance(network, MultiExitNetwork) else len(network.gflops)
         self._precision: str | None = None  # that of the network, once it is known
         self.policy = policy
-        if policy.precision is not None and precision not in ("auto", policy.precision):
-            raise UsageError(_other_precision(policy, precision))
-        self.network = optimize_for_inference(network, policy.precision or precision, compiled=compiled, cost=cost)
-        self._precision = "float32" if self.network.dtype == torch.float32 else "bf16"
+        if isinstance(network, MultiExitNetwork):
+            if policy.precision is not None and precision not in ("auto", policy.precision):
+                raise UsageError(_other_precision(policy, precision))
+            network = _optimized(network, policy, precision, compiled=compiled, cost=cost)
+        self.network: Backend = network
+        self.image_size = network.image_size
+        self._precision = network.precision
+        self.policy = policy  # once more, now that the precision is known
 
-        if disable_malloc_trim and self.network.device.type == "cpu":
+        if disable_malloc_trim and network.device.type == "cpu":
             memory.disable_malloc_trim()
-        segments = self.network.segments
-        self._kept = chunks_file(self.network.identity)
+        segments = network.segments
         if chunks is not None and (len(chunks) != len(segments) or min(chunks) < 1):
             raise UsageError(
                 f"chunks must be {len(segments)} numbers of at least 1, one per segment, found {tuple(chunks)}"
             )
-        self._set_chunks(chunks or read_chunks(self._kept, segments) or self._default_chunks())
+        self._set_chunks(chunks or self._kept_chunks() or self._default_chunks())
 
     def __repr__(self) -> str:
         """The policy and the network that runs."""
@@ -120,23 +124,30 @@ class Engine:
 
         Measured sizes are used only where all segments together were clearly faster with them than with the default
         number. That is compared once per machine and network, and what has won is kept in a file (`XDG_CACHE_HOME` says
-        where).
+        where). The segments of an export keep to the default number too.
 
         Args:
             again: measure even where sizes are kept, and keep what is found now.
         """
         network = self.network
-        if network.device.type != "cpu":
+        if network.device.type != "cpu" or not isinstance(network, OptimizedNetwork):
             return self.chunks
-        kept = None if again else read_chunks(self._kept, network.segments)
+        kept = None if again else self._kept_chunks()
         if kept is None:
             default = self._default_chunks()
             measured = measure_chunks(network.segments, network.modules, network.dtype, network.sizes or CHUNK_SIZES)
             comparison = compare_chunks(network.segments, network.modules, network.dtype, default, measured)
-            write_chunks(self._kept, network.segments, comparison)
+            write_chunks(chunks_file(network.identity), network.segments, comparison)
             kept = comparison.winner
         self._set_chunks(kept)
         return self.chunks
+
+    def _kept_chunks(self) -> tuple[int, ...] | None:
+        """Those measured on this machine for PyTorch's segments."""
+        network = self.network
+        if not isinstance(network, OptimizedNetwork):
+            return None
+        return read_chunks(chunks_file(network.identity), network.segments)
 
     def _default_chunks(self) -> tuple[int, ...]:
         return (default_chunk_size(self.network.device),) * len(self.network.segments)
@@ -255,6 +266,16 @@ class Engine:
         if len(images) == 0:
             raise DataError("a batch of no images was given; give at least one")
         return images.to(self.network.device)
+
+
+def _optimized(
+    network: MultiExitNetwork, policy: ExitPolicy, precision: Precision, *, compiled: bool, cost: NetworkCost | None
+) -> OptimizedNetwork:
+    """The copy that PyTorch runs, in the precision that the policy was chosen in, if it says one."""
+    chosen_in = policy.precision
+    if chosen_in == "int8":
+        raise UsageError(_other_precision(policy, "float32"))
+    return optimize_for_inference(network, chosen_in or precision, compiled=compiled, cost=cost)
 
 
 def _other_precision(policy: ExitPolicy, precision: str) -> str:

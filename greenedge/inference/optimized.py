@@ -60,6 +60,16 @@ class OptimizedNetwork:
         return images.to(dtype=self.image_type, memory_format=torch.channels_last)
 
     @property
+    def image_size(self) -> int:
+        """Pixels per side of the images."""
+        return self.segments[0].input_shape[1]
+
+    @property
+    def precision(self) -> str:
+        """`float32` or `bf16`."""
+        return "float32" if self.dtype == torch.float32 else "bf16"
+
+    @property
     def image_type(self) -> torch.dtype:
         """Of images."""
         return _item_type(self.segments[0], self.dtype)

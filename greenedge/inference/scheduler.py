@@ -14,8 +14,8 @@ from torch import Tensor
 
 from greenedge.exits.confidence import CriterionState
 from greenedge.exits.policy import ExitPolicy
+from greenedge.inference.backend import Backend
 from greenedge.inference.finite import broken_exit, finite_images
-from greenedge.inference.optimized import OptimizedNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class ExitScheduler:
         max_wait: once so many later images have been taken, an image waits no longer for a chunk to fill.
     """
 
-    def __init__(self, network: OptimizedNetwork, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
+    def __init__(self, network: Backend, policy: ExitPolicy, chunks: Sequence[int], max_wait: int = 0) -> None:
         self.network, self.policy, self.chunks, self.max_wait = network, policy, chunks, max_wait
         self.waiting: list[deque[_PendingChunk]] = [deque() for _ in network.segments]
         self.criterion, self.limits = policy.get_criterion(), policy.uncertainty_limits
@@ -254,7 +254,9 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
 
 
 def _selected(images: Tensor, rows: Tensor) -> Tensor:
-    """Some of (N, C, H, W), selected as (N, H, W, C), which they are in memory: otherwise the layout would be lost."""
+    """Some of (N, C, H, W), in the layout that they have: selecting channels-last ones as they are would lose it."""
+    if images.is_contiguous():
+        return images.index_select(0, rows)
     return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
 
 

@@ -84,6 +84,7 @@ def load_or_compute_outputs(model: TrainedModel, options: PassOptions, out: Path
     precision = _resolved(options.precision, model)
     outputs = kept_outputs(model, split, precision, folder)
     if outputs is None:
+        assert precision != "int8"
         outputs = ExitOutputs(_logits(model, split, precision), split.labels[split.rows], _gflops(model))
         keep_outputs(outputs, model, split, precision, folder)
     digest = source_digest(split) or split_digest(split)

@@ -76,6 +76,8 @@ def requested_precision(
         UsageError: the policy cannot be read, or was chosen in another precision than is asked for.
     """
     chosen_in = None if options.policy is None else read_precision(options.policy)
+    if chosen_in == "int8":
+        raise UsageError(f"{options.policy}: was chosen for an export in int8; give the export's folder as --weights")
     if chosen_in is not None and precision not in (None, chosen_in):
         raise UsageError(
             f"{options.policy}: was chosen in {chosen_in}; leave out --precision {precision}, or tune again with it"

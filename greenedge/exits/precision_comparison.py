@@ -1,0 +1,142 @@
+"""What a network says in another precision, beside what it says in float32, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from greenedge.exits.bootstrap import Estimate, accuracy_interval, bootstrap_weights, difference_interval
+from greenedge.exits.goal import Goal
+from greenedge.exits.outputs import ExitOutputs
+from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.policy_choice import PER_EXIT, tune_policy
+from greenedge.exits.sweep import score_outputs
+
+Estimator = Callable[[np.ndarray], Estimate]
+
+
+@dataclass(frozen=True)
+class ComparedAnswers:
+    """The same images answered twice, with 95 % intervals over images.
+
+    Attributes:
+        exact_accuracy: in float32, in [0, 1].
+        accuracy: in the other precision.
+        difference: of the two, paired; below 0 where the other precision loses.
+        same_predictions: the share of images with the same class.
+    """
+
+    exact_accuracy: float
+    accuracy: Estimate
+    difference: Estimate
+    same_predictions: Estimate
+
+
+@dataclass(frozen=True)
+class PrecisionComparison:
+    """A network in two precisions on N images, each under its own policy.
+
+    Attributes:
+        images: N.
+        exits: each exit, if all images exited there.
+        policy: under the policies.
+        same_exits: the share of images that exit at the same place.
+        exact_rates: (E,), exit rates in float32.
+        rates: in the other precision.
+        exact_gflops: mean per image in float32, by the count of float32 operations.
+        gflops: of the exits taken in the other precision, by the same count.
+    """
+
+    images: int
+    exits: tuple[ComparedAnswers, ...]
+    policy: ComparedAnswers
+    same_exits: Estimate
+    exact_rates: tuple[float, ...]
+    rates: tuple[float, ...]
+    exact_gflops: float
+    gflops: float
+
+    def __repr__(self) -> str:
+        return f"PrecisionComparison({self.images} images, {100 * self.policy.difference.value:+.2f} points)"
+
+
+def compare_precisions(
+    exact: ExitOutputs, exact_policy: ExitPolicy, other: ExitOutputs, policy: ExitPolicy
+) -> PrecisionComparison:
+    """Compares two precisions of one network.
+
+    Args:
+        exact: of E exits on N images, in float32.
+        exact_policy: when images exit there.
+        other: of the same network and images.
+        policy: when images exit there.
+    """
+    labels, images = exact.labels, len(exact.labels)
+    weights = bootstrap_weights(images)
+
+    def share(of: np.ndarray) -> Estimate:
+        value = float(of.mean())
+        return Estimate(value, accuracy_interval(value, images, weights @ of.astype(np.float32)))
+
+    def answers(before: np.ndarray, after: np.ndarray) -> ComparedAnswers:
+        gained = (after == labels).astype(np.float32) - (before == labels).astype(np.float32)
+        difference = Estimate(float(gained.mean()), difference_interval(weights @ gained, images))
+        return ComparedAnswers(
+            float((before == labels).mean()), share(after == labels), difference, share(before == after)
+        )
+
+    exact_exits, exact_answers, exact_gflops = _decide(exact, exact_policy)
+    exits, found, gflops = _decide(other, policy)
+    return PrecisionComparison(
+        images=images,
+        exits=tuple(map(answers, exact.logits.argmax(axis=2), other.logits.argmax(axis=2))),
+        policy=answers(exact_answers, found),
+        same_exits=share(exact_exits == exits),
+        exact_rates=_rates(exact_exits, exact.num_exits),
+        rates=_rates(exits, other.num_exits),
+        exact_gflops=exact_gflops,
+        gflops=gflops,
+    )
+
+
+def refit_policy(policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, kind: str = PER_EXIT) -> ExitPolicy:
+    """A policy of the same kind for the outputs of another precision, at the mean cost of the former one.
+
+    Thresholds, temperatures, the weights of an ensemble and the coefficients of a learned gain are all fitted anew; the
+    criterion and whether there are temperatures and an ensemble stay.
+
+    Args:
+        policy: chosen on the outputs in float32.
+        exact: those, on N images.
+        other: in the other precision, on the same images.
+        kind: `per-exit`, or `shared` for one threshold.
+
+    Raises:
+        UsageError: there are too few images for the criterion.
+    """
+    _, _, budget = _decide(exact, policy)
+    found = tune_policy(
+        other,
+        None,
+        Goal(budget_gflops=budget),
+        criterion=policy.criterion,
+        ensemble=policy.ensemble is not None,
+        kind=kind,
+        temperatures=policy.temperatures is not None,
+    )
+    return found.policy
+
+
+def _decide(outputs: ExitOutputs, policy: ExitPolicy) -> tuple[np.ndarray, np.ndarray, float]:
+    """The exit and the prediction of each image (N,), and the mean GFLOPs."""
+    joined = policy.join_outputs(outputs)
+    scores = score_outputs(joined, policy.get_criterion())
+    exits = scores.exit_indices(policy.thresholds)
+    predictions = joined.logits[exits, np.arange(len(exits))].argmax(axis=1)
+    return exits, predictions, scores.operating_point(policy.thresholds).gflops
+
+
+def _rates(exits: np.ndarray, num_exits: int) -> tuple[float, ...]:
+    return tuple((np.bincount(exits, minlength=num_exits) / len(exits)).tolist())
