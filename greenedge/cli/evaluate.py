@@ -14,10 +14,11 @@ from greenedge.cli.options import (
     Policy,
     PolicyPrecision,
     ResultsFolder,
+    Runtime,
     Split,
     Static,
     Threshold,
-    Weights,
+    WeightsOrExport,
     parse_thresholds,
     policy_options,
 )
@@ -25,7 +26,7 @@ from greenedge.cli.output import show_result
 
 
 def evaluate(
-    weights: Weights,
+    weights: WeightsOrExport,
     data: Data = None,
     split: Split = "val",
     threshold: Threshold = None,
@@ -33,6 +34,7 @@ def evaluate(
     policy: Policy = None,
     labels_map: LabelsMap = None,
     precision: PolicyPrecision = None,
+    runtime: Runtime = None,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -41,21 +43,22 @@ def evaluate(
     And of the network under one policy, with 95 % intervals. Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv
     with one line per image.
     """
-    from greenedge.training.trained import load_model
     from greenedge.workflows.evaluate import evaluate as run_evaluation
+    from greenedge.workflows.models import open_model
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
     from greenedge.workflows.policies import note_policy_beside, requested_precision
 
     options = policy_options(policy, threshold, criterion)
-    note_policy_beside(weights, options)
-    images = PassOptions(data, split, requested_precision(options, precision))
-    run = load_or_compute_outputs(load_model(weights), images, out)
+    model = open_model(weights, runtime)
+    note_policy_beside(model, options)
+    images = PassOptions(data, split, requested_precision(model, options, precision))
+    run = load_or_compute_outputs(model, images, out)
     result = run_evaluation(run, options, labels_map)
     show_result(result, as_json=as_json)
 
 
 def sweep(
-    weights: Weights,
+    weights: WeightsOrExport,
     data: Data = None,
     split: Split = "val",
     thresholds: Annotated[
@@ -69,6 +72,7 @@ def sweep(
         typer.Option(help="Where the dominated area ends. Default: the cost of running everything."),
     ] = None,
     precision: PolicyPrecision = None,
+    runtime: Runtime = None,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -78,17 +82,18 @@ def sweep(
     Writes sweep.json, .csv and .png.
     """
     from greenedge.exits.sweep_result import Thresholds
-    from greenedge.training.trained import load_model
     from greenedge.workflows.evaluate import SweepOptions
     from greenedge.workflows.evaluate import sweep as run_sweep
+    from greenedge.workflows.models import open_model
     from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
     from greenedge.workflows.policies import PolicyOptions, requested_precision
 
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
-    images = PassOptions(data, split, requested_precision(PolicyOptions(policy), precision))
-    run = load_or_compute_outputs(load_model(weights), images, out)
+    model = open_model(weights, runtime)
+    images = PassOptions(data, split, requested_precision(model, PolicyOptions(policy), precision))
+    run = load_or_compute_outputs(model, images, out)
     options = SweepOptions(criterion, policy, chosen, reference_gflops, tuple(static or ()))
     result = run_sweep(run, options, images)
     show_result(result, as_json=as_json)

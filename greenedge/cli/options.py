@@ -18,6 +18,12 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, e.g. train.epochs=3. Repeatable."),
 ]
 Weights = Annotated[Path, typer.Option("--weights", help="A checkpoint: best.safetensors of a run directory.")]
+WeightsOrExport = Annotated[
+    Path, typer.Option("--weights", help="A checkpoint, or the folder that greenedge export --format onnx wrote.")
+]
+Runtime = Annotated[
+    Literal["onnxruntime", "openvino"] | None, typer.Option(help="That runs an export. Default: onnxruntime.")
+]
 Data = Annotated[Path | None, typer.Option("--data", help="A prepared data set. Default: the one trained on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 LabelsMap = Annotated[

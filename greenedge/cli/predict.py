@@ -13,8 +13,9 @@ from greenedge.cli.options import (
     LabelsMap,
     Policy,
     PolicyPrecision,
+    Runtime,
     Threshold,
-    Weights,
+    WeightsOrExport,
     policy_options,
 )
 from greenedge.cli.output import show_result
@@ -22,18 +23,19 @@ from greenedge.cli.output import show_result
 
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    weights: Weights,
+    weights: WeightsOrExport,
     threshold: Threshold = None,
     criterion: Criterion = None,
     policy: Policy = None,
     labels_map: LabelsMap = None,
     precision: PolicyPrecision = None,
+    runtime: Runtime = None,
     as_json: Json = False,
 ) -> None:
     """Classify image files, exiting early."""
     from greenedge.workflows.predict import PredictOptions
     from greenedge.workflows.predict import predict as run_prediction
 
-    options = PredictOptions(policy_options(policy, threshold, criterion), labels_map, precision)
+    options = PredictOptions(policy_options(policy, threshold, criterion), labels_map, precision, runtime)
     result = run_prediction(weights, images, options)
     show_result(result, as_json=as_json)

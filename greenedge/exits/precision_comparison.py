@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from greenedge.device.precision import RunPrecision
 from greenedge.exits.bootstrap import Estimate, accuracy_interval, bootstrap_weights, difference_interval
 from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
@@ -101,7 +102,9 @@ def compare_precisions(
     )
 
 
-def refit_policy(policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, kind: str = PER_EXIT) -> ExitPolicy:
+def refit_policy(
+    policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, precision: RunPrecision, kind: str = PER_EXIT
+) -> ExitPolicy:
     """A policy of the same kind for the outputs of another precision, at the mean cost of the former one.
 
     Thresholds, temperatures, the weights of an ensemble and the coefficients of a learned gain are all fitted anew; the
@@ -111,6 +114,7 @@ def refit_policy(policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, kin
         policy: chosen on the outputs in float32.
         exact: those, on N images.
         other: in the other precision, on the same images.
+        precision: that.
         kind: `per-exit`, or `shared` for one threshold.
 
     Raises:
@@ -125,6 +129,7 @@ def refit_policy(policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, kin
         ensemble=policy.ensemble is not None,
         kind=kind,
         temperatures=policy.temperatures is not None,
+        precision=precision,
     )
     return found.policy
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from greenedge.inference.runtimes import Graph, Runtime
+from greenedge.config.records import digest_of
+from greenedge.device.precision import RunPrecision
+from greenedge.errors import DataError
+from greenedge.inference.manifest import Manifest
+from greenedge.inference.runtimes import Graph, Runtime, open_graph
+
+if TYPE_CHECKING:
+    import onnx
+
+    from greenedge.models.multi_exit import MultiExitNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +52,7 @@ class ExportedNetwork:
     segments: Sequence[ExportedSegment]
     gflops: Tensor
     image_size: int
-    precision: str
+    precision: RunPrecision
     runtime: Runtime
     device: torch.device = torch.device("cpu")
     sizes: tuple[int, ...] | None = None
@@ -62,3 +73,54 @@ class ExportedNetwork:
         """The features that a segment hands on (the last: those it was given), and the logits of its exit."""
         *handed_on, logits = self.segments[index].graph({"features": features.contiguous().numpy()})
         return torch.from_numpy(handed_on[0]) if handed_on else features, torch.from_numpy(logits)
+
+
+def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedNetwork:
+    """Opens the segments of an export.
+
+    Args:
+        folder: where it lies.
+        manifest: of it, of the kind `onnx`.
+        runtime: that runs it.
+
+    Raises:
+        DataError: a file is missing, or is not the one that was exported.
+        InstallationError: the runtime is not installed, or cannot run a graph.
+    """
+    segments = []
+    for index, each in enumerate(manifest.exits):
+        path = folder / each.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}); export again") from None
+        if digest_of(content) != manifest.files[each.file]:
+            raise DataError(f"{path}: is not the file that was exported with the manifest; export again")
+        graph = open_graph(content, runtime, torch.get_num_threads())
+        segments.append(ExportedSegment(index, index == 0 or each.reads_images, graph))
+    gflops = torch.tensor([each.gflops for each in manifest.exits], dtype=torch.float64)
+    return ExportedNetwork(segments, gflops, manifest.image_size, manifest.precision, runtime)
+
+
+def open_graphs(
+    graph: onnx.ModelProto, network: MultiExitNetwork, gflops: Tensor, precision: RunPrecision, runtime: Runtime
+) -> ExportedNetwork:
+    """Opens the segments of a whole graph in memory.
+
+    Args:
+        graph: of `onnx_graphs.whole_graph`, quantised or not.
+        network: that it was made of.
+        gflops: float64 (E,), cost of one image that exits at each exit.
+        precision: of the graph.
+        runtime: that runs it.
+
+    Raises:
+        InstallationError: the runtime is not installed, or cannot run a graph.
+    """
+    from greenedge.inference.onnx_graphs import cut_graph, cuts_of
+
+    segments = []
+    for index, (segment, cut) in enumerate(zip(network.segments, cuts_of(network), strict=True)):
+        opened = open_graph(cut_graph(graph, cut).SerializeToString(), runtime, torch.get_num_threads())
+        segments.append(ExportedSegment(index, segment.reads_images, opened))
+    return ExportedNetwork(segments, gflops, network.image_size, precision, runtime)

@@ -39,6 +39,9 @@ class QuantizedGraph:
     loss: float
     loss_before: float
 
+    def __repr__(self) -> str:
+        return f"QuantizedGraph({len(self.keep_float)} convolutions in float32, {100 * self.loss:.2f} points lost)"
+
 
 def quantize_within(
     model: onnx.ModelProto,

@@ -20,8 +20,8 @@ from greenedge.inference.onnx_graphs import IMAGES
 
 WeightBits = Literal[8, 7]
 
-# These stay in float32: the layers that give logits, and the means that they read.
-_FLOAT_OPERATORS = ("Gemm", "MatMul", "ReduceMean", "GlobalAveragePool")
+# These stay in float32: the layers that give logits, and the means and vectors that they read.
+_FLOAT_OPERATORS = ("Gemm", "MatMul", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten")
 _BATCH = 32
 
 

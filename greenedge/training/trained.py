@@ -14,6 +14,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.prepared import PreparedData, open_prepared
 from greenedge.data.run_splits import open_named_split
 from greenedge.data.seen import SeenImages
+from greenedge.device.precision import RunPrecision
 from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
 from greenedge.training.configs import parse_config
@@ -75,6 +76,16 @@ class TrainedModel:
         return self.checkpoint.digest
 
     @property
+    def own_precision(self) -> RunPrecision | None:
+        """The only one that it runs in; None: PyTorch's are open."""
+        return None
+
+    @property
+    def outputs_digest(self) -> str:
+        """Names what computes outputs."""
+        return self.digest
+
+    @property
     def num_exits(self) -> int:
         """Early exits and the final one."""
         return sum(len(each.model.exits) + 1 for each in self.members or (self.config,))
@@ -119,7 +130,15 @@ def load_model(path: Path) -> TrainedModel:
     Raises:
         CheckpointError: the file is missing, broken or not such a checkpoint.
     """
-    checkpoint = read_checkpoint(path)
+    return model_of(path, read_checkpoint(path))
+
+
+def model_of(path: Path, checkpoint: Checkpoint) -> TrainedModel:
+    """What a checkpoint holds; `path` is for messages.
+
+    Raises:
+        CheckpointError: its config does not fit this version, or its metadata each other.
+    """
     try:
         config = parse_config(checkpoint.info.config, str(path))
         members = tuple(parse_config(text, str(path)) for text in checkpoint.info.members)

@@ -47,9 +47,9 @@ def bench(
         GreenedgeError: the checkpoint, the data or the policy cannot be used.
     """
     model = load_model(weights)
-    note_policy_beside(weights, policy_options)
+    note_policy_beside(model, policy_options)
     policy = resolve_policy(model, policy_options)
-    options = replace(options, precision=requested_precision(policy_options, precision, "auto"))
+    options = replace(options, precision=requested_precision(model, policy_options, precision, "auto"))
     split = _split(model, data)
     device = choose_device("auto")
     images = _images(model, split, options.images).to(device)

@@ -57,7 +57,7 @@ def export(weights: Path, options: PolicyOptions, out: Path, kind: Kind) -> list
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
         _describe(saved),
     ]
-    note_policy_beside(weights, options)
+    note_policy_beside(model, options)
     return lines + ([f"next: python {quote(str(out / RUNNER))} {quote(str(out))} IMAGES.npy"] if kind == "onnx" else [])
 
 

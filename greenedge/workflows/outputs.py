@@ -13,12 +13,13 @@ from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import open_named_split
 from greenedge.data.splits import source_digest, split_digest
 from greenedge.data.unseen import check_unseen
-from greenedge.device.precision import Precision, RunPrecision, choose_autocast, choose_device
+from greenedge.device.precision import Precision, RunPrecision
 from greenedge.errors import DataError
 from greenedge.exits.outputs import ExitOutputs, ExpectedOutputs, load_outputs, save_outputs
 from greenedge.exits.policy import shared_policy
 from greenedge.reporting.summary import RunSummary
 from greenedge.training.trained import TrainedModel, open_data
+from greenedge.workflows.models import ExportedModel, build_engine, resolve_precision
 
 _log = logging.getLogger("greenedge")
 
@@ -35,7 +36,7 @@ class PassOptions:
 
     data: Path | None = None
     split: str = "val"
-    precision: Precision = "float32"
+    precision: Precision | RunPrecision = "float32"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,10 +82,9 @@ def load_or_compute_outputs(model: TrainedModel, options: PassOptions, out: Path
     """
     split = open_images(model, options)
     folder = out or model.path.parent
-    precision = _resolved(options.precision, model)
+    precision = resolve_precision(model, options.precision)
     outputs = kept_outputs(model, split, precision, folder)
     if outputs is None:
-        assert precision != "int8"
         outputs = ExitOutputs(_logits(model, split, precision), split.labels[split.rows], _gflops(model))
         keep_outputs(outputs, model, split, precision, folder)
     digest = source_digest(split) or split_digest(split)
@@ -131,7 +131,7 @@ def kept_outputs(
 ) -> ExitOutputs | None:
     """The outputs of an earlier pass, kept in the folder or beside the weights; None where there are none."""
     expected = ExpectedOutputs(split.labels[split.rows], _gflops(model), len(model.classes))
-    path = folder / _outputs_file(split, precision)
+    path = folder / _outputs_file(model, split, precision)
     for each in dict.fromkeys((path, model.path.with_name(path.name))):  # of an earlier command without --out, perhaps
         outputs = _kept(each, _source(model, split), expected)
         if outputs is not None:
@@ -144,43 +144,33 @@ def keep_outputs(
 ) -> None:
     """Keeps outputs in a folder for later commands; that they cannot be written is logged."""
     try:
-        save_outputs(folder / _outputs_file(split, precision), outputs, _source(model, split))
+        save_outputs(folder / _outputs_file(model, split, precision), outputs, _source(model, split))
     except OSError as error:
         _log.warning("note: %s: %s, so that the network will run again next time", error.filename, error.strerror)
 
 
-def _outputs_file(split: PreparedSplit, precision: RunPrecision) -> str:
-    return f"outputs-{split.name}{'' if precision == 'float32' else '-bf16'}.npz"
+def _outputs_file(model: TrainedModel, split: PreparedSplit, precision: RunPrecision) -> str:
+    runtime = f"-{model.runtime}" if isinstance(model, ExportedModel) else ""
+    return f"outputs-{split.name}{'' if precision == 'float32' else f'-{precision}'}{runtime}.npz"
 
 
 def _source(model: TrainedModel, split: PreparedSplit) -> str:
     """Names the weights and the images."""
-    return hashlib.sha256(f"{model.digest} {split.name} {split_digest(split)}".encode()).hexdigest()
+    return hashlib.sha256(f"{model.outputs_digest} {split.name} {split_digest(split)}".encode()).hexdigest()
 
 
 def _gflops(model: TrainedModel) -> np.ndarray:
     return np.array([each.gflops for each in model.cost.exits])
 
 
-def _resolved(requested: Precision, model: TrainedModel) -> RunPrecision:
-    if requested != "auto":
-        return requested
-    return "float32" if choose_autocast("auto", model.network, choose_device("auto")) is None else "bf16"
-
-
-def _logits(model: TrainedModel, split: PreparedSplit, precision: Precision) -> np.ndarray:
+def _logits(model: TrainedModel, split: PreparedSplit, precision: RunPrecision) -> np.ndarray:
     """float32 (E, N, C): every exit's logits, from one pass."""
     from greenedge.data.loader import build_transform
-    from greenedge.inference import Engine  # what follows takes a second to import, and kept outputs do without
-    from greenedge.inference.collect import map_split
-    from greenedge.models.build import to_device
+    from greenedge.inference.collect import map_split  # takes a second to import, and kept outputs do without
 
-    device = choose_device("auto")
-    never = shared_policy("entropy", None, model.num_exits - 1)
-    network = to_device(model.network, device, channels_last=True)
-    engine = Engine(network, never, precision=precision, cost=model.cost)
-    transform = build_transform(model.config.data, channels_last=True)
-    return map_split(engine.logits, split, transform, device)
+    engine = build_engine(model, shared_policy("entropy", None, model.num_exits - 1), precision)
+    transform = build_transform(model.config.data, channels_last=model.own_precision is None)
+    return map_split(engine.logits, split, transform, engine.network.device)
 
 
 def _kept(path: Path, source: str, expected: ExpectedOutputs) -> ExitOutputs | None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenedge.device.precision import Precision
+from greenedge.device.precision import Precision, RunPrecision
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import check_thresholds
 from greenedge.exits.policy import ExitPolicy, read_policy, read_precision, shared_policy
@@ -68,35 +68,33 @@ def resolve_policy(model: TrainedModel, options: PolicyOptions) -> ExitPolicy:
 
 
 def requested_precision(
-    options: PolicyOptions, precision: Precision | None, default: Precision = "float32"
-) -> Precision:
-    """What the network is to run in: what was asked for, else what the policy was chosen in, else the default.
+    model: TrainedModel, options: PolicyOptions, precision: Precision | None, default: Precision = "float32"
+) -> Precision | RunPrecision:
+    """What the network is to run in: what was asked for, what the policy was chosen in, its own, or the default.
 
     Raises:
         UsageError: the policy cannot be read, or was chosen in another precision than is asked for.
     """
     chosen_in = None if options.policy is None else read_precision(options.policy)
-    if chosen_in == "int8":
-        raise UsageError(f"{options.policy}: was chosen for an export in int8; give the export's folder as --weights")
     if chosen_in is not None and precision not in (None, chosen_in):
         raise UsageError(
             f"{options.policy}: was chosen in {chosen_in}; leave out --precision {precision}, or tune again with it"
         )
-    return precision or chosen_in or default
+    return precision or chosen_in or model.own_precision or default
 
 
-def with_policy_beside(weights: Path, options: PolicyOptions) -> PolicyOptions:
+def with_policy_beside(model: TrainedModel, options: PolicyOptions) -> PolicyOptions:
     """The options; where nothing was said, the policy beside the weights, which is logged."""
-    path = weights.parent / POLICY
+    path = model.path.parent / POLICY
     if not options.silent or not path.is_file():
         return options
     _log.info("images exit by %s; --threshold or another --policy takes its place", path)
     return PolicyOptions(path)
 
 
-def note_policy_beside(weights: Path, options: PolicyOptions) -> None:
+def note_policy_beside(model: TrainedModel, options: PolicyOptions) -> None:
     """Logs that a policy lies beside the weights and was not asked for."""
-    path = weights.parent / POLICY
+    path = model.path.parent / POLICY
     if options.silent and path.is_file():
         _log.warning(
             "note: no image exits early, as no policy was named; give --policy %s to use the one found there", path

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.data.loader import build_transform
-from greenedge.device.precision import Precision, choose_device
+from greenedge.device.precision import Precision
 from greenedge.errors import UsageError
-from greenedge.inference import Engine
 from greenedge.inference.classify import ClassifiedImages, classify_files
-from greenedge.models.build import to_device
+from greenedge.inference.runtimes import Runtime
 from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.predictions import present_predictions
-from greenedge.training.trained import load_model
+from greenedge.workflows.models import build_engine, open_model
 from greenedge.workflows.policies import PolicyOptions, requested_precision, resolve_policy, with_policy_beside
 
 _log = logging.getLogger("greenedge")
@@ -30,18 +29,20 @@ class PredictOptions:
         policy: when images exit; where nothing is said, by the policy beside the weights.
         labels_map: a map from class indices to labels to predict in; None: the data set's own.
         precision: what the network runs in; None: what the policy was chosen in, else float32.
+        runtime: that runs an export; None: ONNX Runtime.
     """
 
     policy: PolicyOptions = PolicyOptions()
     labels_map: Path | None = None
     precision: Precision | None = None
+    runtime: Runtime | None = None
 
 
 def predict(weights: Path, images: Sequence[Path], options: PredictOptions) -> CommandResult[ClassifiedImages]:
     """Classifies image files.
 
     Args:
-        weights: a checkpoint.
+        weights: a checkpoint, or the folder of an export.
         images: files.
         options: how.
 
@@ -50,17 +51,15 @@ def predict(weights: Path, images: Sequence[Path], options: PredictOptions) -> C
     """
     if not images:
         raise UsageError("name at least one image")
-    model = load_model(weights)
+    model = open_model(weights, options.runtime)
     labels = class_labels(model.classes, options.labels_map)
     note = unchecked_labels(model.classes, options.labels_map, labels)
     if note is not None:
         _log.warning("%s", note)
 
-    chosen = with_policy_beside(weights, options.policy)
+    chosen = with_policy_beside(model, options.policy)
     policy = resolve_policy(model, chosen)
-    precision = requested_precision(chosen, options.precision)
-    network = to_device(model.network, choose_device("auto"), channels_last=True)
-    engine = Engine(network, policy, precision=precision, cost=model.cost)
+    engine = build_engine(model, policy, requested_precision(model, chosen, options.precision))
     transform = build_transform(model.config.data, channels_last=True)
     found = classify_files(engine, transform, images, model.stored_size)
     return present_predictions(found, policy, model.classes, labels)
