@@ -164,14 +164,14 @@ def _exit_config(exit: Exit) -> ExitConfig:
     if isinstance(exit, tuple):
         after, head = exit
         return ExitConfig(after, Component(head))
-    unknown = set(exit) - {"after", "head"}
+    unknown = set(exit) - {"after", "head", "former_logits"}
     if "after" not in exit or unknown:
         raise ConfigError(f"an exit is {{'after': block, 'head': head}}, found {dict(exit)}")
-    head = exit.get("head", "light")
+    head, former_logits = exit.get("head", "light"), exit.get("former_logits", False)
     if isinstance(head, str):
-        return ExitConfig(exit["after"], Component(head))
+        return ExitConfig(exit["after"], Component(head), former_logits)
     ((name, options),) = head.items()
-    return ExitConfig(exit["after"], Component(name, options))
+    return ExitConfig(exit["after"], Component(name, options), former_logits)
 
 
 def train(

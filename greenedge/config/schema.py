@@ -74,10 +74,13 @@ class ExitConfig:
     Attributes:
         after: a block (`layer1.0`), or a stage (`layer1`: after its last block).
         head: a name in `EXIT_HEADS`, with its options.
+        former_logits: whether the head sees the logits of the exit before it too, normalised and without a gradient to
+            that exit (Zero Time Waste, Wolczyk et al. 2021). The first exit has none before it.
     """
 
     after: str
     head: Annotated[Component, Table("heads")] = Component("light")
+    former_logits: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from greenedge.cost.table import ExitCost, NetworkCost
 from greenedge.errors import MeasurementError
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import exits_needed
 
 with warnings.catch_warnings():
     # fvcore scripts functions on import, which torch has deprecated.
@@ -37,22 +38,22 @@ def count_costs(network: MultiExitNetwork, operators: Collection[str] | None = N
     uncounted: Counter[str] = Counter()
     blocks, heads = [], []
     with evaluation_mode(network), torch.no_grad():
-        features = image
+        features, logits = image, torch.empty(0)
         for segment in network.segments:
             features = image if segment.reads_images else features
             blocks.append(_count(segment.blocks, features, operators, uncounted))
             features = segment.blocks(features)
             heads.append(_count(cast(nn.Module, segment.classifier), features, operators, uncounted))
+            if segment.former is not None:
+                heads[-1] += _count(segment.former, logits, operators, uncounted)
+            logits = segment.classify(features, logits)
 
-    own_parameters = [
-        sum(map(_parameters, segment.blocks)) + _parameters(cast(nn.Module, segment.classifier))
-        for segment in network.segments
-    ]
+    own_parameters = [sum(map(_parameters, segment.children())) for segment in network.segments]
     standalone: list[float] = []
     running = 0.0
-    for segment, block, head in zip(network.segments, blocks, heads, strict=True):
+    for index, (segment, block) in enumerate(zip(network.segments, blocks, strict=True)):
         running = block if segment.reads_images else running + block  # another member of a cascade starts anew
-        standalone.append(running + head)
+        standalone.append(running + sum(heads[each] for each in sorted(exits_needed(network.segments, [index]))))
     gflops = accumulate(map(sum, zip(blocks, heads, strict=True)))
     names = [segment.after for segment in network.segments]
     return NetworkCost(

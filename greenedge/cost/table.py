@@ -15,7 +15,8 @@ class ExitCost:
         after: the last block before the exit.
         trunk_gflops: of the backbone's blocks since the previous exit.
         head_gflops: of this exit's head.
-        alone_gflops: as if it were the only exit, of all blocks so far and this head.
+        alone_gflops: as if it were the only exit, of all blocks so far and this head, and of heads before whose logits
+            it sees.
         gflops: cumulative, of all blocks and all heads up to and including this exit's.
         parameters: cumulative, likewise.
     """

@@ -99,7 +99,7 @@ def measure_chunks(
     for segment, module in zip(segments, modules, strict=True):
         seconds: dict[int, float] = {}
         for size in sizes:
-            seconds[size] = _seconds_per_image(module, segment.input_shape, item_type, size)
+            seconds[size] = _seconds_per_image(module, segment, item_type, size)
             if seconds[size] > _GIVE_UP_RATIO * min(seconds.values()) and size > 8:
                 break
         # A larger chunk must be worth its while: noise should not choose.
@@ -128,13 +128,13 @@ def compare_chunks(
     if default == measured:
         return ChunkComparison(default, measured)
     count = max(*default, *measured)
-    inputs = [_features(segment.input_shape, item_type, count) for segment in segments]
+    inputs = [_inputs(segment, item_type, count) for segment in segments]
 
     def run(sizes: Sequence[int]) -> None:
         with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
-            for module, features, size in zip(modules, inputs, sizes, strict=True):
-                for chunk in torch.split(features, size):
-                    module(chunk)
+            for module, tensors, size in zip(modules, inputs, sizes, strict=True):
+                for chunk in zip(*(torch.split(each, size) for each in tensors), strict=True):
+                    module(*chunk)
 
     contenders = {"default": lambda: run(default), "measured": lambda: run(measured)}
     seconds = time_interleaved(contenders, _COMPARISON_ROUNDS)
@@ -198,23 +198,23 @@ def _note_unusable(path: Path, reason: str) -> None:
     _log.warning("note: %s", printable(f"{path}: {reason}; the default chunk sizes are used until others are measured"))
 
 
-def _seconds_per_image(module: nn.Module, shape: tuple[int, int, int], item_type: torch.dtype, size: int) -> float:
-    features = _features(shape, item_type, size)
+def _seconds_per_image(module: nn.Module, segment: Segment, item_type: torch.dtype, size: int) -> float:
+    inputs = _inputs(segment, item_type, size)
     turns = -(-_TIMED_IMAGES // size)
     rounds = []
     with torch.inference_mode(mode=False), torch.no_grad():  # as the engine runs it
-        module(features)
+        module(*inputs)
         for _ in range(_ROUNDS):
             started = time.perf_counter()
             for _ in range(turns):
-                module(features)
+                module(*inputs)
             rounds.append(time.perf_counter() - started)
     return min(rounds) / (turns * size)
 
 
-def _features(shape: tuple[int, int, int], item_type: torch.dtype, count: int) -> Tensor:
-    features: Tensor = torch.rand(count, *shape, dtype=torch.float32).to(item_type)
-    return features.contiguous(memory_format=torch.channels_last)
+def _inputs(segment: Segment, item_type: torch.dtype, count: int) -> tuple[Tensor, ...]:
+    features: Tensor = torch.rand(count, *segment.input_shape, dtype=torch.float32).to(item_type)
+    return features.contiguous(memory_format=torch.channels_last), *segment.blank_logits(count)
 
 
 def _cpu_model() -> str:

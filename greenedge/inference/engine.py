@@ -241,11 +241,13 @@ class Engine:
         network = self.network
         images = self._checked(images)
         given_images = features = network.to_input_format(images)
-        found = []
+        found: list[Tensor] = []
         for index, segment in enumerate(network.segments):
             features = given_images if segment.reads_images else features
             sizes = chunk_sizes(len(features), self.chunks[index], network.sizes, flush=True)
-            given = [network.run(index, chunk) for chunk in torch.split(features, sizes)]
+            inputs = [features, found[-1]] if segment.reads_logits else [features]
+            chunks = zip(*(torch.split(each, sizes) for each in inputs), strict=True)
+            given = [network.run(index, *chunk) for chunk in chunks]
             if segment.exit_index is not None:
                 found.append(torch.cat([cast(Tensor, logits) for _, logits in given]))
             if index < len(network.segments) - 1:

@@ -35,6 +35,7 @@ Kind = Literal["onnx", "torch"]
 
 _SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2"}
 _ONNX_BYTES = 2_000_000_000  # a protobuf message ends at 2 GiB
+_EXAMPLES = 2  # images, since torch takes a batch of one for a constant
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ class _Chain(nn.Module):
         self.segments = nn.ModuleList(segments)
         self.hands_on = hands_on
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, features: Tensor, former_logits: Tensor | None = None) -> tuple[Tensor, ...]:
         """The last features (N, C, H, W), if they are handed on, then the logits (N, classes) of each exit."""
         found = []
-        images = features
+        images, logits = features, former_logits
         for segment in self.segments:
-            features, logits = segment(images if segment.reads_images else features)
+            features, logits = segment(images if segment.reads_images else features, logits)
             found.append(logits)
         return (features, *found) if self.hands_on else tuple(found)
 
@@ -85,14 +86,14 @@ class _Graph:
         path: of the file.
         module: with no weights but those it uses.
         example: what it reads.
-        reads: the name of that.
+        reads: the names of that.
         gives: the names of its outputs.
     """
 
     path: Path
     module: nn.Module
-    example: Tensor
-    reads: str
+    example: tuple[Tensor, ...]
+    reads: tuple[str, ...]
     gives: tuple[str, ...]
 
 
@@ -103,8 +104,9 @@ def export_network(
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
     `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. Where the manifest says
-    `reads_images`, as it does for each member of a cascade, a segment reads the images again. `network` reads `images`
-    and gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`
+    `reads_images`, as it does for each member of a cascade, a segment reads the images again; where it says
+    `reads_logits`, it also reads `former_logits` (N, classes), those of the exit before. `network` reads `images` and
+    gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`
     and `runner_criteria.py`, which predict under the policy and need neither torch nor greenedge.
 
     Costs in the manifest are those of the network; a runner adds what the policy itself costs, `ExitPolicy.own_gflops`,
@@ -141,7 +143,9 @@ def export_network(
     # In place of the features before it: each member of a cascade but the first.
     reads_again = [index > 0 and segment.reads_images for index, segment in enumerate(network.segments)]
     exits = [
-        {"after": segment.after, "gflops": cost, "file": file} | ({"reads_images": True} if again else {})
+        {"after": segment.after, "gflops": cost, "file": file}
+        | ({"reads_images": True} if again else {})
+        | ({"reads_logits": True} if segment.reads_logits else {})
         for segment, cost, file, again in zip(network.segments, gflops, files[:-1], reads_again, strict=True)
     ]
     manifest = {
@@ -196,16 +200,18 @@ def _graphs(network: MultiExitNetwork, folder: Path, suffix: str) -> list[_Graph
         last = index == own.num_exits - 1
         gives: tuple[str, ...] = ("logits",) if last else ("next_features", "logits")
         module = _Chain([segment], hands_on=not last).eval()
-        graphs.append(_Graph(folder / f"segment-{index}{suffix}", module, _blank(segment), "features", gives))
+        example = (_blank(segment), *segment.blank_logits(_EXAMPLES))
+        reads = ("features", "former_logits")[: len(example)]
+        graphs.append(_Graph(folder / f"segment-{index}{suffix}", module, example, reads, gives))
 
     whole = _Chain(own.segments, hands_on=False).eval()
     gives = tuple(f"logits_{index}" for index in range(own.num_exits))
-    return [*graphs, _Graph(folder / f"network{suffix}", whole, _blank(own.segments[0]), "images", gives)]
+    return [*graphs, _Graph(folder / f"network{suffix}", whole, (_blank(own.segments[0]),), ("images",), gives)]
 
 
 def _blank(segment: Segment) -> Tensor:
-    """What a segment reads; two images, since torch takes a batch of one for a constant."""
-    return torch.zeros(2, *segment.input_shape)
+    """What a segment reads."""
+    return torch.zeros(_EXAMPLES, *segment.input_shape)
 
 
 def _check_size(whole: _Graph) -> None:
@@ -221,10 +227,10 @@ def _onnx_content(graph: _Graph) -> bytes:
         warnings.simplefilter("ignore")  # the exporter's own, about its insides
         program = torch.onnx.export(
             graph.module,
-            (graph.example,),
+            graph.example,
             dynamo=True,
-            dynamic_shapes=_dynamic_shapes(),
-            input_names=[graph.reads],
+            dynamic_shapes=_dynamic_shapes(graph),
+            input_names=graph.reads,
             output_names=graph.gives,
             verbose=False,
         )
@@ -239,7 +245,7 @@ def _onnx_content(graph: _Graph) -> bytes:
 def _torch_content(graph: _Graph) -> memoryview:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about its insides
-        program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=_dynamic_shapes())
+        program = torch.export.export(graph.module, graph.example, dynamic_shapes=_dynamic_shapes(graph))
         # By way of memory: torch's own writer reports a full disk as an error of its program.
         content = io.BytesIO()
         torch.export.save(program, content)
@@ -249,6 +255,6 @@ def _torch_content(graph: _Graph) -> memoryview:
 _CONTENT: dict[Kind, Callable[[_Graph], bytes | memoryview]] = {"onnx": _onnx_content, "torch": _torch_content}
 
 
-def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim], ...]:
+def _dynamic_shapes(graph: _Graph) -> tuple[dict[int, torch.export.Dim], ...]:
     """Any number of images."""
-    return ({0: torch.export.Dim("batch", min=1)},)
+    return ({0: torch.export.Dim("batch", min=1)},) * len(graph.reads)

@@ -63,7 +63,7 @@ class Runner:
         self.temperatures, self.weights = np.array(temperatures, "f"), [0.0, *weights]  # of the exits before
         own = _criteria.own_gflops(policy, len(manifest["classes"]))
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64) + own
-        self.rereads = [each.get("reads_images") is True for each in exits]  # where another member of a cascade begins
+        self.reads = [[each.get(key) is True for key in ("reads_images", "reads_logits")] for each in exits]
         self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
 
     def predict(self, images: np.ndarray) -> Predictions:
@@ -76,9 +76,10 @@ class Runner:
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
         indices, parts, joined, state = np.arange(len(images)), [], np.zeros((1, 1), "f"), np.zeros((len(images), 0))
-        features = images
-        for index, (session, limit) in enumerate(zip(self.sessions, self.limits, strict=True)):
-            *handed_on, logits = session.run(None, {"features": images if self.rereads[index] else features})
+        features = logits = images
+        for index, (session, limit, reads) in enumerate(zip(self.sessions, self.limits, self.reads, strict=True)):
+            given = {"features": images if reads[0] else features} | ({"former_logits": logits} if reads[1] else {})
+            *handed_on, logits = session.run(None, given)
             if logits.shape != (len(indices), len(self.manifest["classes"])) or not np.isfinite(logits).all():
                 raise ValueError(f"exit {index + 1} gives logits that are not finite, or not one for each class")
             joined = (1 - self.weights[index]) * (logits / self.temperatures[index]) + self.weights[index] * joined
@@ -87,8 +88,8 @@ class Runner:
             parts.append((indices[out], np.full(out.sum(), index), logits[out], joined[out]))
             if out.all():
                 break
-            images, features, indices = (each[~out] for each in (images, handed_on[0], indices))
-            joined, state = joined[~out], state[~out]
+            rows = (images, handed_on[0], logits, indices, joined, state)
+            images, features, logits, indices, joined, state = (each[~out] for each in rows)
         indices, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         exits, logits, joined = (column[indices.argsort()] for column in columns)
         confidence = np.exp(_criteria.log_softmax(joined).max(axis=1))

@@ -81,10 +81,16 @@ class OptimizedNetwork:
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()  # compiled code would be made anew for inference tensors
-    def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The features of one segment, and the float32 logits of the exit that it ends at, or None."""
+    def run(self, index: int, features: Tensor, *former_logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The features of one segment, and the float32 logits of the exit that it ends at, or None.
+
+        Args:
+            index: of the segment.
+            features: (N, C, H, W), that it reads.
+            former_logits: (N, classes) of the exit before, for a segment that reads them; for no other.
+        """
         with exact_float32(self.device, self.dtype):
-            features, logits = self.modules[index](features)
+            features, logits = self.modules[index](features, *former_logits)
         return features, None if logits is None else logits.float()
 
 
@@ -147,7 +153,7 @@ def _pack(segments: list[Segment], dtype: torch.dtype) -> None:
     with torch.inference_mode():
         for segment in segments:
             features = torch.zeros(1, *segment.input_shape, dtype=dtype)
-            pack_convolutions(segment, features, default_chunk_size(features.device))
+            pack_convolutions(segment, (features, *segment.blank_logits(1)), default_chunk_size(features.device))
 
 
 def _compiled(segments: list[Segment], device: torch.device, dtype: torch.dtype) -> list[nn.Module]:
@@ -176,7 +182,7 @@ def _compiled(segments: list[Segment], device: torch.device, dtype: torch.dtype)
             for size in _COMPILED_SIZES:
                 features = torch.zeros(size, *segment.input_shape, dtype=_item_type(segment, dtype), device=device)
                 try:
-                    module(features.contiguous(memory_format=torch.channels_last))
+                    module(features.contiguous(memory_format=torch.channels_last), *segment.blank_logits(size, device))
                 except (TorchDynamoException, RuntimeError) as error:
                     reason = str(error).strip().split("\n")[0]
                     raise InstallationError(

@@ -55,8 +55,8 @@ def can_pack(dtype: torch.dtype) -> bool:
     return dtype != torch.bfloat16 or bool(_operators()._is_mkldnn_bf16_supported())
 
 
-def pack_convolutions(module: nn.Module, features: Tensor, batch: int) -> None:
-    """Replaces, in place, the convolutions that `module` runs on `features` (1, C, H, W), `batch` of them usually."""
+def pack_convolutions(module: nn.Module, example: tuple[Tensor, ...], batch: int) -> None:
+    """Replaces, in place, the convolutions that `module` runs on the inputs of one image, `batch` of them usually."""
     shapes: dict[nn.Module, list[int]] = {}
 
     def note(conv: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -65,7 +65,7 @@ def pack_convolutions(module: nn.Module, features: Tensor, batch: int) -> None:
     convolutions = [child for child in module.modules() if _packable(child)]
     handles = [conv.register_forward_pre_hook(note) for conv in convolutions]
     try:
-        module(features)
+        module(*example)
     finally:
         for handle in handles:
             handle.remove()

@@ -64,6 +64,7 @@ class _PendingChunk:
         state: what the criterion remembers of them.
         joined: what the exit before went by, (n, C); None before the first.
         images: where a later segment reads them again, as in a cascade; else None.
+        former_logits: (n, C), of the exit before, where the next exit sees them; else None.
     """
 
     features: Tensor
@@ -72,6 +73,7 @@ class _PendingChunk:
     state: CriterionState
     joined: Tensor | None = None
     images: Tensor | None = None
+    former_logits: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -165,7 +167,8 @@ class ExitScheduler:
         segment = self.network.segments[index]
         exit_index = segment.exit_index
         given = chunk.features if chunk.images is None or not segment.reads_images else chunk.images
-        features, logits = self.network.run(index, given)
+        former = chunk.former_logits if segment.reads_logits else None
+        features, logits = self.network.run(index, given, *(() if former is None else (former,)))
         images = chunk.images if any(later.reads_images for later in self.network.segments[index + 1 :]) else None
         if exit_index is None or logits is None:
             self.waiting[index + 1].append(dataclasses.replace(chunk, features=features, images=images))
@@ -185,6 +188,7 @@ class ExitScheduler:
             self._record_exits(chunk.indices, logits, joined, scores, exit_index)
             return
         finite = chunk.finite
+        former = logits if self._next_exit_reads_logits(index) else None
         if exits_here.any():
             exited, remaining = (
                 torch.from_numpy(np.flatnonzero(rows)).to(features.device) for rows in (exits_here, ~exits_here)
@@ -193,9 +197,14 @@ class ExitScheduler:
             features = _selected(features, remaining)
             images = None if images is None else _selected(images, remaining)
             finite, joined = finite[remaining], joined[remaining]
-            state = None if state is None else state[remaining]
+            state, former = (None if each is None else each[remaining] for each in (state, former))
         left = chunk.indices[~exits_here]
-        self.waiting[index + 1].append(_PendingChunk(features, left, finite, state, joined, images))
+        self.waiting[index + 1].append(_PendingChunk(features, left, finite, state, joined, images, former))
+
+    def _next_exit_reads_logits(self, index: int) -> bool:
+        """Whether the first exit behind a segment sees the logits of the exit before it."""
+        behind = self.network.segments[index + 1 :]
+        return next(segment.reads_logits for segment in behind if segment.exit_index is not None)
 
     def _record_exits(
         self, indices: np.ndarray, logits: Tensor, joined: Tensor, scores: Tensor, exit_index: int
@@ -250,6 +259,7 @@ def _first(waiting: deque[_PendingChunk], count: int) -> _PendingChunk:
         _concatenated([chunk.state for chunk in taken]),
         _concatenated([chunk.joined for chunk in taken]),
         _concatenated([chunk.images for chunk in taken]),
+        _concatenated([chunk.former_logits for chunk in taken]),
     )
 
 
@@ -266,8 +276,9 @@ def _concatenated(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _rows(chunk: _PendingChunk, rows: slice) -> _PendingChunk:
-    state, joined, images = (None if each is None else each[rows] for each in (chunk.state, chunk.joined, chunk.images))
-    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], state, joined, images)
+    optional = (chunk.state, chunk.joined, chunk.images, chunk.former_logits)
+    selected = (None if each is None else each[rows] for each in optional)
+    return _PendingChunk(chunk.features[rows], chunk.indices[rows], chunk.finite[rows], *selected)
 
 
 def chunk_sizes(count: int, size: int, sizes: Sequence[int] | None, *, flush: bool) -> list[int]:

@@ -110,4 +110,5 @@ def _member_segments(
             shapes.insert(0, shape)
         exit_index = first_exit + index
         found.append(Segment(blocks, shapes, exit_index, segment.classifier, reads_images=index == 0))
+        found[-1].former = segment.former
     return found

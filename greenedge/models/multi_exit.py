@@ -14,8 +14,9 @@ from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.family import Blocks
+from greenedge.models.former_logits import FormerLogits
 from greenedge.models.gradients import HeadGradient, scale_gradient
-from greenedge.models.segments import Segment, Shape, measure_shapes
+from greenedge.models.segments import Segment, Shape, exits_needed, measure_shapes
 
 
 class MultiExitNetwork(nn.Module):
@@ -35,6 +36,7 @@ class MultiExitNetwork(nn.Module):
     Attributes:
         backbone: as given; its state-dict names are kept below `backbone.`.
         heads: the early exits' classifiers, in order.
+        formers: what some heads make of the logits of the exit before, by the number of their exit.
         segments: E of them, from one exit to the next.
     """
 
@@ -49,6 +51,7 @@ class MultiExitNetwork(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleList(head for _, head in heads)
+        self.formers = nn.ModuleDict()
 
         # A plain list: the segments consist of the backbone's modules, which must not be registered twice.
         self.segments: list[Segment] = []
@@ -59,6 +62,16 @@ class MultiExitNetwork(nn.Module):
             segment = Segment(blocks[start:end], shapes[start : end + 1], exit_index, head, reads_images=first)
             self.segments.append(segment)
             start = end
+
+    def show_former_logits(self, exits: Collection[int], num_classes: int) -> None:
+        """Lets the heads of some early exits see the logits of the exit before them, too.
+
+        Args:
+            exits: from 1 to E-2.
+            num_classes: logits of every exit.
+        """
+        for exit_index in exits:
+            self.formers[str(exit_index)] = self.segments[exit_index].former = FormerLogits(num_classes)
 
     @property
     def num_exits(self) -> int:
@@ -86,8 +99,9 @@ class MultiExitNetwork(nn.Module):
         return [parameter for _, block in self.blocks for parameter in block.parameters()]
 
     def logit_layers(self) -> list[nn.Linear]:
-        """The linear layers that give logits: the last of each exit's classifier that has one."""
+        """The linear layers that give logits: the last of each exit's classifier that has one, and of former logits."""
         classifiers = [cast(nn.Module, segment.classifier) for segment in self.segments]
+        classifiers += [segment.former for segment in self.segments if segment.former is not None]
         linears = [[module for module in each.modules() if isinstance(module, nn.Linear)] for each in classifiers]
         return [found[-1] for found in linears if found]
 
@@ -105,29 +119,32 @@ class MultiExitNetwork(nn.Module):
 
         Args:
             images: normalised.
-            exits: those wanted; None for all. Other heads, and blocks that none of them needs, are not run at all, so
-                that not even the statistics of their batch norms move.
+            exits: those wanted; None for all. Other heads are not run, but where one wanted sees their logits, nor are
+                blocks that none of them needs, so that not even the statistics of their batch norms move.
             head_gradient: what of the early exits' gradient enters the backbone: all; none (`detached`); or, where an
                 exit's gradient meets that of the m exits behind it, 1 / (m + 1) of the former and m / (m + 1) of the
                 latter (`equilibrium`, IMTA, Li et al. 2019, section 3.3), so that a block sees the mean over the exits
                 that it serves, however many they are.
         """
         wanted = range(self.num_exits) if exits is None else exits
+        needed = exits_needed(self.segments, wanted)
         found = []
-        features = images
+        features, logits = images, None
         for exit_index, segment in enumerate(self.segments[: max(wanted) + 1]):
-            if exit_index not in wanted:
+            if exit_index not in needed:
                 features = segment.blocks(features)
                 continue
             behind = sum(other > exit_index for other in wanted)
-            if behind == 0 or head_gradient == "full":
-                features, logits = segment(features)
+            # A head that runs for another's sake alone sends no gradient, so that there is none to scale.
+            if exit_index not in wanted or behind == 0 or head_gradient == "full":
+                features, logits = segment(features, logits)
             else:
                 features = segment.blocks(features)
                 share = 1 / (behind + 1) if head_gradient == "equilibrium" else 0.0
-                logits = segment.classify(scale_gradient(features, share))
+                logits = segment.classify(scale_gradient(features, share), logits)
                 features = scale_gradient(features, 1 - share)
-            found.append(logits)
+            if exit_index in wanted:
+                found.append(cast(Tensor, logits))
         return found
 
     def block_features(
@@ -163,7 +180,8 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
         image_size: pixels per side of the images, which decide the shapes of the heads.
 
     Raises:
-        ConfigError: an unknown backbone, block, head or option, a repeated exit, or images too small for it.
+        ConfigError: an unknown backbone, block, head or option, a repeated exit, former logits where there are none, or
+            images too small for it.
     """
     family = find_family(config.backbone)
     backbone = build_backbone(config.backbone, num_classes, config.stem)
@@ -174,11 +192,16 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
         (position, instantiate(exit.head, EXIT_HEADS, shapes[position + 1], num_classes))
         for position, exit in zip(positions, config.exits, strict=True)
     ]
-    return MultiExitNetwork(backbone, blocks, shapes, heads, family.classifier(backbone))
+    network = MultiExitNetwork(backbone, blocks, shapes, heads, family.classifier(backbone))
+    # After all heads, which so begin with the weights that they would have without.
+    network.show_former_logits([index for index, exit in enumerate(config.exits) if exit.former_logits], num_classes)
+    return network
 
 
 def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[int]:
     positions: list[int] = []
+    if exits and exits[0].former_logits:
+        raise ConfigError("is true, and no exit comes before the first one; leave it out", key="exits.0.former_logits")
     for index, exit in enumerate(exits):
         key = f"exits.{index}.after"
         position = block_position(exit.after, names, key)

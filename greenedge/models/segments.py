@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from greenedge.models.family import Blocks
+from greenedge.models.former_logits import FormerLogits
 from greenedge.models.modes import evaluation_mode
 
 Shape = tuple[int, int, int]
@@ -30,6 +31,7 @@ class Segment(nn.Module):
         names: of the blocks.
         blocks: the blocks as one module.
         shapes, exit_index, classifier, reads_images: as given.
+        former: what is added to the classifier's logits, from those of the exit before (`FormerLogits`), or None.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Segment(nn.Module):
         self.exit_index = exit_index
         self.blocks = nn.Sequential(*(block for _, block in blocks))
         self.classifier = classifier
+        self.former: FormerLogits | None = None
         self.reads_images = reads_images
 
     @property
@@ -64,23 +67,38 @@ class Segment(nn.Module):
         """(C, H, W) of what the first block reads."""
         return self.shapes[0]
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the exit here sees the logits of the exit before."""
+        return self.former is not None
+
+    def forward(self, features: Tensor, former_logits: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Runs the blocks and the classifier.
 
         Args:
             features: (N, C, H, W) of the segment before; normalised images for the first one.
+            former_logits: (N, classes) of the exit before, where the exit here sees them.
 
         Returns:
             the last block's features, and the logits (N, classes) of the exit here, or None.
         """
         features = self.blocks(features)
-        return features, None if self.classifier is None else self.classify(features)
+        return features, None if self.classifier is None else self.classify(features, former_logits)
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (N, classes) of the exit here, from the last block's features."""
+    def classify(self, features: Tensor, former_logits: Tensor | None = None) -> Tensor:
+        """Logits (N, classes) of the exit here, from the last block's features; `former_logits` as in `forward`."""
         assert self.classifier is not None
         logits: Tensor = self.classifier(features)
+        if self.former is not None:
+            assert former_logits is not None
+            logits = logits + self.former(former_logits)
         return logits
+
+    def blank_logits(self, count: int, device: torch.device | None = None) -> tuple[Tensor, ...]:
+        """Former logits (count, classes), all 0, for whoever tries the segment out; none where it sees none."""
+        if self.former is None:
+            return ()
+        return (torch.zeros(count, self.former.num_classes, device=device),)
 
     def split(self) -> list[Segment]:
         """Shorter segments of the same modules, cut where the resolution changes; the last one ends at the exit.
@@ -97,7 +115,22 @@ class Segment(nn.Module):
         ]
         segments[0].reads_images = self.reads_images
         segments[-1].exit_index, segments[-1].classifier = self.exit_index, self.classifier
+        segments[-1].former = self.former
         return segments
+
+
+def exits_needed(segments: Sequence[Segment], wanted: Collection[int]) -> set[int]:
+    """The exits whose heads have to run: those wanted, and those before them whose logits they see.
+
+    Args:
+        segments: of a network, one for each exit.
+        wanted: exits, counted from 0.
+    """
+    needed = set(wanted)
+    for exit_index in range(len(segments) - 1, 0, -1):
+        if exit_index in needed and segments[exit_index].reads_logits:
+            needed.add(exit_index - 1)
+    return needed
 
 
 def measure_shapes(blocks: Blocks, image_size: int) -> list[Shape]:

@@ -38,7 +38,8 @@ def present_costs(
         f"{model}; {image_size} px, {classes} classes",
         _table(cost, heads),
         "GFLOPs per image (fvcore; one multiply-add is 1). backbone: blocks since the exit before; GFLOPs and "
-        "parameters: cumulative, all heads so far included; standalone: without the earlier heads.",
+        "parameters: cumulative, all heads so far included; standalone: without the earlier heads that "
+        "it does not need.",
     ]
     if cost.uncounted:
         names = ", ".join(f"{name.removeprefix('aten::')} ({count})" for name, count in cost.uncounted.items())

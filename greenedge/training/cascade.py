@@ -63,11 +63,11 @@ class Member:
         """The weights, without those of the heads left out."""
         found = {}
         for name, tensor in self.model.checkpoint.tensors.items():
-            head = re.fullmatch(r"heads\.(\d+)(\..+)", name)
+            head = re.fullmatch(r"(heads|formers)\.(\d+)(\..+)", name)
             if head is None:
                 found[name] = tensor
-            elif int(head[1]) in self.kept:
-                found[f"heads.{self.kept.index(int(head[1]))}{head[2]}"] = tensor
+            elif int(head[2]) in self.kept:
+                found[f"{head[1]}.{self.kept.index(int(head[2]))}{head[3]}"] = tensor
         return found
 
     def load_into(self, network: nn.Module) -> None:
@@ -108,6 +108,7 @@ def read_member(text: str) -> Member:
     kept = tuple(range(len(network.exits)))
     if exits is not None:
         kept = tuple(sorted(_exit_place(model, name, text) for name in exits if name != _FINAL))
+        _check_former_exits(model, kept, text)
     network = dataclasses.replace(network, exits=tuple(network.exits[place] for place in kept))
     config = dataclasses.replace(model.config, data=data, model=network)
     return Member(text, model, config, (*kept, model.num_exits - 1))
@@ -129,6 +130,16 @@ def _exit_place(model: TrainedModel, name: str, text: str) -> int:
             return list(names).index(name)
     hint = did_you_mean(name, blocks) or (f"its exits come after {', '.join(blocks)}" if blocks else "it has none")
     raise UsageError(f"{text}: has no exit after {name!r}; {hint}")
+
+
+def _check_former_exits(model: TrainedModel, kept: Sequence[int], text: str) -> None:
+    for place in kept:
+        if model.config.model.exits[place].former_logits and place - 1 not in kept:
+            before, after = model.exits[place - 1 : place + 1]
+            raise UsageError(
+                f"{text}: the exit after {after!r} sees the logits of the one after {before!r}, which is left out; "
+                "name both, or neither"
+            )
 
 
 def check_members(members: Sequence[Member]) -> None:

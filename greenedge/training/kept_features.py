@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from greenedge.data.loader import to_device
 from greenedge.models.gradients import HeadGradient
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.segments import exits_needed
 
 _BATCH_SIZE = 250
 
@@ -98,7 +100,8 @@ class HeadsOnFeatures(nn.Module):
 
     def __init__(self, network: MultiExitNetwork) -> None:
         super().__init__()
-        self.heads = network.heads
+        self.heads, self.formers = network.heads, network.formers
+        self.segments = network.segments[:-1]  # which refer to them
 
     def forward(
         self, batch: FeatureBatch, exits: Collection[int] | None = None, _head_gradient: HeadGradient = "full"
@@ -107,16 +110,19 @@ class HeadsOnFeatures(nn.Module):
 
         Args:
             batch: of B images.
-            exits: those wanted; None for all. Other heads are not run at all.
+            exits: those wanted; None for all. Other heads are not run, but where one wanted sees their logits.
             _head_gradient: makes no difference, since no gradient enters the backbone.
         """
         final = len(self.heads)
         wanted = range(final + 1) if exits is None else exits
-        found = [
-            head(features)
-            for index, (head, features) in enumerate(zip(self.heads, batch.features, strict=True))
-            if index in wanted
-        ]
+        needed = exits_needed(self.segments, wanted)
+        found = []
+        logits = None
+        for index, (segment, features) in enumerate(zip(self.segments, batch.features, strict=True)):
+            if index in needed:
+                logits = segment.classify(features, logits)
+            if index in wanted:
+                found.append(cast(Tensor, logits))
         return [*found, batch.final_logits] if final in wanted else found
 
 

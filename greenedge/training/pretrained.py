@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor, nn
 
 from greenedge.config import ExitConfig, RunConfig
 from greenedge.config.origins import with_location
@@ -62,17 +64,33 @@ def load_weights(network: MultiExitNetwork, config: RunConfig, classes: Sequence
 
 def _load_heads(network: MultiExitNetwork, exits: Sequence[ExitConfig], model: TrainedModel) -> list[str]:
     """Loads the heads that fit from a trained network and tells after which blocks they are."""
-    theirs = list(model.config.model.exits)
-    loaded = []
-    for exit, head in zip(exits, network.heads, strict=True):
-        if exit not in theirs:
+    theirs = [(each.after, each.head) for each in model.config.model.exits]
+    loaded: list[str] = []
+    former: int | None = None  # which of theirs the exit before has its weights from
+    for index, (exit, head) in enumerate(zip(exits, network.heads, strict=True)):
+        place = theirs.index((exit.after, exit.head)) if (exit.after, exit.head) in theirs else None
+        before, former = former, None
+        if place is None:
             continue
-        prefix = f"heads.{theirs.index(exit)}."
-        state = {
-            name[len(prefix) :]: each for name, each in model.checkpoint.tensors.items() if name.startswith(prefix)
-        }
-        own = head.state_dict()
-        if own.keys() == state.keys() and all(own[name].shape == state[name].shape for name in own):
-            head.load_state_dict(state)
+        pairs = [(head, f"heads.{place}.")]
+        if model.config.model.exits[place].former_logits:
+            # It was made to see the exit that came before it there, and says little beside another or none.
+            if not exit.former_logits or before != place - 1:
+                continue
+            pairs.append((network.formers[str(index)], f"formers.{place}."))
+        if _load_fitting(pairs, model.checkpoint.tensors):
             loaded.append(exit.after)
+            former = place
     return loaded
+
+
+def _load_fitting(pairs: Sequence[tuple[nn.Module, str]], tensors: Mapping[str, Tensor]) -> bool:
+    """Loads modules from the tensors below a prefix each, where all names and shapes are theirs, and tells whether."""
+    states = [{n[len(prefix) :]: each for n, each in tensors.items() if n.startswith(prefix)} for _, prefix in pairs]
+    for (module, _), state in zip(pairs, states, strict=True):
+        own = module.state_dict()
+        if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
+            return False
+    for (module, _), state in zip(pairs, states, strict=True):
+        module.load_state_dict(state)
+    return True
