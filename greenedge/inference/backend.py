@@ -20,6 +20,10 @@ class SegmentInfo(Protocol):
     def reads_images(self) -> bool:
         """Whether it reads the network's images, in place of the features of the segment before."""
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether it reads the logits of the exit before, too."""
+
 
 class Backend(Protocol):
     """A network in segments that run in turn; `OptimizedNetwork` is PyTorch's, `ExportedNetwork` that of files."""
@@ -55,5 +59,11 @@ class Backend(Protocol):
     def to_input_format(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in the type and layout that the first segment reads; the same tensor where they are."""
 
-    def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The features that a segment hands on, and the float32 logits of the exit that it ends at, or None."""
+    def run(self, index: int, features: Tensor, *former_logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The features that a segment hands on, and the float32 logits of the exit that it ends at, or None.
+
+        Args:
+            index: of the segment.
+            features: what it reads; images, where it `reads_images`.
+            former_logits: of the exit before, where it `reads_logits`.
+        """

@@ -84,15 +84,16 @@ class Engine:
         if isinstance(network, MultiExitNetwork):
             if policy.precision is not None and precision not in ("auto", policy.precision):
                 raise UsageError(_other_precision(policy, precision))
-            network = _optimized(network, policy, precision, compiled=compiled, cost=cost)
-        self.network: Backend = network
-        self.image_size = network.image_size
-        self._precision = network.precision
+            backend: Backend = _optimized(network, policy, precision, compiled=compiled, cost=cost)
+        else:
+            backend = network
+        self.network = backend
+        self.image_size, self._precision = backend.image_size, backend.precision
         self.policy = policy  # once more, now that the precision is known
 
-        if disable_malloc_trim and network.device.type == "cpu":
+        if disable_malloc_trim and backend.device.type == "cpu":
             memory.disable_malloc_trim()
-        segments = network.segments
+        segments = backend.segments
         if chunks is not None and (len(chunks) != len(segments) or min(chunks) < 1):
             raise UsageError(
                 f"chunks must be {len(segments)} numbers of at least 1, one per segment, found {tuple(chunks)}"

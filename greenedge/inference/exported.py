@@ -29,11 +29,13 @@ class ExportedSegment:
     Attributes:
         exit_index: the exit that it ends at, from 0.
         reads_images: it reads the network's images, in place of the features of the segment before.
+        reads_logits: it reads the logits of the exit before, too.
         graph: gives the features to hand on, unless it is the last, and the logits.
     """
 
     exit_index: int
     reads_images: bool
+    reads_logits: bool
     graph: Graph
 
 
@@ -69,9 +71,11 @@ class ExportedNetwork:
         """Images (N, 3, S, S) as contiguous float32; the same tensor where they are so."""
         return images.to(dtype=torch.float32).contiguous()
 
-    def run(self, index: int, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    def run(self, index: int, features: Tensor, *former_logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features that a segment hands on (the last: those it was given), and the logits of its exit."""
-        *handed_on, logits = self.segments[index].graph({"features": features.contiguous().numpy()})
+        inputs = {"features": features.contiguous().numpy()}
+        inputs |= {"former_logits": each.contiguous().numpy() for each in former_logits}
+        *handed_on, logits = self.segments[index].graph(inputs)
         return torch.from_numpy(handed_on[0]) if handed_on else features, torch.from_numpy(logits)
 
 
@@ -97,7 +101,7 @@ def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedN
         if digest_of(content) != manifest.files[each.file]:
             raise DataError(f"{path}: is not the file that was exported with the manifest; export again")
         graph = open_graph(content, runtime, torch.get_num_threads())
-        segments.append(ExportedSegment(index, index == 0 or each.reads_images, graph))
+        segments.append(ExportedSegment(index, index == 0 or each.reads_images, each.reads_logits, graph))
     gflops = torch.tensor([each.gflops for each in manifest.exits], dtype=torch.float64)
     return ExportedNetwork(segments, gflops, manifest.image_size, manifest.precision, runtime)
 
@@ -122,5 +126,5 @@ def open_graphs(
     segments = []
     for index, (segment, cut) in enumerate(zip(network.segments, cuts_of(network), strict=True)):
         opened = open_graph(cut_graph(graph, cut).SerializeToString(), runtime, torch.get_num_threads())
-        segments.append(ExportedSegment(index, segment.reads_images, opened))
+        segments.append(ExportedSegment(index, segment.reads_images, segment.reads_logits, opened))
     return ExportedNetwork(segments, gflops, network.image_size, precision, runtime)

@@ -65,6 +65,7 @@ class ExportedExit:
     gflops: NonNegative
     file: _FileName
     reads_images: bool = False
+    reads_logits: bool = False
 
 
 @dataclass(frozen=True)

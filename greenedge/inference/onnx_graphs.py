@@ -18,6 +18,7 @@ from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import Segment, Shape
 
 IMAGES, FEATURES, NEXT_FEATURES, LOGITS = "images", "features", "next_features", "logits"
+FORMER_LOGITS = "former_logits"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Cut:
         hands_on: the features that the next segment starts from; None: nothing is handed on.
         next_shape: (C, H, W) of those.
         logits: of the exit that it ends at.
+        former_logits: of the exit before, where it reads them; else None.
     """
 
     reads: str
@@ -37,6 +39,7 @@ class Cut:
     hands_on: str | None
     next_shape: Shape | None
     logits: str
+    former_logits: str | None
 
 
 class _Whole(nn.Module):
@@ -48,9 +51,9 @@ class _Whole(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         logits, boundaries = [], []
-        features = images
+        features, found = images, None
         for segment in self.segments:
-            features, found = segment(images if segment.reads_images else features)
+            features, found = segment(images if segment.reads_images else features, found)
             logits.append(found)
             boundaries.append(features)
         return (*logits, *boundaries[:-1])
@@ -95,7 +98,8 @@ def cuts_of(network: MultiExitNetwork) -> list[Cut]:
         reads = IMAGES if segment.reads_images else f"{FEATURES}_{index - 1}"
         last = index == len(segments) - 1
         hands_on, shape = (None, None) if last else (f"{FEATURES}_{index}", segment.shapes[-1])
-        found.append(Cut(reads, segment.input_shape, hands_on, shape, f"{LOGITS}_{index}"))
+        former = f"{LOGITS}_{index - 1}" if segment.reads_logits else None
+        found.append(Cut(reads, segment.input_shape, hands_on, shape, f"{LOGITS}_{index}", former))
     return found
 
 
@@ -108,7 +112,7 @@ def without_boundaries(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def cut_graph(model: onnx.ModelProto, cut: Cut) -> onnx.ModelProto:
-    """One segment of a whole graph, from `features` to `next_features` and `logits`.
+    """One segment of a whole graph, from `features`, some with `former_logits`, to `next_features` and `logits`.
 
     Where the features between two segments are quantised, their integers are handed on: a quarter of the bytes, and
     the same numbers as in the whole graph.
@@ -116,15 +120,19 @@ def cut_graph(model: onnx.ModelProto, cut: Cut) -> onnx.ModelProto:
     produced = {name: node for node in model.graph.node for name in node.output}
     reads, hands_on = _stored(produced, cut.reads), cut.hands_on and _stored(produced, cut.hands_on)
     wanted = [cut.logits] if hands_on is None else [hands_on, cut.logits]
-    nodes, types = _between(model, (reads,), wanted), _quantised_types(model)
+    given = [name for name in (reads, cut.former_logits) if name is not None]
+    nodes, types = _between(model, given, wanted), _quantised_types(model)
 
     classes = next(value for value in model.graph.output if value.name == cut.logits).type.tensor_type.shape.dim[1]
-    outputs = [helper.make_tensor_value_info(cut.logits, TensorProto.FLOAT, ["batch", classes.dim_value])]
+    inputs, outputs = [_features_info(types, reads, cut.shape)], [_logits_info(cut.logits, classes.dim_value)]
+    names = {reads: FEATURES, cut.logits: LOGITS}
     if hands_on is not None:
         outputs.insert(0, _features_info(types, hands_on, cut.next_shape))
-    own = _model_of(model, nodes, [_features_info(types, reads, cut.shape)], outputs)
-    names = {reads: FEATURES, cut.logits: LOGITS}
-    return _renamed(own, names if hands_on is None else names | {hands_on: NEXT_FEATURES})
+        names[hands_on] = NEXT_FEATURES
+    if cut.former_logits is not None:
+        inputs.append(_logits_info(cut.former_logits, classes.dim_value))
+        names[cut.former_logits] = FORMER_LOGITS
+    return _renamed(_model_of(model, nodes, inputs, outputs), names)
 
 
 def _stored(produced: dict[str, onnx.NodeProto], name: str) -> str:
@@ -136,6 +144,10 @@ def _stored(produced: dict[str, onnx.NodeProto], name: str) -> str:
 def _features_info(types: dict[str, int], name: str, shape: Shape | None) -> onnx.ValueInfoProto:
     assert shape is not None
     return helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), ["batch", *shape])
+
+
+def _logits_info(name: str, classes: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes])
 
 
 def _quantised_types(model: onnx.ModelProto) -> dict[str, int]:

@@ -20,8 +20,9 @@ from greenedge.inference.onnx_graphs import IMAGES
 
 WeightBits = Literal[8, 7]
 
-# These stay in float32: the layers that give logits, and the means and vectors that they read.
-_FLOAT_OPERATORS = ("Gemm", "MatMul", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten")
+# These stay in float32, with what follows them up to the next convolution: the layers that give logits, the means and
+# vectors that they read, and what resizes the images of a cascade's members.
+_FLOAT_OPERATORS = {"Gemm", "MatMul", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "LayerNormalization"}
 _BATCH = 32
 
 
@@ -48,7 +49,7 @@ class Quantizer:
             quant_pre_process(str(folder / "plain.onnx"), str(self._prepared))
         graph = onnx.load(self._prepared).graph
         shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._floats = [node.name for node in graph.node if node.op_type in _FLOAT_OPERATORS]
+        self._floats = _float_nodes(graph)
         # Name -> shape of the weights: (outputs, inputs of a group, ...).
         self._weights = {node.name: (node.input[1], shapes[node.input[1]]) for node in _convolutions(graph)}
 
@@ -101,6 +102,15 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]  # of a package with
 
 def _convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return [node for node in graph.node if node.op_type == "Conv"]
+
+
+def _float_nodes(graph: onnx.GraphProto) -> list[str]:
+    found, floats = [], set[str]()
+    for node in graph.node:  # in an order in which they could run
+        if node.op_type in _FLOAT_OPERATORS or (node.op_type != "Conv" and not floats.isdisjoint(node.input)):
+            found.append(node.name)
+            floats.update(node.output)
+    return found
 
 
 @contextlib.contextmanager

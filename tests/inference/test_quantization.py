@@ -140,14 +140,13 @@ def search(
 
 @torch.no_grad()
 def ruined_network() -> MultiExitNetwork:
-    """One channel after the stem is so large that the others vanish in 256 steps, and nobody reads it."""
+    """In one block a channel is so large that the others vanish in 256 steps, and the convolution there ignores it."""
     network = random_network("resnet18", "layer1")
-    stem = network.backbone.get_submodule("bn1")
-    assert isinstance(stem, torch.nn.BatchNorm2d)
-    stem.bias[0] = 3000.0
-    for name in ("layer1.0.conv1",):
-        reader = network.backbone.get_submodule(name)
+    for block in ("layer1.0", "layer1.1"):
+        norm, reader = (network.backbone.get_submodule(f"{block}.{name}") for name in ("bn1", "conv2"))
+        assert isinstance(norm, torch.nn.BatchNorm2d)
         assert isinstance(reader, torch.nn.Conv2d)
+        norm.bias[0] = 3000.0
         reader.weight[:, 0] = 0
     return network
 
@@ -194,10 +193,8 @@ def test_a_layer_that_makes_it_worse_is_not_the_result() -> None:
 
 
 @pytest.mark.slow
-def test_the_layer_that_ruins_a_network_is_found(images: Tensor) -> None:
-    network = ruined_network()
-    found, layers = search(network, images, max_loss=0.1)
-    assert found.loss_before > 0.1
-    assert found.loss < found.loss_before
-    assert found.keep_float
-    assert found.keep_float[0] in layers[:3]  # next to the stem
+def test_layers_that_ruin_a_network_are_found(images: Tensor) -> None:
+    found, layers = search(ruined_network(), images, max_loss=0.1)
+    assert found.loss_before > 0.2
+    assert found.loss <= 0.1
+    assert set(found.keep_float) == {layers[2], layers[4]}  # after the stem and a conv1 each
