@@ -20,8 +20,7 @@ from greenedge.inference.onnx_graphs import IMAGES
 
 WeightBits = Literal[8, 7]
 
-# These stay in float32, with what follows them up to the next convolution: the layers that give logits, the means and
-# vectors that they read, and what resizes the images of a cascade's members.
+# The layers that give logits, the means and vectors that they read, and what resizes images for a cascade's members.
 _FLOAT_OPERATORS = {"Gemm", "MatMul", "ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "LayerNormalization"}
 _BATCH = 32
 
@@ -49,7 +48,7 @@ class Quantizer:
             quant_pre_process(str(folder / "plain.onnx"), str(self._prepared))
         graph = onnx.load(self._prepared).graph
         shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._floats = _float_nodes(graph)
+        self._graph = graph
         # Name -> shape of the weights: (outputs, inputs of a group, ...).
         self._weights = {node.name: (node.input[1], shapes[node.input[1]]) for node in _convolutions(graph)}
 
@@ -67,7 +66,7 @@ class Quantizer:
         return list(self._weights)
 
     def quantize(self, keep_float: Collection[str] = ()) -> onnx.ModelProto:
-        """The graph in 8 bits, but for some of its `layers`."""
+        """The graph in 8 bits, but for some of its `layers` and the activations and sums that follow those."""
         all_bits = {"quant_type": QuantType.QInt8, "reduce_range": False, "symmetric": True, "axis": 0}
         depthwise = [weights for weights, shape in self._weights.values() if shape[1] == 1]
         with _quiet():
@@ -80,7 +79,7 @@ class Quantizer:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=self._weight_bits == 7,
-                nodes_to_exclude=[*self._floats, *keep_float],
+                nodes_to_exclude=_float_nodes(self._graph, keep_float),
                 extra_options={"TensorQuantOverrides": {weights: [all_bits] for weights in depthwise}},
                 calibration_cache_path=str(self._ranges),
             )
@@ -104,10 +103,12 @@ def _convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return [node for node in graph.node if node.op_type == "Conv"]
 
 
-def _float_nodes(graph: onnx.GraphProto) -> list[str]:
+def _float_nodes(graph: onnx.GraphProto, keep_float: Collection[str]) -> list[str]:
+    """What stays in float32: some operators and convolutions, with all that follows up to the next convolution."""
     found, floats = [], set[str]()
     for node in graph.node:  # in an order in which they could run
-        if node.op_type in _FLOAT_OPERATORS or (node.op_type != "Conv" and not floats.isdisjoint(node.input)):
+        follows = node.op_type != "Conv" and not floats.isdisjoint(node.input)
+        if node.op_type in _FLOAT_OPERATORS or node.name in keep_float or follows:
             found.append(node.name)
             floats.update(node.output)
     return found

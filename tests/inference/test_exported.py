@@ -88,7 +88,7 @@ def test_every_exit_in_8_bits_says_exactly_what_the_whole_graph_says(
 def test_a_policy_chosen_in_another_precision_is_refused(network: MultiExitNetwork, images: Tensor) -> None:
     backend = opened(network, "onnxruntime", "int8")
     in_float32 = ExitPolicy("entropy", (0.5, 0.5), precision="float32")
-    with pytest.raises(UsageError, match="was chosen in float32.*int8"):
+    with pytest.raises(UsageError, match=r"was chosen in float32.*int8"):
         Engine(backend, in_float32)
     in_int8 = ExitPolicy("entropy", (0.5, 0.5), precision="int8")
     assert Engine(backend, in_int8).predict(images).valid.all()

@@ -142,12 +142,11 @@ def search(
 def ruined_network() -> MultiExitNetwork:
     """In one block a channel is so large that the others vanish in 256 steps, and the convolution there ignores it."""
     network = random_network("resnet18", "layer1")
-    for block in ("layer1.0", "layer1.1"):
-        norm, reader = (network.backbone.get_submodule(f"{block}.{name}") for name in ("bn1", "conv2"))
-        assert isinstance(norm, torch.nn.BatchNorm2d)
-        assert isinstance(reader, torch.nn.Conv2d)
-        norm.bias[0] = 3000.0
-        reader.weight[:, 0] = 0
+    norm, reader = (network.backbone.get_submodule(f"layer1.0.{name}") for name in ("bn1", "conv2"))
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    assert isinstance(reader, torch.nn.Conv2d)
+    norm.bias[0] = 3000.0
+    reader.weight[:, 0] = 0
     return network
 
 
@@ -197,4 +196,4 @@ def test_layers_that_ruin_a_network_are_found(images: Tensor) -> None:
     found, layers = search(ruined_network(), images, max_loss=0.1)
     assert found.loss_before > 0.2
     assert found.loss <= 0.1
-    assert set(found.keep_float) == {layers[2], layers[4]}  # after the stem and a conv1 each
+    assert {layers[1], layers[2]} <= set(found.keep_float)  # the two convolutions of the block, behind the stem
