@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from greenedge.errors import InstallationError
 
 Runtime = Literal["onnxruntime", "openvino"]
 Graph = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # from named inputs to outputs in their order
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 # What to install for each.
 EXTRAS: dict[Runtime, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
