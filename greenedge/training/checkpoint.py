@@ -78,7 +78,7 @@ def save_checkpoint(path: Path, network: nn.Module, info: CheckpointInfo) -> Non
         CheckpointError: the file cannot be written; the previous file is unchanged.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = _metadata(info)
+    metadata = info_to_metadata(info)
     digest = _content_digest(safetensors.torch.save(tensors, metadata))
     content = safetensors.torch.save(tensors, metadata | {SEAL: digest})
     try:
@@ -130,20 +130,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: was not written by `greenedge train`, so its network is unknown; to start from such weights, "
             "name the file as model.weights in a config"
         )
-    unknown = set(metadata) - _KEYS
-    if unknown:  # a damaged name of the digest, for one, which would leave the file without one
-        raise CheckpointError(
-            f"{path}: its metadata are damaged, or of another version of greenedge ({sorted(unknown)[0][:40]!r})"
-        )
+    _check_keys(metadata, path)
     if SEAL in metadata and metadata[SEAL] != _content_digest(content):
         raise CheckpointError(f"{path}: was changed or damaged after it was written; use another copy, or train again")
     infinite = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if infinite:
         raise CheckpointError(f"{path}: {infinite[0]} holds weights that are NaN or infinite; train again")
-    try:
-        info = _info(metadata)
-    except (RecordError, KeyError) as error:
-        raise CheckpointError(f"{path}: its metadata are damaged ({error})") from None
+    info = info_from_metadata({key: text for key, text in metadata.items() if key != SEAL}, path)
     return Checkpoint(tensors, info, hashlib.sha256(content).hexdigest())
 
 
@@ -161,7 +154,8 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
     network.load_state_dict(tensors)
 
 
-def _metadata(info: CheckpointInfo) -> dict[str, str]:
+def info_to_metadata(info: CheckpointInfo) -> dict[str, str]:
+    """The metadata as a checkpoint's header, or the manifest of an export, keeps them: texts, some of them JSON."""
     found = {
         "format": FORMAT,
         "config": info.config,
@@ -177,6 +171,33 @@ def _metadata(info: CheckpointInfo) -> dict[str, str]:
     if info.members:
         found["members"] = json.dumps(info.members)
     return found
+
+
+def info_from_metadata(metadata: Mapping[str, str], path: Path) -> CheckpointInfo:
+    """Reads what `info_to_metadata` wrote.
+
+    Args:
+        metadata: the texts.
+        path: of the file that they are from, for messages.
+
+    Raises:
+        CheckpointError: they are damaged, or of another version.
+    """
+    _check_keys(metadata, path)
+    try:
+        if metadata["format"] != FORMAT:
+            raise RecordError(f"format: expected {FORMAT}, found {metadata['format'][:40]!r}")
+        return _info(metadata)
+    except (RecordError, KeyError) as error:
+        raise CheckpointError(f"{path}: its metadata are damaged ({error})") from None
+
+
+def _check_keys(metadata: Mapping[str, str], path: Path) -> None:
+    unknown = set(metadata) - _KEYS
+    if unknown:  # a damaged name of the digest, for one, which would leave the file without one
+        raise CheckpointError(
+            f"{path}: its metadata are damaged, or of another version of greenedge ({sorted(unknown)[0][:40]!r})"
+        )
 
 
 @dataclass(frozen=True)
