@@ -96,7 +96,7 @@ def parse_json(content: bytes | str) -> Any:
         raise RecordError(f"is damaged: it is not JSON ({error})") from None
 
 
-def digest_of(content: bytes) -> str:
+def digest_of(content: bytes | memoryview) -> str:
     """Computes the SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 

@@ -87,6 +87,16 @@ def evaluate_policy(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluatio
     )
 
 
+def exit_intervals(outputs: ExitOutputs, policy: ExitPolicy) -> tuple[Interval, ...]:
+    """95 % intervals over images of each exit's accuracy by what it goes by, if every image exited there."""
+    correct = policy.join_outputs(outputs).correct().astype(np.float32)
+    resampled = bootstrap_weights(correct.shape[1]) @ correct.T
+    return tuple(
+        accuracy_interval(float(of_exit.mean()), correct.shape[1], resampled[:, index])
+        for index, of_exit in enumerate(correct)
+    )
+
+
 def top_predictions(outputs: ExitOutputs, evaluation: PolicyEvaluation, top: int = 5) -> TopPredictions:
     """The `top` likeliest classes of each image at the exit that it took."""
     exits = evaluation.exit_indices

@@ -1,41 +1,49 @@
-"""A network as files that run without greenedge: one graph a segment, one of the whole, and what a runner must know."""
+"""A network as a folder that runs without greenedge: graphs, what a runner must know, and the runner itself."""
 
 from __future__ import annotations
 
-import copy
-import importlib.util
-import io
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
 
 from greenedge import __version__
-from greenedge.config.records import RecordError, digest_of, parse_json
+from greenedge.config.records import digest_of
 from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
 from greenedge.exits.confidence import CRITERIA, GAIN
 from greenedge.exits.gain import gain_criterion
 from greenedge.exits.policy import SavedPolicy, write_policy
-from greenedge.files import write_bytes, write_json, write_text
-from greenedge.inference.folding import fold_batch_norms
-from greenedge.inference.member_graph import replace_member_inputs
+from greenedge.files import write_bytes
+from greenedge.inference.graphs import SUFFIXES, check_exporter, onnx_files, onnx_opset, torch_files
+from greenedge.inference.manifest import (
+    FORMAT,
+    MANIFEST,
+    POLICY,
+    ExportedExit,
+    ExportPrecision,
+    Kind,
+    Manifest,
+    Preprocessing,
+    write_manifest,
+)
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.models.segments import Segment
 
-FORMAT = "greenedge-export/1"
-MANIFEST, POLICY, RUNNER, RUNNER_CRITERIA = "manifest.json", "policy.json", "runner.py", "runner_criteria.py"
-Kind = Literal["onnx", "torch"]
+if TYPE_CHECKING:
+    import onnx
 
-_SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2"}
-_ONNX_BYTES = 2_000_000_000  # a protobuf message ends at 2 GiB
-_EXAMPLES = 2  # images, since torch takes a batch of one for a constant
+RUNNER, PARITY, CARD = "runner.py", "parity.json", "README.md"
+
+# What comes with ONNX graphs -> the file of this package that it is a copy of.
+RUNNER_FILES = {RUNNER: "onnx_runner.py"} | {
+    name: name for name in ("runner_criteria.py", "runner_files.py", "runner_images.py")
+}
 
 
 @dataclass(frozen=True)
@@ -47,67 +55,48 @@ class ExportMetadata:
         std: likewise; divided by.
         stored_size: pixels per side that images are cut to, before they are resized to the network's image size.
         classes: in the order of the logits.
+        weights: SHA-256 of the checkpoint; empty where there is none.
+        trained: that checkpoint's own metadata, texts by key.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     stored_size: int
     classes: tuple[ClassInfo, ...]
+    weights: str = ""
+    trained: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Chain(nn.Module):
-    """Segments in a row, with the outputs that an exported graph has.
-
-    Args:
-        segments: each ends at an exit.
-        hands_on: whether the last features are among the outputs.
-    """
-
-    def __init__(self, segments: Sequence[Segment], *, hands_on: bool) -> None:
-        super().__init__()
-        self.segments = nn.ModuleList(segments)
-        self.hands_on = hands_on
-
-    def forward(self, features: Tensor, former_logits: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The last features (N, C, H, W), if they are handed on, then the logits (N, classes) of each exit."""
-        found = []
-        images, logits = features, former_logits
-        for segment in self.segments:
-            features, logits = segment(images if segment.reads_images else features, logits)
-            found.append(logits)
-        return (features, *found) if self.hands_on else tuple(found)
-
-
-@dataclass(frozen=True, eq=False)
-class _Graph:
-    """What becomes one file.
+@dataclass(frozen=True, eq=False, repr=False)
+class QuantizedExport:
+    """A network in 8 bits.
 
     Attributes:
-        path: of the file.
-        module: with no weights but those it uses.
-        example: what it reads.
-        reads: the names of that.
-        gives: the names of its outputs.
+        graph: as `onnx_graphs.whole_graph` makes it, quantised.
+        record: how, and what that costs, for the manifest.
     """
 
-    path: Path
-    module: nn.Module
-    example: tuple[Tensor, ...]
-    reads: tuple[str, ...]
-    gives: tuple[str, ...]
+    graph: onnx.ModelProto
+    record: Mapping[str, Any]
 
 
 def export_network(
-    network: MultiExitNetwork, saved: SavedPolicy, metadata: ExportMetadata, folder: Path, kind: Kind
-) -> None:
+    network: MultiExitNetwork,
+    saved: SavedPolicy,
+    metadata: ExportMetadata,
+    folder: Path,
+    kind: Kind,
+    quantized: QuantizedExport | None = None,
+) -> Manifest:
     """Writes a network's graphs, its policy and a manifest into a folder.
 
     `segment-0`, `segment-1`, ... read `features` (N, C, H, W), for the first of them normalised images, and give
     `next_features`, to be handed on, and `logits` (N, classes); the last gives logits alone. Where the manifest says
     `reads_images`, as it does for each member of a cascade, a segment reads the images again; where it says
     `reads_logits`, it also reads `former_logits` (N, classes), those of the exit before. `network` reads `images` and
-    gives the logits of all exits. All are float32 with batch norms folded, for any N. ONNX comes with `runner.py`
-    and `runner_criteria.py`, which predict under the policy and need neither torch nor greenedge.
+    gives the logits of all exits. Batch norms are folded, and N is any number. Inputs and logits are float32; of a
+    network in 8 bits, features between segments are integers. ONNX comes with `runner.py` and the files that it uses,
+    which predict under the policy and need neither torch nor greenedge.
 
     Costs in the manifest are those of the network; a runner adds what the policy itself costs, `ExitPolicy.own_gflops`,
     so that another policy may take its place.
@@ -118,143 +107,93 @@ def export_network(
         metadata: of inputs and outputs, for the manifest.
         folder: exists; files of these names are replaced.
         kind: `onnx`, or `torch` for programs of `torch.export`.
+        quantized: the network in 8 bits, for ONNX; None: in float32.
+
+    Returns:
+        The manifest, as it was written; `complete_export` adds what is known only of a folder that is whole.
 
     Raises:
-        UsageError: a package is missing, the network is too large for the format, or the policy was chosen in bf16.
+        UsageError: a package is missing, the network is too large for the format, or the policy was chosen in another
+            precision.
         OSError: a file cannot be written.
     """
     check_exporter(kind)
-    if saved.policy.precision not in (None, "float32"):
+    precision: ExportPrecision = "float32" if quantized is None else "int8"
+    if saved.policy.precision not in (None, precision):
         raise UsageError(
-            f"the policy was chosen in {saved.policy.precision}, and exported graphs run in float32, where other "
+            f"the policy was chosen in {saved.policy.precision}, and these graphs run in {precision}, where other "
             "images would exit; tune again with --precision float32"
         )
     gflops = [cost.gflops for cost in count_costs(network).exits]
-    graphs = _graphs(network, folder, _SUFFIXES[kind])
-    if kind == "onnx":
-        _check_size(graphs[-1])
-    for graph in graphs:
-        write_bytes(graph.path, _CONTENT[kind](graph))
-    if kind == "onnx":
-        for name, source in ((RUNNER, "onnx_runner.py"), (RUNNER_CRITERIA, RUNNER_CRITERIA)):
-            write_text(folder / name, Path(__file__).with_name(source).read_text(encoding="utf-8"))
-    write_policy(folder / POLICY, saved)
-    files = [graph.path.name for graph in graphs]
+    versions, files = _versions(kind), {}
+    graphs = onnx_files(network, None if quantized is None else quantized.graph) if kind == "onnx" else None
+    for name, content in graphs or torch_files(network):  # one at a time: all may not fit into memory
+        write_bytes(folder / name, content)
+        files[name] = digest_of(content)
+        if kind == "onnx":
+            versions["opset"] = onnx_opset(content)
+    *segments, whole = files
     # In place of the features before it: each member of a cascade but the first.
     reads_again = [index > 0 and segment.reads_images for index, segment in enumerate(network.segments)]
     exits = [
-        {"after": segment.after, "gflops": cost, "file": file}
-        | ({"reads_images": True} if again else {})
-        | ({"reads_logits": True} if segment.reads_logits else {})
-        for segment, cost, file, again in zip(network.segments, gflops, files[:-1], reads_again, strict=True)
+        ExportedExit(segment.after, cost, file, again, segment.reads_logits)
+        for segment, cost, file, again in zip(network.segments, gflops, segments, reads_again, strict=True)
     ]
-    manifest = {
-        "format": FORMAT,
-        "kind": kind,
-        "image_size": network.image_size,
-        **asdict(metadata),
-        "exits": exits,
-        "network": files[-1],
-        "files": {graph.path.name: digest_of(graph.path.read_bytes()) for graph in graphs},
+    if kind == "onnx":
+        for name, source in RUNNER_FILES.items():
+            content = Path(__file__).with_name(source).read_bytes()
+            write_bytes(folder / name, content)
+            files[name] = digest_of(content)
+    write_policy(folder / POLICY, saved)
+    manifest = Manifest(
+        format=FORMAT,
+        kind=kind,
+        precision=precision,
+        image_size=network.image_size,
+        preprocessing=Preprocessing(metadata.stored_size, metadata.mean, metadata.std),
+        classes=metadata.classes,
+        exits=tuple(exits),
+        network=whole,
+        files=files,
         # Of every criterion, so that another policy of the same network can take the place of this one.
-        "leaves_below": {name: each.exit_if_below for name, each in {**CRITERIA, GAIN: gain_criterion(())}.items()},
-        "versions": {"greenedge": __version__, "torch": torch.__version__},
-    }
-    write_json(folder / MANIFEST, manifest, sealed=True)  # last: what has a manifest is complete
+        leaves_below={name: each.exit_if_below for name, each in {**CRITERIA, GAIN: gain_criterion(())}.items()},
+        versions=versions,
+        weights=metadata.weights,
+        trained=dict(metadata.trained),
+        quantization=None if quantized is None else dict(quantized.record),
+    )
+    write_manifest(folder, manifest)  # last: what has a manifest is complete
+    return manifest
 
 
-def is_export(folder: Path) -> bool:
-    """Whether a folder holds an export, of this format or of whatever version."""
-    try:
-        manifest = parse_json((folder / MANIFEST).read_bytes())
-    except (OSError, RecordError):
-        return False
-    return isinstance(manifest, dict) and str(manifest.get("format")).startswith("greenedge-export/")
+def complete_export(folder: Path, manifest: Manifest, texts: Mapping[str, str]) -> Manifest:
+    """Writes further files of an export, such as its model card, and a manifest that knows them.
+
+    Args:
+        folder: of the export.
+        manifest: of what is there.
+        texts: name of the file -> content.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    contents = {name: text.encode("utf-8") for name, text in texts.items()}
+    for name, content in contents.items():
+        write_bytes(folder / name, content)
+    digests = {name: digest_of(content) for name, content in contents.items()}
+    complete = replace(manifest, files={**manifest.files, **digests})
+    write_manifest(folder, complete)
+    return complete
 
 
 def is_export_file(name: str) -> bool:
     """Whether a file of that name is one of an export's, and replaced by the next."""
-    graphs = [f"{stem}{suffix}" for suffix in _SUFFIXES.values() for stem in ("segment-*", "network")]
-    return any(fnmatchcase(name, pattern) for pattern in (MANIFEST, POLICY, RUNNER, RUNNER_CRITERIA, *graphs))
+    graphs = [f"{stem}{suffix}" for suffix in SUFFIXES.values() for stem in ("segment-*", "network")]
+    others = (MANIFEST, POLICY, PARITY, CARD, *RUNNER_FILES)
+    return name in others or any(fnmatchcase(name, pattern) for pattern in graphs)
 
 
-def check_exporter(kind: Kind) -> None:
-    """Whether what writes this format is installed.
-
-    Raises:
-        UsageError: it is not.
-    """
-    needed = ("onnx", "onnxscript") if kind == "onnx" else ()
-    if any(importlib.util.find_spec(name) is None for name in needed):
-        raise UsageError("--format onnx needs onnx and onnxscript; pip install 'greenedge[onnx]'")
-
-
-def _graphs(network: MultiExitNetwork, folder: Path, suffix: str) -> list[_Graph]:
-    """What becomes files: each segment, then the whole."""
-    own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).float().cpu()
-    fold_batch_norms(own)
-    replace_member_inputs(own.segments)
-
-    graphs = []
-    for index, segment in enumerate(own.segments):
-        last = index == own.num_exits - 1
-        gives: tuple[str, ...] = ("logits",) if last else ("next_features", "logits")
-        module = _Chain([segment], hands_on=not last).eval()
-        example = (_blank(segment), *segment.blank_logits(_EXAMPLES))
-        reads = ("features", "former_logits")[: len(example)]
-        graphs.append(_Graph(folder / f"segment-{index}{suffix}", module, example, reads, gives))
-
-    whole = _Chain(own.segments, hands_on=False).eval()
-    gives = tuple(f"logits_{index}" for index in range(own.num_exits))
-    return [*graphs, _Graph(folder / f"network{suffix}", whole, (_blank(own.segments[0]),), ("images",), gives)]
-
-
-def _blank(segment: Segment) -> Tensor:
-    """What a segment reads."""
-    return torch.zeros(_EXAMPLES, *segment.input_shape)
-
-
-def _check_size(whole: _Graph) -> None:
-    size = sum(tensor.nbytes for tensor in whole.module.state_dict().values())
-    if size > _ONNX_BYTES:
-        raise UsageError(
-            f"{size / 1e9:.1f} GB of weights are more than the 2 GB that one ONNX file holds; use --format torch"
-        )
-
-
-def _onnx_content(graph: _Graph) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, about its insides
-        program = torch.onnx.export(
-            graph.module,
-            graph.example,
-            dynamo=True,
-            dynamic_shapes=_dynamic_shapes(graph),
-            input_names=graph.reads,
-            output_names=graph.gives,
-            verbose=False,
-        )
-    assert program is not None
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces of this machine
-    # Not its own `save`, which puts more than 1.5 GB into a second file.
-    content: bytes = program.model_proto.SerializeToString()
-    return content
-
-
-def _torch_content(graph: _Graph) -> memoryview:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, about its insides
-        program = torch.export.export(graph.module, graph.example, dynamic_shapes=_dynamic_shapes(graph))
-        # By way of memory: torch's own writer reports a full disk as an error of its program.
-        content = io.BytesIO()
-        torch.export.save(program, content)
-    return content.getbuffer()
-
-
-_CONTENT: dict[Kind, Callable[[_Graph], bytes | memoryview]] = {"onnx": _onnx_content, "torch": _torch_content}
-
-
-def _dynamic_shapes(graph: _Graph) -> tuple[dict[int, torch.export.Dim], ...]:
-    """Any number of images."""
-    return ({0: torch.export.Dim("batch", min=1)},) * len(graph.reads)
+def _versions(kind: Kind) -> dict[str, str]:
+    """Of what made the graphs."""
+    found = {"greenedge": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return found | ({name: version(name) for name in ("onnx", "onnxruntime")} if kind == "onnx" else {})

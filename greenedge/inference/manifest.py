@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from greenedge.config.convert import Count, FieldError, NonNegative, Pattern, Positive
 from greenedge.config.records import RecordError, parse_json, parse_record
@@ -13,9 +13,10 @@ from greenedge.errors import DataError
 from greenedge.files import SEAL, write_json
 from greenedge.inference.runner_images import COLOUR, PIXEL_RANGE, RESIZE
 
-FORMAT = "greenedge-export/2"
+FORMAT: Final = "greenedge-export/2"
 MANIFEST, POLICY = "manifest.json", "policy.json"
 Kind = Literal["onnx", "torch"]
+ExportPrecision = Literal["float32", "int8"]
 
 _LARGEST_BYTES = 256_000_000
 _FileName = Annotated[str, Pattern(r"[\w-][\w.-]*", "the name of a file in the folder")]
@@ -59,6 +60,7 @@ class ExportedExit:
         gflops: cost of one image that exits here, all heads before it included.
         file: of the graph.
         reads_images: the segment reads the images, in place of the features of the one before.
+        reads_logits: the segment reads the logits of the exit before, too.
     """
 
     after: str
@@ -91,7 +93,7 @@ class Manifest:
 
     format: Literal["greenedge-export/2"]
     kind: Kind
-    precision: Literal["float32", "int8"]
+    precision: ExportPrecision
     image_size: Count
     preprocessing: Preprocessing
     classes: tuple[ClassInfo, ...]
@@ -132,8 +134,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest with its seal, atomically; what is false by default is left out of the exits."""
     content = asdict(manifest)
     for each in content["exits"]:
-        if not each["reads_images"]:
-            del each["reads_images"]
+        for key in ("reads_images", "reads_logits"):
+            if not each[key]:
+                del each[key]
     write_json(folder / MANIFEST, content, sealed=True)
 
 

@@ -1,15 +1,15 @@
-"""Predicts images with what `greenedge export --format onnx` wrote; needs numpy, onnxruntime and `runner_criteria.py`.
+"""Predicts images with what `greenedge export --format onnx` wrote; needs numpy and onnxruntime.
 
-`python runner.py FOLDER IMAGES.npy` reads uint8 (N, 3, S, S), or float32 normalised as manifest.json says (pixels in
-[0, 1], minus mean, over std), and prints for each image its class, exit (from 1) and confidence, separated by tabs.
+`python runner.py FOLDER IMAGES...` takes image files, where Pillow is installed, and .npy files of uint8 (N, 3, S, S),
+or float32 normalised as manifest.json says (pixels in [0, 1], minus mean, over std). It prints for each image its
+class, exit (from 1), confidence and file (not of a .npy), separated by tabs. It uses the other `runner_*.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,13 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-# By its place, as this file is a module of greenedge, a script, or is imported from the folder of an export.
-_criteria = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("runner_criteria.py"))))
-_MANIFEST: dict[str, Any] = {"format": str, "exits": [{"after": str, "gflops": float, "file": str}]}
-_MANIFEST |= {"classes": [{"id": str}], "leaves_below": {}, "image_size": int, "mean": [float], "std": [float]}
+# By their place, as this file is a module of greenedge, a script, or is imported from the folder of an export.
+_criteria, _files, _images = (
+    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(f"runner_{name}.py"))))
+    for name in ("criteria", "files", "images")
+)
+_MANIFEST: dict[str, Any] = {"format": ["greenedge-export/2"], "kind": str, "precision": str, "image_size": int}
+_MANIFEST |= {"exits": [{"after": str, "gflops": float, "file": str}], "classes": [{"id": str}], "leaves_below": {}}
+_MANIFEST |= {"preprocessing": {"stored_size": int, "mean": [float], "std": [float]}}
 _POLICY: dict[str, Any] = {"criterion": str, "thresholds": [float], "exits": [str]}
 # Keys that may be there too; what any other would mean for an image is not known here.
-_MORE_MANIFEST = {"kind", "stored_size", "network", "files", "versions"}
+_MORE_MANIFEST = {"network", "files", "versions", "weights", "trained", "quantization"}
 _MORE_POLICY = {"format", "temperatures", "precision", "ensemble", "gain", "weights", "chosen"}
 
 
@@ -41,20 +45,23 @@ class Runner:
     """Runs an export folder's segments in a row, on images that have not exited; a ValueError says what is invalid."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.manifest = manifest = _read((folder := Path(folder)) / "manifest.json", _MANIFEST, _MORE_MANIFEST)
-        self.policy = policy = _read(folder / "policy.json", _POLICY, _MORE_POLICY)
-        if (manifest["format"], manifest.get("kind")) != ("greenedge-export/1", "onnx"):
+        path = (folder := Path(folder)) / "manifest.json"
+        self.manifest = manifest = _files.read_mapping(path, _MANIFEST, _MORE_MANIFEST)
+        self.policy = policy = _files.read_mapping(folder / "policy.json", _POLICY, _MORE_POLICY)
+        if manifest["kind"] != "onnx":
             raise ValueError(f"{folder}: is not an ONNX export of greenedge")
-        exits, px, mean, std, below = map(manifest.__getitem__, ("exits", "image_size", "mean", "std", "leaves_below"))
-        if not 0 < px <= 65536 or not len(mean) == len(std) == 3 or min(std) <= 0:
-            raise ValueError(f"{folder / 'manifest.json'}: is invalid: image_size, mean or std is out of range")
+        exits, self.image_size, below = manifest["exits"], manifest["image_size"], manifest["leaves_below"]
+        if not 0 < self.image_size <= 65536:
+            raise ValueError(f"{path}: is invalid: image_size is out of range")
+        if problem := _images.find_problem(manifest["preprocessing"]):
+            raise ValueError(f"{path}: {problem}")
         if policy["exits"] != [each["after"] for each in exits] or len(policy["thresholds"]) != len(exits) - 1:
             raise ValueError(f"{folder}: policy.json is for a network with other exits")
         temperatures = [1.0] * len(exits) if policy.get("temperatures") is None else policy["temperatures"]
         weights = [0.0] * (len(exits) - 1) if policy.get("ensemble") is None else policy["ensemble"]
-        fit = _fits([temperatures, weights], [[float]]) and len(temperatures) == len(weights) + 1 == len(exits)
+        fit = _files.fits([temperatures, weights], [[float]]) and len(temperatures) == len(weights) + 1 == len(exits)
         fit = fit and min(temperatures) > 0 and all(0 <= each < 1 for each in weights)
-        if not fit or policy.get("precision") not in (None, "float32"):
+        if not fit or policy.get("precision") not in (None, manifest["precision"]):
             raise ValueError(f"{folder}: policy.json has temperatures, weights or a precision of no use here")
         if problem := _criteria.find_problem(policy, low := below.get(policy["criterion"])):
             raise ValueError(f"{folder}: {problem}")
@@ -64,15 +71,24 @@ class Runner:
         own = _criteria.own_gflops(policy, len(manifest["classes"]))
         self.gflops = np.array([each["gflops"] for each in exits], dtype=np.float64) + own
         self.reads = [[each.get(key) is True for key in ("reads_images", "reads_logits")] for each in exits]
-        self.sessions = [_session(folder, each["file"], manifest.get("files")) for each in exits]
+        content = (_files.read_listed(folder, each["file"], manifest.get("files")) for each in exits)
+        self.sessions = [onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]) for each in content]
+
+    def read(self, *files: str | Path) -> np.ndarray:
+        """Image files as `predict` takes them, float32 (N, 3, S, S); a ValueError names one that cannot be used."""
+        size = self.manifest["preprocessing"]["stored_size"]
+        return self.prepare(np.stack([_images.decode(Path(file), size) for file in files]))
+
+    def prepare(self, stored: np.ndarray) -> np.ndarray:
+        """uint8 (N, 3, T, T), as decoded, to normalised float32 (N, 3, S, S)."""
+        return np.asarray(_images.prepare(stored, self.image_size, self.manifest["preprocessing"]))
 
     def predict(self, images: np.ndarray) -> Predictions:
         """Predicts uint8 or normalised float32 images (N, 3, S, S); anything else is a ValueError."""
-        px = self.manifest["image_size"]
+        px = self.image_size
         if images.shape[1:] != (3, px, px) or images.size == 0 or images.dtype not in (np.float32, np.uint8):
             raise ValueError(f"images must be float32 or uint8 (N, 3, {px}, {px}), found {images.dtype} {images.shape}")
-        mean, std = (np.float32(self.manifest[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
-        images = images * (1 / (std * 255)) - mean / std if images.dtype == np.uint8 else images
+        images = self.prepare(images) if images.dtype == np.uint8 else images
         if not (finite := np.isfinite(images).all(axis=(1, 2, 3))).all():
             raise ValueError(f"image {finite.argmin()} holds pixels that are NaN or infinite; fix or leave it out")
         indices, parts, joined, state = np.arange(len(images)), [], np.zeros((1, 1), "f"), np.zeros((len(images), 0))
@@ -96,54 +112,35 @@ class Runner:
         return Predictions(joined.argmax(axis=1), exits, confidence, self.gflops[exits], logits)
 
 
-def _read(path: Path, pattern: dict[str, Any], more: set[str]) -> dict[str, Any]:
-    """A JSON file's mapping, with the values of `pattern` checked, and no keys but those and `more`."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        seal, found = value.pop("digest", None), hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{path}: is invalid: not JSON of one mapping, or nested too deeply") from None
-    if seal not in (None, found):
-        raise ValueError(f'{path}: was changed after it was written; without its "digest" line it is taken as it is')
-    if wrong := [key for key, each in pattern.items() if not _fits(value.get(key), each)]:
-        raise ValueError(f"{path}: is invalid: {wrong[0]!r} is missing or of another type")
-    if unknown := sorted(value.keys() - pattern.keys() - more):
-        raise ValueError(
-            f"{path}: has {unknown[0]!r}, which this runner does not know; export again to have a newer one"
-        )
-    return value
+def main(folder: str, paths: Sequence[Path]) -> int:
+    """Prints a line for each image, and on standard error one for each file that cannot be used; 1 if there is any."""
+    runner, failed = Runner(folder), []
+    size = runner.manifest["preprocessing"]["stored_size"]
 
+    def say(sentence: str) -> None:
+        failed.append(sentence)
+        sys.stderr.write(f"error: {' '.join(sentence.split())[:300]}\n")
 
-def _session(folder: Path, name: str, digests: Any) -> onnxruntime.InferenceSession:
-    path = folder / name
-    if Path(name).name != name or "\\" in name or path.resolve().parent != folder.resolve():
-        raise ValueError(f"{folder / 'manifest.json'}: names {name!r}, which is not a file of this folder")
-    content = path.read_bytes()
-    if isinstance(digests, dict) and digests.get(name) != hashlib.sha256(content).hexdigest():
-        raise ValueError(f"{path}: is not the file that was exported with manifest.json; export again")
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-
-def _fits(value: Any, pattern: Any) -> bool:
-    if isinstance(pattern, list):
-        return isinstance(value, list) and all(_fits(each, pattern[0]) for each in value)
-    if isinstance(pattern, dict):
-        return isinstance(value, dict) and all(_fits(value.get(key), each) for key, each in pattern.items())
-    return type(value) in (int, float) and abs(value) < 1e300 if pattern is float else type(value) is pattern
+    for group in _images.grouped(paths):
+        start = 0
+        try:
+            for start, files, images in _images.batches(group, size, say):  # noqa: B007
+                found = runner.predict(runner.prepare(images) if files else images)
+                for row, (index, exit_index, confidence) in enumerate(zip(*found[:3], strict=True)):
+                    names = [runner.manifest["classes"][index]["id"], *map(str, files[row : row + 1])]
+                    name, *file = (each if each.isprintable() else ascii(each) for each in names)
+                    sys.stdout.write("\t".join([name, str(exit_index + 1), f"{confidence:.4f}", *file]) + "\n")
+        except Exception as error:  # noqa: BLE001  # whatever it is, one line says it, and the other files are predicted
+            where = f" (counted from image {start})" if start else ""
+            say(f"{group[0]}: {str(error) or type(error).__name__}{where}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    start = 0 if len(sys.argv) == 3 else sys.exit("usage: python runner.py FOLDER IMAGES.npy")
+    if len(sys.argv) < 3:
+        sys.exit("usage: python runner.py FOLDER IMAGES...")
     try:
-        runner, path = Runner(sys.argv[1]), Path(sys.argv[2])
-        if np.fromfile(path, np.uint8, 6).tobytes() != b"\x93NUMPY":
-            raise ValueError(f"{path}: give a .npy file, as numpy.save writes it, of the images' pixels")
-        images = np.atleast_1d(np.load(path, mmap_mode="r"))
-        for start in range(0, max(len(images), 1), 64):
-            found = runner.predict(images[start : start + 64])
-            for index, exit_index, confidence in zip(*found[:3], strict=True):
-                name = runner.manifest["classes"][index]["id"]
-                sys.stdout.write(f"{name if name.isprintable() else ascii(name)}\t{exit_index + 1}\t{confidence:.4f}\n")
-    except Exception as error:  # noqa: BLE001  # whatever it is, one line says it
-        where = f" (counted from image {start})" if start else ""
-        sys.exit(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}{where}")
+        code = main(sys.argv[1], [Path(path) for path in sys.argv[2:]])
+    except Exception as error:  # noqa: BLE001  # of the folder
+        sys.exit(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}")
+    sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -100,14 +101,14 @@ def decode(path: Path, size: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs, about files that they can read
-            image = Image.open(path, formats=_FORMATS)
+            image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
             if image.width * image.height > _MAX_PIXELS:
                 raise ValueError("is too large an image to decode safely; scale it down first")
             if image.format in ("JPEG", "MPO") and min(image.size) >= 4 * size:
                 image.draft(None, (2 * size, 2 * size))  # decodes at 1/2, 1/4 or 1/8, and never below twice the size
             image.load()
             return _fitted(_upright_rgb(image), size)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # codecs raise many kinds of errors on damaged files
         reason = str(error) if type(error) is ValueError else f"is no image that can be read ({type(error).__name__})"
         raise ValueError(f"{path}: {reason}") from None
 
@@ -117,7 +118,7 @@ def _upright_rgb(image: Any) -> Any:
 
     if image.mode in _RANGE_UNKNOWN:
         raise ValueError(f"has pixels of mode {image.mode}, which this runner does not convert; convert it to 8 bits")
-    turn = None
+    turn = 1
     with contextlib.suppress(Exception):  # a damaged EXIF says nothing
         turn = image.getexif().get(_ORIENTATION, 1)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:

@@ -50,7 +50,7 @@ class ExportedModel(TrainedModel):
         return digest_of(repr(sorted(self.manifest.files.items())).encode())
 
     @property
-    def network(self) -> MultiExitNetwork:  # type: ignore[override]
+    def network(self) -> MultiExitNetwork:
         """There is none.
 
         Raises:

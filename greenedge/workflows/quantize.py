@@ -69,6 +69,7 @@ class Int8Network:
         refitted: whether it was.
         comparison: with float32.
         split: that the comparison is on.
+        outputs: in 8 bits, on that.
         range_images: how many the ranges of activations were taken from.
         search_images: how many other ones layers were chosen on.
     """
@@ -78,7 +79,8 @@ class Int8Network:
     saved: SavedPolicy
     refitted: bool
     comparison: PrecisionComparison
-    split: str
+    split: PreparedSplit
+    outputs: ExitOutputs
     range_images: int
     search_images: int
 
@@ -136,12 +138,12 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
         policy = refit_policy(saved.policy, exact, fitted_on, "int8", kind)
         fresh = replace(saved, policy=policy, chosen={**saved.chosen, "refitted": _how(rest)})
 
-    name, other = rest.name, fitted_on
+    split, other = rest, fitted_on
     if "val" in open_data(model, options.data).splits:
         shown = load_or_compute_outputs(model, PassOptions(options.data, "val"))
-        name, exact, other = "val", shown.outputs, outputs_on(shown.split)
+        split, exact, other = shown.split, shown.outputs, outputs_on(shown.split)
     comparison = compare_precisions(exact, saved.policy, other, fresh.policy)
-    return Int8Network(found, bits, fresh, refitted, comparison, name, len(ranges), len(search))
+    return Int8Network(found, bits, fresh, refitted, comparison, split, other, len(ranges), len(search))
 
 
 def _divide(split: PreparedSplit) -> tuple[PreparedSplit, PreparedSplit, PreparedSplit]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import onnx
@@ -13,13 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import greenedge
 from greenedge.cost.flops import count_costs
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, shared_policy
 from greenedge.files import seal_of
-from greenedge.inference import export
-from greenedge.inference.export import ExportMetadata, Kind, export_network, is_export, is_export_file
+from greenedge.inference import export, graphs
+from greenedge.inference.export import ExportMetadata, export_network, is_export_file
+from greenedge.inference.manifest import Kind, is_export
 from greenedge.models.multi_exit import MultiExitNetwork
 from tests.inference.helpers import all_logits, random_network
 from tests.training.helpers import full_disk, tiny_network
@@ -156,16 +159,45 @@ def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, on
     digest = manifest.pop("digest")
     assert digest == seal_of(manifest)
     versions = manifest.pop("versions")
-    assert versions.keys() == {"greenedge", "torch"}
-    graphs = sorted(onnx_folder.glob("*.onnx"))
-    assert manifest.pop("files") == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in graphs}
+    model = onnx.load(onnx_folder / "segment-0.onnx")
+    assert versions == {
+        **{name: version(name) for name in ("numpy", "onnx", "onnxruntime")},
+        "torch": torch.__version__,
+        "greenedge": greenedge.__version__,
+        "opset": str({each.domain: each.version for each in model.opset_import}[""]),
+    }
+    written = [path for path in onnx_folder.iterdir() if path.name not in ("manifest.json", "policy.json")]
+    assert manifest.pop("files") == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
     assert manifest == {
-        "format": "greenedge-export/1",
+        "format": "greenedge-export/2",
         "kind": "onnx",
+        "precision": "float32",
         "image_size": 32,
-        "mean": [0.4, 0.5, 0.6],
-        "std": [0.1, 0.2, 0.3],
-        "stored_size": 64,
+        "preprocessing": {
+            "stored_size": 64,
+            "mean": [0.4, 0.5, 0.6],
+            "std": [0.1, 0.2, 0.3],
+            "pixel_range": [0, 1],
+            "colour": "RGB, upright by EXIF, transparency over white",
+            "resize": [
+                {
+                    "to": "stored_size",
+                    "filter": "bicubic",
+                    "antialias": True,
+                    "side": "shorter",
+                    "crop": "centre",
+                    "pixels": "uint8",
+                },
+                {
+                    "to": "image_size",
+                    "filter": "bicubic",
+                    "antialias": True,
+                    "side": "both",
+                    "crop": None,
+                    "pixels": "float32, clamped",
+                },
+            ],
+        },
         "classes": [{"id": f"n{index}", "name": f"name {index}"} for index in range(3)],
         "exits": [
             {"after": cost.after, "gflops": cost.gflops, "file": f"segment-{index}.onnx"}
@@ -180,6 +212,9 @@ def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, on
             "patience": False,
             "gain": True,
         },
+        "weights": "",
+        "trained": {},
+        "quantization": None,
     }
     exits = tuple(segment.after for segment in network.segments)
     assert read_policy(onnx_folder / "policy.json", exits, "digest").policy == shared_policy("entropy", 0.5, 2)
@@ -188,8 +223,8 @@ def test_the_manifest_says_all_that_a_runner_needs(network: MultiExitNetwork, on
 def test_the_runner_comes_with_onnx_alone(onnx_folder: Path, torch_folder: Path) -> None:
     source = Path(export.__file__).with_name("onnx_runner.py")
     assert (onnx_folder / "runner.py").read_bytes() == source.read_bytes()
-    criteria = source.with_name("runner_criteria.py")
-    assert (onnx_folder / criteria.name).read_bytes() == criteria.read_bytes()
+    for other in ("runner_criteria.py", "runner_files.py", "runner_images.py"):
+        assert (onnx_folder / other).read_bytes() == source.with_name(other).read_bytes()
     assert not list(torch_folder.glob("runner*"))
 
 
@@ -208,17 +243,17 @@ def test_the_network_is_not_changed_and_its_mode_does_not_matter(training: bool,
         assert torch.equal(tensor, before.state_dict()[name])
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnxscript"])
+@pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_one_sentence(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match=r"needs onnx and onnxscript; pip install 'greenedge\[onnx\]'$"):
+    with pytest.raises(UsageError, match=r"needs onnx, onnxscript and onnxruntime; pip install 'greenedge\[onnx\]'$"):
         exported(tiny_network(), tmp_path, "onnx")
     assert list(tmp_path.iterdir()) == []
     exported(tiny_network(), tmp_path, "torch")
 
 
 def test_weights_beyond_what_an_onnx_file_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_ONNX_BYTES", 1000)
+    monkeypatch.setattr(graphs, "_ONNX_BYTES", 1000)
     with pytest.raises(UsageError, match="GB of weights are more than the 2 GB that one ONNX file holds; use --format"):
         exported(tiny_network(), tmp_path, "onnx")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from greenedge.data.layouts import ClassInfo
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, shared_policy, write_policy
-from greenedge.inference import Engine, Predictions, onnx_runner, runner_criteria
+from greenedge.inference import Engine, Predictions, onnx_runner, runner_criteria, runner_files, runner_images
 from greenedge.inference.export import ExportMetadata, export_network
 from greenedge.inference.onnx_runner import Runner
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -195,19 +195,29 @@ def test_a_folder_that_is_no_export_is_refused(own_folder: Path, tmp_path: Path)
         with pytest.raises(ValueError, match=r"policy\.json is for a network with other exits"):
             Runner(own_folder)
         (own_folder / "policy.json").write_bytes(original)
-    for changes in ({"format": "greenedge-export/2"}, {"kind": "torch"}):
+    for changes, words in (
+        ({"kind": "torch"}, "is not an ONNX export of greenedge"),
+        ({"format": "greenedge-export/1"}, "is not of greenedge-export/2, which this runner knows; export again"),
+    ):
         rewrite(own_folder / "manifest.json", lambda content, changes=changes: content.update(changes))
-        with pytest.raises(ValueError, match="is not an ONNX export of greenedge"):
+        with pytest.raises(ValueError, match=words):
             Runner(own_folder)
 
 
 DAMAGED: list[tuple[str, str, Any, str]] = [
-    ("manifest.json", "image_size", 0, "image_size, mean or std"),
+    ("manifest.json", "image_size", 0, "image_size is out of range"),
     ("manifest.json", "image_size", True, "'image_size'"),
     ("manifest.json", "image_size", "32", "'image_size'"),
-    ("manifest.json", "mean", [0.1, 0.2], "image_size, mean or std"),
-    ("manifest.json", "std", [0.1, 0.2, 0], "image_size, mean or std"),
-    ("manifest.json", "std", [0.1, 0.2, float("nan")], "'std'"),
+    ("manifest.json", "preprocessing.stored_size", 0, "stored_size, mean or std"),
+    ("manifest.json", "preprocessing.mean", [0.1, 0.2], "stored_size, mean or std"),
+    ("manifest.json", "preprocessing.std", [0.1, 0.2, 0], "stored_size, mean or std"),
+    ("manifest.json", "preprocessing.std", [0.1, 0.2, float("nan")], "'preprocessing'"),
+    ("manifest.json", "preprocessing.pixel_range", [-1, 1], "asks for another pixel_range of the images"),
+    ("manifest.json", "preprocessing.resize", [], "asks for another resize of the images"),
+    ("manifest.json", "preprocessing.colour", "BGR", "asks for another colour of the images"),
+    ("manifest.json", "preprocessing", None, "'preprocessing'"),
+    ("manifest.json", "precision", None, "'precision'"),
+    ("manifest.json", "precision", "int8", "a precision of no use here"),
     ("manifest.json", "classes", None, "'classes'"),
     ("manifest.json", "classes", [{"id": 1}], "'classes'"),
     ("manifest.json", "exits", {}, "'exits'"),
@@ -235,7 +245,10 @@ DAMAGED: list[tuple[str, str, Any, str]] = [
 
 @pytest.mark.parametrize(("name", "key", "value", "words"), DAMAGED)
 def test_a_value_that_cannot_be_is_named(own_folder: Path, name: str, key: str, value: Any, words: str) -> None:
-    rewrite(own_folder / name, lambda content: content.update({key: value}))
+    if key == "precision" and name == "manifest.json":
+        rewrite(own_folder / "policy.json", lambda content: content.update(precision="float32"))
+    *above, last = key.split(".")
+    rewrite(own_folder / name, lambda content: (content[above[0]] if above else content).update({last: value}))
     with pytest.raises(ValueError, match=re.escape(words)):
         Runner(own_folder)
 
@@ -343,17 +356,18 @@ def test_gains_are_those_of_greenedge(seed: int, classes: int, scale: float) -> 
     assert own.tolist() == policy.own_gflops(classes).tolist()
 
 
-@pytest.mark.parametrize("module", [onnx_runner, runner_criteria])
+@pytest.mark.parametrize("module", [onnx_runner, runner_criteria, runner_files, runner_images])
 def test_the_file_is_short_and_needs_numpy_and_onnxruntime_alone(module: ModuleType) -> None:
     text = Path(str(module.__file__)).read_text()
-    assert len(text.splitlines()) < 150
+    assert len(text.splitlines()) < (150 if module is onnx_runner else 200)
     imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
-    assert imported - set(sys.stdlib_module_names) <= {"numpy", "onnxruntime"}
+    optional = {"PIL"} if module is runner_images else set()
+    assert imported - set(sys.stdlib_module_names) <= {"numpy", "onnxruntime"} | optional
 
 
 def run_script(folder: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -382,7 +396,8 @@ def test_the_script_answers_bad_input_with_one_line(folder: Path, tmp_path: Path
     np.save(tmp_path / "wrong.npy", np.zeros((2, 3, 64, 64), dtype=np.float32))
     np.save(tmp_path / "number.npy", np.float32(1))
     (tmp_path / "text.npy").write_text("not an array")
-    Image.new("RGB", (32, 32)).save(tmp_path / "photo.jpg")
+    Image.effect_noise((90, 60), 50).save(tmp_path / "photo.jpg")
+    (tmp_path / "photo.jpg").write_bytes((tmp_path / "photo.jpg").read_bytes()[:700])
     np.save(tmp_path / "objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
     whole = (folder / "segment-0.onnx").read_bytes()
     broken: Path = shutil.copytree(folder, tmp_path / "broken")
@@ -390,14 +405,15 @@ def test_the_script_answers_bad_input_with_one_line(folder: Path, tmp_path: Path
     (broken / "segment-0.onnx").write_bytes(whole[:1000])
     missing: Path = shutil.copytree(folder, tmp_path / "missing")
     (missing / "segment-1.onnx").unlink()
+    sized = "images must be float32 or uint8 (N, 3, 32, 32), found float32"
     for arguments, words in (
-        ([folder], "usage: python runner.py FOLDER IMAGES.npy"),
-        ([folder, "missing.npy"], "missing.npy"),
-        ([folder, "wrong.npy"], "error: images must be float32 or uint8 (N, 3, 32, 32), found float32 (2, 3, 64, 64)"),
-        ([folder, "number.npy"], "error: images must be float32 or uint8 (N, 3, 32, 32), found float32 (1,)"),
-        ([folder, "text.npy"], "error: text.npy: give a .npy file"),
-        ([folder, "photo.jpg"], "error: photo.jpg: give a .npy file"),
-        ([folder, "objects.npy"], "error: "),
+        ([folder], "usage: python runner.py FOLDER IMAGES..."),
+        ([folder, "missing.npy"], "error: missing.npy: no such file"),
+        ([folder, "wrong.npy"], f"error: wrong.npy: {sized} (2, 3, 64, 64)"),
+        ([folder, "number.npy"], f"error: number.npy: {sized} (1,)"),
+        ([folder, "text.npy"], "error: text.npy: is no image that can be read (UnidentifiedImageError)"),
+        ([folder, "photo.jpg"], "error: photo.jpg: is no image that can be read (OSError)"),
+        ([folder, "objects.npy"], "error: objects.npy: "),
         ([broken, "wrong.npy"], "error: "),
         ([missing, "wrong.npy"], "segment-1.onnx"),
         ([tmp_path, "wrong.npy"], "manifest.json"),
