@@ -73,8 +73,8 @@ class ExportedNetwork:
 
     def run(self, index: int, features: Tensor, *former_logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features that a segment hands on (the last: those it was given), and the logits of its exit."""
-        inputs = {"features": features.contiguous().numpy()}
-        inputs |= {"former_logits": each.contiguous().numpy() for each in former_logits}
+        tensors = zip(("features", "former_logits"), (features, *former_logits), strict=False)
+        inputs = {name: tensor.contiguous().numpy() for name, tensor in tensors}
         *handed_on, logits = self.segments[index].graph(inputs)
         return torch.from_numpy(handed_on[0]) if handed_on else features, torch.from_numpy(logits)
 

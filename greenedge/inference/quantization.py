@@ -116,11 +116,12 @@ def _float_nodes(graph: onnx.GraphProto, keep_float: Collection[str]) -> list[st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's hints, which it gives to the root logger."""
+    """Without the quantiser's hints; giving them to the root logger, it would leave a handler there too."""
     root = logging.getLogger()
-    level = root.level
+    level, handlers = root.level, list(root.handlers)
     root.setLevel(logging.ERROR)
     try:
         yield
     finally:
         root.setLevel(level)
+        root.handlers[:] = handlers

@@ -151,8 +151,8 @@ def _accuracy(model: TrainedModel, measured: MeasuredExits | None) -> list[str]:
     exits, plain = model.cost.exits, model.cost.plain_gflops
     names = [exit_name(index, len(exits)) for index in range(len(exits))]
     costs = _text(
-        f"GFLOPs are per image that exits there, as fvcore counts them (one multiply-add is 1); {_backbone(model)} without "
-        f"exits costs {plain:.4f}. Seconds and joules depend on the machine."
+        f"GFLOPs are per image that exits there, as fvcore counts them (one multiply-add is 1); {_backbone(model)} "
+        f"without exits costs {plain:.4f}. Seconds and joules depend on the machine."
     )
     if measured is None:
         rows = [[name, f"`{each.after}`", f"{each.gflops:.4f}"] for name, each in zip(names, exits, strict=True)]
@@ -211,8 +211,8 @@ def _beside_float32(int8: PrecisionComparison | None) -> list[str]:
         difference = f"{100 * each.difference.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
         rows.append([name, f"{100 * each.exact_accuracy:.2f}", difference, f"{100 * each.same_predictions.value:.1f}"])
     sentence = (
-        "In float32 the same network, under the policy that was chosen there, gives on the same images (differences are "
-        "paired, with 95 % intervals; GFLOPs count int8 and float32 operations alike):"
+        "In float32 the same network, under the policy that was chosen there, gives on the same images (differences "
+        "are paired, with 95 % intervals; GFLOPs count int8 and float32 operations alike):"
     )
     headers = ["exit", "float32 (%)", "int8 minus float32 (points)", "same predictions (%)"]
     return ["", *_text(sentence), "", *_table(headers, rows)]

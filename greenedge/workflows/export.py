@@ -111,7 +111,8 @@ def export(
     note_policy_beside(model, options)
     if found is not None:
         keep_outputs(found.outputs, open_model(out), found.split, "int8", out)
-        lines += [render_text(int8_blocks(found.comparison, found.split.name)), *_describe_int8(found)]
+        table = render_text(int8_blocks(found.comparison, found.split.name))
+        lines += ["", *table.splitlines(), *_describe_int8(found)]
     return lines + ([f"next: python {quote(str(out / RUNNER))} {quote(str(out))} IMAGE..."] if kind == "onnx" else [])
 
 
