@@ -9,6 +9,8 @@ from pathlib import Path
 # Instructions that multiply 8-bit integers and add the products in 32 bits at once.
 _FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
+NO_VNNI = "this processor has no VNNI, so that sums of 8-bit products overflow"
+
 
 @cache
 def is_arm() -> bool:

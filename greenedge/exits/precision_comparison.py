@@ -105,7 +105,7 @@ def compare_precisions(
 def refit_policy(
     policy: ExitPolicy, exact: ExitOutputs, other: ExitOutputs, precision: RunPrecision, kind: str = PER_EXIT
 ) -> ExitPolicy:
-    """A policy of the same kind for the outputs of another precision, at the mean cost of the former one.
+    """A policy of the same kind for the outputs of another precision, within the mean cost of the former one.
 
     Thresholds, temperatures, the weights of an ensemble and the coefficients of a learned gain are all fitted anew; the
     criterion and whether there are temperatures and an ensemble stay.

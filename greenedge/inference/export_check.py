@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenedge.device.processor import NO_VNNI, sums_are_exact
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.inference.export import PARITY, is_export_file
 from greenedge.inference.export_parity import compare_seeded
 from greenedge.inference.loaded_export import load_export
-from greenedge.inference.manifest import MANIFEST, POLICY, Manifest, read_manifest
+from greenedge.inference.manifest import MANIFEST, POLICY, Manifest, needs_exact_sums, read_manifest
 from greenedge.inference.parity_report import ParityReport, read_parity
 
 _CHUNK = 1 << 24
@@ -63,6 +64,8 @@ def check_export(folder: Path) -> CheckedExport:
     parity = read_parity(folder)
     if manifest.kind == "torch":
         return CheckedExport(manifest, saved, others, size_bytes, parity)
+    if needs_exact_sums(manifest) and not sums_are_exact():
+        raise DataError(f"{folder}: its weights have 8 bits, and {NO_VNNI}; export it again on this machine")
     loaded = load_export(folder, manifest)
     try:
         whole, network = compare_seeded(loaded, parity, manifest)

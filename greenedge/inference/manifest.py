@@ -174,6 +174,11 @@ def read_manifest(folder: Path, *, sealed: bool = False) -> Manifest:
     return manifest
 
 
+def needs_exact_sums(manifest: Manifest) -> bool:
+    """Whether its graphs are right only where sums of 8-bit products do not overflow."""
+    return manifest.quantization is not None and manifest.quantization.get("weight_bits") == 8
+
+
 def is_export(folder: Path) -> bool:
     """Whether a folder holds an export, of this format or of whatever version."""
     try:

@@ -205,7 +205,7 @@ def _describe_int8(found: Int8Network) -> list[str]:
             f"float32; without them an exit lost {100 * graph.loss_before:.2f} points on {found.search_images} images"
         )
     if found.refitted:
-        lines.append("the policy was fitted anew on the int8 logits, at the mean cost of the former one")
+        lines.append("the policy was fitted anew on the int8 logits, within the mean cost of the former one")
     elif not str(found.saved.policy).startswith("no image"):
         lines.append("note: thresholds were given, not chosen on images, so they are as they were")
     return lines

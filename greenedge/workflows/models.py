@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from greenedge.config.records import digest_of
 from greenedge.device.precision import Precision, RunPrecision, choose_autocast, choose_device
+from greenedge.device.processor import NO_VNNI, sums_are_exact
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy
-from greenedge.inference.manifest import MANIFEST, Manifest, is_export, read_manifest
+from greenedge.inference.manifest import MANIFEST, Manifest, is_export, needs_exact_sums, read_manifest
 from greenedge.inference.runtimes import Runtime
 from greenedge.training.checkpoint import Checkpoint, info_from_metadata
 from greenedge.training.trained import TrainedModel, load_model, model_of
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from greenedge.inference import Engine
     from greenedge.inference.exported import ExportedNetwork
     from greenedge.models.multi_exit import MultiExitNetwork
+
+
+_log = logging.getLogger("greenedge")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,7 +100,19 @@ def open_model(weights: Path, runtime: Runtime | None = None) -> TrainedModel:
         raise UsageError(f"{weights}: does not say what it was trained on; export it from a checkpoint")
     own = model_of(path, Checkpoint({}, info_from_metadata(manifest.trained, path), manifest.weights))
     chosen = runtime or "onnxruntime"
+    for sentence in _doubts(manifest, chosen):
+        _log.warning("note: %s: %s", weights, sentence)
     return ExportedModel(path, own.checkpoint, own.config, own.members, manifest=manifest, runtime=chosen)
+
+
+def _doubts(manifest: Manifest, runtime: Runtime) -> list[str]:
+    """Why the export may not give here what it gave where it was made."""
+    found = []
+    if needs_exact_sums(manifest) and not sums_are_exact():
+        found.append(f"its weights have 8 bits, and {NO_VNNI}; export it again on this machine")
+    if manifest.precision == "int8" and runtime != "onnxruntime":
+        found.append(f"{runtime} rounds int8 otherwise than ONNX Runtime, on whose logits its policy was fitted")
+    return found
 
 
 def resolve_precision(model: TrainedModel, requested: Precision | RunPrecision) -> RunPrecision:

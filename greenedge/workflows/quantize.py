@@ -12,7 +12,7 @@ import torch
 
 from greenedge.data.loader import InputTransform, build_transform
 from greenedge.data.prepared import PreparedSplit
-from greenedge.device.processor import sums_are_exact
+from greenedge.device.processor import NO_VNNI, sums_are_exact
 from greenedge.errors import UsageError
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import SavedPolicy, shared_policy
@@ -89,7 +89,7 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
     """Quantises a network and compares it with itself in float32.
 
     The calibration images are divided: some give the ranges of activations, some say which layers are sensitive, and
-    on the others the loss is judged and the policy fitted anew, at the mean cost of the former one.
+    on the others the loss is judged and the policy fitted anew, within the mean cost of the former one.
 
     Args:
         model: a checkpoint's.
@@ -106,8 +106,8 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
     bits: WeightBits = 8 if sums_are_exact() else 7
     if bits == 7:
         _log.warning(
-            "note: this processor has no VNNI, where sums of 8-bit products overflow; weights take 7 bits (depthwise "
-            "ones 8), which is safe everywhere and loses a little; export on a processor with VNNI for one"
+            "note: %s; weights take 7 bits (depthwise ones 8), which is right on every processor and loses a little",
+            NO_VNNI,
         )
 
     threads = torch.get_num_threads()
@@ -195,4 +195,4 @@ def _check_loss(exact: ExitOutputs, found: ExitOutputs, graph: QuantizedGraph, o
 
 
 def _how(rest: PreparedSplit) -> dict[str, object]:
-    return {"precision": "int8", "images": len(rest), "goal": "the mean cost of the policy in float32"}
+    return {"precision": "int8", "images": len(rest), "goal": "the best within the mean cost of the policy in float32"}
