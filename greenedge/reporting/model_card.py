@@ -144,8 +144,8 @@ def _accuracy(model: TrainedModel, measured: MeasuredExits | None) -> list[str]:
     exits, plain = model.cost.exits, model.cost.plain_gflops
     names = [exit_name(index, len(exits)) for index in range(len(exits))]
     costs = _text(
-        f"GFLOPs are per image that exits there, as fvcore counts them (one multiply-add is 1); {_backbone(model)} without "
-        f"exits costs {plain:.4f}. Seconds and joules depend on the machine."
+        f"GFLOPs are per image that exits there, as fvcore counts them (one multiply-add is 1); {_backbone(model)} "
+        f"without exits costs {plain:.4f}. Seconds and joules depend on the machine."
     )
     if measured is None:
         rows = [[name, f"`{each.after}`", f"{each.gflops:.4f}"] for name, each in zip(names, exits, strict=True)]
