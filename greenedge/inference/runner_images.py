@@ -153,9 +153,9 @@ def prepare(stored: np.ndarray, image_size: int, preprocessing: dict[str, Any]) 
 
 def resize_matrix(size: int, new_size: int) -> np.ndarray:
     """float32 (new_size, size): what antialiased bicubic resizing (a = -0.5) does to a column of pixels."""
-    scale = size / new_size
-    centres = (np.arange(new_size)[:, None] + 0.5) * scale
-    x = np.abs(np.arange(size) + 0.5 - centres) / max(scale, 1)
+    scale, half = np.float32(size / new_size), np.float32(0.5)  # in float32, so that rounding is that of training
+    centres = (np.arange(new_size, dtype=np.float32)[:, None] + half) * scale
+    x = np.abs(np.arange(size, dtype=np.float32) - centres + half) / max(scale, np.float32(1))
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     weights = np.where(x < 1, near, np.where(x < 2, far, 0))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)

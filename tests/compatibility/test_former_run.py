@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from greenedge.errors import DataError
 from greenedge.training.trained import load_model
 from tests.cli.conftest import Cli, cli
 
@@ -89,14 +90,18 @@ def test_an_interrupted_run_ends_in_the_weights_of_the_finished_one(cli: Cli, fo
         assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
 
 
-def test_an_export_runs_with_its_own_runner_and_with_the_present_one(former: Path) -> None:
+def test_an_export_runs_with_its_own_runner_and_the_present_one_says_that_it_is_not_its(former: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from greenedge.inference import export, onnx_runner
+    from greenedge.inference import manifest, onnx_runner
 
-    assert export.is_export(former / "exported")
+    assert manifest.is_export(former / "exported")
     command = [sys.executable, "exported/runner.py", "exported", "images.npy"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed == (former / "runner.txt").read_text()
 
-    command[1] = onnx_runner.__file__
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == printed
+    command[1] = onnx_runner.__file__  # whose folders have other keys: it says so, in a line
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "is not of greenedge-export/2, which this runner knows; export again, or use its own" in result.stderr
+    with pytest.raises(DataError, match=r"was written by another version of greenedge \(greenedge-export/1\)"):
+        manifest.read_manifest(former / "exported")
