@@ -6,8 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from greenedge.data.decode import decode_image
 from greenedge.data.loader import build_transform
 from greenedge.exits.policy import ExitPolicy, SavedPolicy, read_policy, write_policy
 from greenedge.inference import export as export_module
-from greenedge.inference.graphs import Graph
+from greenedge.inference.graphs import torch_files
 from greenedge.inference.manifest import read_manifest
 from greenedge.inference.onnx_runner import Runner
 from greenedge.training.checkpoint import info_from_metadata, info_to_metadata, save_checkpoint
@@ -320,9 +322,11 @@ def test_an_export_that_differs_from_the_network_is_not_kept(
     )
     assert not out.exists()
 
+    other = copy.deepcopy(load_model(weights).network)
+    with torch.no_grad():
+        list(other.segments[1].parameters())[-1].add_(0.01)
     with monkeypatch.context() as patch:  # planted: a segment with other weights than the network's
-        content = export_module.graph_content
-        patch.setattr(export_module, "graph_content", lambda graph, kind: content(shifted(graph), kind))
+        patch.setattr(export_module, "torch_files", lambda network: shifted(torch_files(network), torch_files(other)))
         result = cli(*arguments, "--format", "torch")  # which is quicker
     assert result.code == 1
     assert re.match(
@@ -333,14 +337,10 @@ def test_an_export_that_differs_from_the_network_is_not_kept(
     assert not out.exists()
 
 
-def shifted(graph: Graph) -> Graph:
-    """The same graph, with the weights of its last convolution shifted by a little."""
-    if graph.name != "segment-1.pt2":
-        return graph
-    module = copy.deepcopy(graph.module)
-    with torch.no_grad():
-        list(module.parameters())[-1].add_(0.01)
-    return replace(graph, module=module)
+def shifted(files: Iterable[tuple[str, Any]], others: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The files of a network, with the second segment of another one."""
+    for (name, content), (_, other) in zip(files, others, strict=True):
+        yield name, other if name == "segment-1.pt2" else content
 
 
 def test_an_export_without_its_data_is_compared_on_random_images(cli: Cli, weights: Path, tmp_path: Path) -> None:
