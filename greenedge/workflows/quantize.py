@@ -27,7 +27,7 @@ from greenedge.inference.quantization import Quantizer, WeightBits
 from greenedge.training.trained import TrainedModel, open_data
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs, open_images
 
-_RANGE_IMAGES, _SEARCH_IMAGES = 128, 512
+_RANGE_IMAGES, _SEARCH_IMAGES = 128, 1500
 _MIN_IMAGES = 20  # of the calibration split
 
 _log = logging.getLogger("greenedge")
