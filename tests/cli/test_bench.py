@@ -46,6 +46,13 @@ def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
 
 
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few images a turn: nothing here depends on what is timed being exact."""
+    monkeypatch.setattr("greenedge.cost.benchmark.IMAGES_PER_TURN", 4)
+    monkeypatch.setattr("greenedge.inference.benchmark.IMAGES_PER_TURN", 4)
+
+
 def test_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> None:
     result = cli("bench", "--weights", weights, "--threshold", "1.05", *SHORT, "--json")
     assert result.code == 0
@@ -75,7 +82,7 @@ def test_contenders_are_timed_at_every_batch_size(cli: Cli, weights: Path) -> No
 
 
 def test_the_promise_of_the_flops_stands_beside_what_was_measured(cli: Cli, weights: Path) -> None:
-    result = cli("bench", "--weights", weights, "--threshold", "9", *SHORT)
+    result = cli("bench", "--weights", weights, "--threshold", "9", *SHORT, "--only", "engine")
     assert result.code == 0
     assert "exit rates: 100.0, 0.0, 0.0 %" in result.out
     evaluated = json.loads(cli("eval", "--weights", weights, "--threshold", "9", "--json").out)
@@ -117,7 +124,7 @@ def test_all_contenders_run_the_validation_images(
         Engine, "predict", lambda self, images: (seen["engine"].append(images), answer(self, images))[1]
     )
     monkeypatch.setattr(Baseline, "__call__", lambda self, x: (seen["backbone"].append(x), run(self, x))[1])
-    assert cli("bench", "--weights", weights, *SHORT).code == 0
+    assert cli("bench", "--weights", weights, *SHORT, "--only", "engine").code == 0
     split = open_prepared(prepared).split("val")
     transform = build_transform(load_model(weights).config.data, channels_last=False)
     known = transform(torch.from_numpy(split.read(split.rows))).flatten(1)
