@@ -34,18 +34,23 @@ def bench(
     precision: BenchPrecision = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the engine's stages; takes minutes.")] = False,
     batches: Annotated[str, typer.Option(help="Images per batch.")] = "1,8,64,256",
+    only: Annotated[
+        str | None,
+        typer.Option(help="Time these beside the backbone, such as: engine,onnxruntime float32. Default: all here."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 5,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency, throughput and energy.
 
-    The engine under a policy, the engine without early exit and the backbone take turns. Writes bench.json, .csv and
-    .png.
+    The backbone and the engine over PyTorch, ONNX Runtime and OpenVINO, each with and without early exit, take turns;
+    one sentence says what is fastest here. Writes bench.json, .csv and .png.
     """
     from greenedge.inference.benchmark import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark
 
-    options = BenchOptions(compiled=compiled, batches=parse_counts(batches), rounds=rounds)
+    names = None if only is None else tuple(name.strip() for name in only.split(","))
+    options = BenchOptions(compiled=compiled, only=names, batches=parse_counts(batches), rounds=rounds)
     result = run_benchmark(weights, data, policy_options(policy, threshold, criterion), precision, options, out)
     show_result(result, as_json=as_json)

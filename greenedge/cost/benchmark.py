@@ -1,8 +1,7 @@
-"""Contenders timed in turns, on single images and at each batch size, and the joules of each."""
+"""Contenders timed in turns, on single images and at each batch size."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +10,11 @@ from statistics import median
 import numpy as np
 from torch import Tensor
 
-from greenedge.cost.energy import EnergyMeter
 from greenedge.cost.latency import Latency, latency, time_interleaved
 
 Contenders = Mapping[str, Callable[[Tensor], object]]
 
 IMAGES_PER_TURN = 64
-_METERED_SECONDS = 2.0  # at least: some meters are updated no more often
 # Timings are noisy where the middle half of a contender's rounds is wider than this share of their median, or a
 # hundredth of the single images take so many times as long as half of them.
 _NOISY, _NOISY_TAIL = 0.2, 3.0
@@ -122,19 +119,6 @@ def time_batches(
     turns = {name: partial(run_all, run) for name, run in contenders.items()}
     timed = time_interleaved(turns, rounds, dict.fromkeys(contenders, count))
     return {name: [each / len(batches) for each in seconds] for name, seconds in timed.items()}
-
-
-def measure_joules(meter: EnergyMeter, run: Callable[[], object], seconds: float) -> float | None:
-    """Joules of one run, from so many that the meter sees them.
-
-    Args:
-        meter: of this machine.
-        run: what is measured.
-        seconds: that it takes.
-    """
-    repeats = max(1, math.ceil(_METERED_SECONDS / seconds))
-    joules = meter.joules(lambda: [run() for _ in range(repeats)])
-    return None if joules is None else joules / repeats
 
 
 def _timing(seconds: list[float], size: int) -> Timing:

@@ -46,10 +46,10 @@ def time_interleaved(
         for name, run in turns if number % 2 else reversed(turns):
             if before is not None:
                 before[name]()
-            _synchronize()
+            synchronize()
             started = time.perf_counter()
             run()
-            _synchronize()
+            synchronize()
             if number > 0:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -61,6 +61,7 @@ def latency(seconds: list[float]) -> Latency:
     return Latency(p50, p95, p99)
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Waits for what a GPU still has to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

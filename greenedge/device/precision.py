@@ -107,11 +107,16 @@ def choose_autocast(requested: str, network: nn.Module, device: torch.device) ->
         return None
     if requested == "bf16":
         return torch.bfloat16
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if device.type != "cpu":
+    if not computes_bf16(device) or (device.type == "cpu" and _has_depthwise(network)):
         return None
-    return torch.bfloat16 if _cpu_multiplies_bf16() and not _has_depthwise(network) else None
+    return torch.bfloat16
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bf16, in place of emulating that by float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and _cpu_multiplies_bf16()
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -1,4 +1,4 @@
-"""What this machine's processor can do with integers."""
+"""What this machine's processor is called, and what it can do with integers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from pathlib import Path
 _FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 NO_VNNI = "this processor has no VNNI, so that sums of 8-bit products overflow"
+
+
+def processor_name(root: Path = Path("/")) -> str | None:
+    """What the processor's maker calls it; None where the system does not say.
+
+    Args:
+        root: of the file system that holds `proc`.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return platform.processor() or None
+    found = next((line for line in text.splitlines() if line.startswith("model name")), "")
+    return found.partition(":")[2].strip() or None
 
 
 @cache

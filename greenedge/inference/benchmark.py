@@ -1,10 +1,10 @@
-"""The engine under a policy, without early exit, and the backbone alone, timed in turns."""
+"""The backbone and the engine over each runtime, with and without early exit, timed in turns."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,19 +13,29 @@ from torch import Tensor
 from tqdm import tqdm
 
 from greenedge.cost import benchmark
-from greenedge.cost.benchmark import IMAGES_PER_TURN, Timings, measure_joules
+from greenedge.cost.benchmark import IMAGES_PER_TURN, Timings
 from greenedge.cost.energy import find_energy_meter
+from greenedge.cost.energy_use import EnergyResult, EnergyWindows, measure_energy
 from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
+from greenedge.device.machine import Machine, describe_machine
 from greenedge.device.precision import Precision
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.baseline import as_trained, best_layout
-from greenedge.inference.engine import Engine
+from greenedge.inference.contenders import (
+    BACKBONE,
+    ENGINE,
+    PLAIN,
+    Contender,
+    Entrant,
+    NamedExport,
+    Request,
+    make_entrants,
+    resolve_dtype,
+)
+from greenedge.inference.optimized import OptimizedNetwork
+from greenedge.inference.scheduler import Predictions
 from greenedge.models.multi_exit import MultiExitNetwork
-
-# Names of the contenders, which are keys of bench.json.
-PLAIN, BACKBONE = "plain network", "backbone, best layout, same precision"
-NO_EARLY_EXIT, POLICY = "engine, none leaves", "engine, policy"
 
 _log = logging.getLogger("greenedge")
 
@@ -37,21 +47,46 @@ class BenchOptions:
     Attributes:
         precision: of the engine and of the backbone that it is compared with.
         compiled: the engine's stages through `torch.compile`.
+        only: names of contenders beside the backbone (`inference/contenders.py`); None: all that run here.
         batches: images per batch.
         rounds: timings of each contender at each batch size.
         singles: single images timed for the latency.
+        windows: how energy is measured, where there is a meter.
     """
 
     precision: Precision = "auto"
     compiled: bool = False
+    only: tuple[str, ...] | None = None
     batches: tuple[int, ...] = (1, 8, 64, 256)
     rounds: int = 5
     singles: int = 100
+    windows: EnergyWindows = field(default_factory=EnergyWindows)
 
     @property
     def images(self) -> int:
         """How many images are needed."""
         return max(*self.batches, self.singles, IMAGES_PER_TURN)
+
+
+@dataclass(frozen=True)
+class TimedContender:
+    """A contender and what it did.
+
+    Attributes:
+        contender: what it is.
+        precision: that it ran in: `float32`, `bf16` or `int8`.
+        compiled: whether it was.
+        policy: when images exited; None: no image exits early.
+        chosen_in: the precision that the thresholds were chosen in; None: they do not say, or there are none.
+        exit_rates: (E,), of the images; None likewise.
+    """
+
+    contender: Contender
+    precision: str
+    compiled: bool = False
+    policy: ExitPolicy | None = None
+    chosen_in: str | None = None
+    exit_rates: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,13 +95,17 @@ class BenchResult:
 
     Attributes:
         policy: when images exit.
-        timings: of the contenders `PLAIN`, `BACKBONE`, `NO_EARLY_EXIT` and `POLICY`.
-        joules_per_image: contender -> joules at the largest batch; None where no meter could be read.
+        contenders: key -> what ran, in order.
+        left_out: name of a contender -> why it did not run here.
+        lead: the name of the contender that `precision`, `compiled`, `chunks`, `exit_rates` and GFLOPs are of:
+            `engine`, or, where that is not timed, the first other one.
+        timings: of all contenders.
+        energy: at the largest batch; None where no meter could be read.
         meter: a sentence on the meter.
-        precision: of the engine, such as `bfloat16`.
+        machine: the machine.
+        precision: of the lead, such as `bfloat16`.
         compiled: whether its stages are.
-        device: where it ran.
-        threads: of PyTorch.
+        device: where the network lies.
         baseline_layout: that the backbone was faster in.
         baseline_precision: of the backbone.
         chunks: images at a time of each stage.
@@ -74,18 +113,22 @@ class BenchResult:
         gflops: mean per image, under the policy.
         backbone_gflops: of the backbone without exits.
         full_gflops: of running everything.
-        executed_gflops: per image, of convolutions and matrix products that ran; None for compiled code.
+        executed_gflops: per image, of convolutions and matrix products that ran; None where PyTorch does not dispatch
+            them one by one, as in compiled code and in other runtimes.
         table_gflops: of the same operators and exits, by the static table.
     """
 
     policy: ExitPolicy
+    contenders: Mapping[str, TimedContender]
+    left_out: Mapping[str, str]
+    lead: str
     timings: Timings
-    joules_per_image: Mapping[str, float | None]
+    energy: EnergyResult | None
     meter: str
+    machine: Machine
     precision: str
     compiled: bool
     device: str
-    threads: int
     baseline_layout: str
     baseline_precision: str
     chunks: tuple[int, ...]
@@ -96,15 +139,31 @@ class BenchResult:
     executed_gflops: float | None
     table_gflops: float
 
+    @property
+    def lead_keys(self) -> tuple[str, str]:
+        """The lead without early exit, and under the policy."""
+        without, under = (key for key, each in self.contenders.items() if each.contender.name == self.lead)
+        return without, under
+
+    @property
+    def threads(self) -> int:
+        """Of PyTorch and of the runtimes made here."""
+        return self.machine.threads
+
     def __repr__(self) -> str:
         size = self.timings.largest_batch
-        return f"BenchResult({self.timings.ratio(size, POLICY, BACKBONE):.3f} of the backbone's time at batch {size})"
+        ratio = self.timings.ratio(size, self.lead_keys[1], BACKBONE.key)
+        return f"BenchResult({ratio:.3f} of the backbone's time at batch {size})"
 
 
 def benchmark_policy(
-    network: MultiExitNetwork, policy: ExitPolicy, images: Tensor, options: BenchOptions
+    network: MultiExitNetwork,
+    policy: ExitPolicy,
+    images: Tensor,
+    options: BenchOptions,
+    exports: Sequence[NamedExport] = (),
 ) -> BenchResult:
-    """Times the backbone, the engine without early exit, and the engine under a policy, in turns.
+    """Times the backbone and the engine over each runtime, without early exit and under a policy, in turns.
 
     The backbone runs twice: as it was trained, and in the layout that is faster here and the engine's precision, so
     that what layout and precision save is not taken for what exits save. All share TF32's setting and the allocator.
@@ -114,54 +173,57 @@ def benchmark_policy(
         policy: when images exit.
         images: float (N, 3, S, S), normalised, at least `options.images`.
         options: how.
+        exports: name (such as `onnxruntime int8`), segments and policy of each export that is timed too.
+
+    Raises:
+        UsageError: a contender that was asked for does not exist or cannot run here, or a policy does not fit.
+        InstallationError: a package that was asked for is missing or does not work.
     """
     cost = count_costs(network)
-    never = policy.without_early_exit()
-    engines = {
-        name: Engine(network, each, precision=options.precision, compiled=options.compiled, cost=cost)
-        for name, each in ((NO_EARLY_EXIT, never), (POLICY, policy))
-    }
+    request = Request(options.precision, options.compiled, options.only)
+    entrants, left_out = make_entrants(network, policy, cost, request, exports)
+    engines = {each.contender.key: each.engine for each in entrants if each.engine is not None}
     _log.info("measuring the best chunk sizes of this machine, if they are not kept yet")
     for engine in engines.values():
         engine.autotune()
-    engine = engines[POLICY]
-    dtype = torch.float32 if engine.network.precision == "float32" else torch.bfloat16
+    dtype = resolve_dtype(network, policy, options.precision)
     baseline = best_layout(network.backbone, dtype, images[:IMAGES_PER_TURN])
     contenders: dict[str, Callable[[Tensor], object]] = {
-        PLAIN: as_trained(network.backbone),
-        BACKBONE: baseline,
-        **{name: each.predict for name, each in engines.items()},
+        PLAIN.key: as_trained(network.backbone),
+        BACKBONE.key: baseline,
+        **{key: engine.predict for key, engine in engines.items()},
     }
 
-    turns = ((options.rounds + 1) * len(options.batches) + 2 * options.singles) * len(contenders)
-    with tqdm(total=turns, desc="timing", unit=" turns", disable=None, leave=False) as bar:
-        timings = benchmark.time_contenders(
-            contenders,
-            images,
-            options.batches,
-            rounds=options.rounds,
-            singles=options.singles,
-            count=partial(bar.update, 1),
-        )
-    joules, meter = _joules_per_image(contenders, timings, images)
+    timings = _time(contenders, images, options)
+    machine = describe_machine()  # now, while the clocks are those of work
+    energy, meter = _measure_energy(contenders, images[: timings.largest_batch], options.windows)
 
-    predictions = engine.predict(images)
-    executed = None  # compiled code dispatches nothing that could be counted
-    if not options.compiled:
+    exits = {key: engine.predict(images) for key, engine in engines.items()}
+    timed = {
+        each.contender.key: _timed(each, exits, "float32" if dtype == torch.float32 else "bf16", options.compiled)
+        for each in entrants
+    }
+    lead = next(each for each in timed.values() if each.policy is not None)
+    engine, predictions = engines[lead.contender.key], exits[lead.contender.key]
+    executed = None
+    if isinstance(engine.network, OptimizedNetwork) and not lead.compiled:
         executed = executed_gflops(lambda: engine.predict(images)) / len(images)
     return BenchResult(
-        policy=policy,
+        policy=engine.policy,
+        contenders=timed,
+        left_out=left_out,
+        lead=lead.contender.name,
         timings=timings,
-        joules_per_image=joules,
+        energy=energy,
         meter=meter,
-        precision=str(dtype).removeprefix("torch."),
-        compiled=options.compiled,
+        machine=machine,
+        precision=lead.precision.replace("bf16", "bfloat16"),
+        compiled=lead.compiled,
         device=str(images.device),
-        threads=torch.get_num_threads(),
         baseline_layout=baseline.layout,
         baseline_precision=str(baseline.dtype).removeprefix("torch."),
         chunks=engine.chunks,
-        exit_rates=tuple((predictions.exits.bincount(minlength=network.num_exits) / len(images)).tolist()),
+        exit_rates=_exit_rates(predictions, network.num_exits),
         gflops=float(predictions.gflops.mean()),
         backbone_gflops=cost.plain_gflops,
         full_gflops=cost.exits[-1].gflops,
@@ -170,18 +232,48 @@ def benchmark_policy(
     )
 
 
-def _joules_per_image(
-    contenders: Mapping[str, Callable[[Tensor], object]], timings: Timings, images: Tensor
-) -> tuple[dict[str, float | None], str]:
-    """Joules of each contender at the largest batch, None without a meter, and a sentence on the meter."""
+def _time(contenders: Mapping[str, Callable[[Tensor], object]], images: Tensor, options: BenchOptions) -> Timings:
+    turns = ((options.rounds + 1) * len(options.batches) + 2 * options.singles) * len(contenders)
+    with tqdm(total=turns, desc="timing", unit=" turns", disable=None, leave=False) as bar:
+        return benchmark.time_contenders(
+            contenders,
+            images,
+            options.batches,
+            rounds=options.rounds,
+            singles=options.singles,
+            count=partial(bar.update, 1),
+        )
+
+
+def _measure_energy(
+    contenders: Mapping[str, Callable[[Tensor], object]], batch: Tensor, windows: EnergyWindows
+) -> tuple[EnergyResult | None, str]:
+    """The energy of each contender on a batch, None without a meter, and a sentence on the meter."""
     meter, sentence = find_energy_meter()
-    size = timings.largest_batch
-    joules: dict[str, float | None] = {}
-    for name, run in contenders.items():
-        seconds = timings.batches[size][name].median_s
-        spent = None if meter is None else measure_joules(meter, partial(run, images[:size]), seconds)
-        joules[name] = None if spent is None else spent / size
-    return joules, sentence
+    if meter is None:
+        return None, sentence
+    total = windows.repeats * (len(contenders) + 1)
+    with tqdm(total=total, desc="metering", unit=" windows", disable=None, leave=False) as bar:
+        runs = {name: partial(run, batch) for name, run in contenders.items()}
+        return measure_energy(meter, runs, len(batch), windows, partial(bar.update, 1)), sentence
+
+
+def _timed(
+    entrant: Entrant, predictions: Mapping[str, Predictions], backbone_precision: str, compiled: bool
+) -> TimedContender:
+    contender, engine = entrant.contender, entrant.engine
+    if engine is None:
+        return TimedContender(contender, contender.precision or backbone_precision)
+    own = TimedContender(contender, engine.network.precision, compiled and contender.name == ENGINE)
+    if not contender.early_exit:
+        return own
+    rates = _exit_rates(predictions[contender.key], len(engine.policy.thresholds) + 1)
+    return replace(own, policy=engine.policy, chosen_in=entrant.chosen_in, exit_rates=rates)
+
+
+def _exit_rates(predictions: Predictions, exits: int) -> tuple[float, ...]:
+    """(E,): the share of the images that exits at each exit."""
+    return tuple((predictions.exits.bincount(minlength=exits) / len(predictions.exits)).tolist())
 
 
 def _table_gflops(network: MultiExitNetwork, exits: Tensor) -> float:

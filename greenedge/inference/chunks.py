@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from greenedge.config.convert import Positive, Range
 from greenedge.config.records import RecordError, read_record
 from greenedge.cost.latency import time_interleaved
+from greenedge.device.processor import processor_name
 from greenedge.errors import printable
 from greenedge.files import write_json
 from greenedge.models.segments import Segment
@@ -146,7 +147,7 @@ def chunks_file(identity: str) -> Path | None:
 
     None where there is neither that nor a home directory.
     """
-    machine = [platform.machine(), _cpu_model(), torch.get_num_threads(), torch.__version__]
+    machine = [platform.machine(), processor_name() or platform.platform(), torch.get_num_threads(), torch.__version__]
     digest = hashlib.sha256(repr(["3", *machine, identity]).encode()).hexdigest()[:20]
     base = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -215,11 +216,3 @@ def _seconds_per_image(module: nn.Module, segment: Segment, item_type: torch.dty
 def _inputs(segment: Segment, item_type: torch.dtype, count: int) -> tuple[Tensor, ...]:
     features: Tensor = torch.rand(count, *segment.input_shape, dtype=torch.float32).to(item_type)
     return features.contiguous(memory_format=torch.channels_last), *segment.blank_logits(count)
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.platform()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

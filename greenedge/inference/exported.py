@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from greenedge.config.records import digest_of
 from greenedge.device.precision import RunPrecision
-from greenedge.errors import DataError
+from greenedge.errors import DataError, InstallationError
 from greenedge.inference.manifest import Manifest
 from greenedge.inference.runtimes import Graph, Runtime, open_graph
 
@@ -104,6 +105,23 @@ def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedN
         segments.append(ExportedSegment(index, index == 0 or each.reads_images, each.reads_logits, graph))
     gflops = torch.tensor([each.gflops for each in manifest.exits], dtype=torch.float64)
     return ExportedNetwork(segments, gflops, manifest.image_size, manifest.precision, runtime)
+
+
+def float_graph(network: MultiExitNetwork) -> onnx.ModelProto:
+    """The whole network as one ONNX graph in float32, which takes seconds.
+
+    Raises:
+        InstallationError: a package that writes ONNX is not installed, or cannot write this network.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript")):
+        raise InstallationError("graphs need onnx and onnxscript; pip install 'greenedge[onnx]'")
+    from greenedge.inference import onnx_graphs
+
+    try:
+        return onnx_graphs.whole_graph(network)
+    except (RuntimeError, ValueError) as error:  # the exporter's are RuntimeErrors; protobuf's, beyond 2 GiB, the other
+        reason = " ".join(str(error).split())[:200]
+        raise InstallationError(f"the network cannot be written as ONNX ({reason})") from error
 
 
 def open_graphs(

@@ -1,34 +1,55 @@
-"""Measured times beside those that the FLOPs predict."""
+"""Measured times with and without early exit, beside those that the FLOPs predict."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from greenedge.inference.benchmark import BACKBONE, NO_EARLY_EXIT, POLICY, BenchResult
+from greenedge.inference.benchmark import BenchResult
+from greenedge.inference.contenders import BACKBONE, PLAIN, Contender
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
+
+_ROW_INCHES, _PANEL_INCHES = 0.38, 2.3
+_WITHOUT, _UNDER = COLOURS[1], COLOURS[0]
 
 
 def plot_times(found: BenchResult, title: str = "") -> Figure:
-    """Draws the time over the backbone's at each batch size, and the ratio of GFLOPs as a line.
+    """Draws the time over the backbone's at each batch size: one row a contender, without and with early exit.
 
-    The backbone is that in its best layout and in the engine's precision.
+    The backbone is that in its best layout and in the engine's precision. Dotted lines stand for what FLOPs predict of
+    the lead.
     """
-    figure = new_figure(8, 4.5)
-    axes = figure.subplots()
+    runs: dict[str, list[Contender]] = {each.contender.name: [] for each in found.contenders.values()}
+    for key, each in found.contenders.items():
+        if key != BACKBONE.key:
+            runs[each.contender.name].append(each.contender)
+    rows = [(name, contenders) for name, contenders in runs.items() if contenders]
     sizes = list(found.timings.batches)
-    predicted = {
-        (NO_EARLY_EXIT, "engine, no early exit"): found.full_gflops / found.backbone_gflops,
-        (POLICY, "engine, policy"): found.gflops / found.backbone_gflops,
-    }
-    width = 0.8 / len(predicted)
-    for index, ((name, shown), ratio) in enumerate(predicted.items()):
-        positions = [position + (index - (len(predicted) - 1) / 2) * width for position in range(len(sizes))]
-        times = [found.timings.ratio(size, name, BACKBONE) for size in sizes]
-        axes.bar(positions, times, width, color=COLOURS[index], label=f"{shown}, measured")
-        axes.axhline(ratio, color=COLOURS[index], linestyle=":", label=f"{shown}, predicted by FLOPs")
-    axes.axhline(1, color=COLOURS[7], linewidth=1, label="backbone, best layout, same precision")
-    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    axes.set(xlabel="images per batch", ylabel="time over the backbone's", title=wrapped_title(title, figure))
-    axes.grid(alpha=0.3, axis="y")
-    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
+
+    figure = new_figure(max(6.5, 2 + _PANEL_INCHES * len(sizes)), 2 + _ROW_INCHES * len(rows))
+    panels = figure.subplots(1, len(sizes), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, size in zip(panels, sizes, strict=True):
+        for position, (_, contenders) in enumerate(rows):
+            times = [found.timings.ratio(size, contender.key, BACKBONE.key) for contender in contenders]
+            axes.plot(times, [position] * len(times), color="0.7", zorder=1)
+            colours = [_UNDER if contender.early_exit else _WITHOUT for contender in contenders]
+            axes.scatter(times, [position] * len(times), color=colours, zorder=2)
+        axes.axvline(1, color=COLOURS[7], linewidth=1)
+        for colour, gflops in ((_WITHOUT, found.full_gflops), (_UNDER, found.gflops)):
+            axes.axvline(gflops / found.backbone_gflops, color=colour, linestyle=":")
+        axes.set_title(f"batches of {size}" if size > 1 else "single images", fontsize="medium")
+        axes.set_xlabel("time over the backbone's", fontsize="small")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(rows)), [PLAIN.shown if name == PLAIN.name else name for name, _ in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+
+    # For the legend alone.
+    axes = panels[0]
+    axes.scatter([], [], color=_WITHOUT, label="no early exit")
+    axes.scatter([], [], color=_UNDER, label="policy")
+    axes.plot([], [], color=_WITHOUT, linestyle=":", label="no early exit, predicted by FLOPs")
+    axes.plot([], [], color=_UNDER, linestyle=":", label="policy, predicted by FLOPs")
+    axes.plot([], [], color=COLOURS[7], linewidth=1, label=f"{BACKBONE.shown}, same precision")
+    figure.suptitle(wrapped_title(title, figure), fontsize="medium")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=3)
     return figure

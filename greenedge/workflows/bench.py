@@ -33,7 +33,7 @@ def bench(
     options: BenchOptions,
     out: Path | None,
 ) -> CommandResult[BenchResult]:
-    """Times the backbone, the engine without early exit, and the engine under a policy; writes bench.json, .csv, .png.
+    """Times the backbone, and the engine without early exit and under a policy; writes bench.json, .csv, .png.
 
     Args:
         weights: the checkpoint.

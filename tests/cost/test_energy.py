@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenedge.cost.energy import EnergyMeter, find_energy_meter, total_joules
+from greenedge.cost.energy import EnergyMeter, find_energy_meter, metered_domains, total_joules
 
 
 @dataclass
@@ -39,19 +39,22 @@ class Apple:
 
 
 @pytest.mark.parametrize(
-    ("reading", "joules"),
+    ("reading", "joules", "domains"),
     [
-        (Reading({0: 12.5}), 12.5),
-        (Reading({0: 12.5, 1: 7.5}, {0: 30.0}, {0: 2.0}), 52.0),
-        (Reading({}, {0: 30.0, 1: 10.0}), 40.0),
-        (Reading({}, soc_energy=Jetson()), 2.5),  # its total includes its parts
-        (Reading({}, soc_energy=Apple()), 2.0),
-        (Reading({}), None),
-        (Reading({}, {}, {}), None),
+        (Reading({0: 12.5}), 12.5, ("GPU",)),
+        (Reading({0: 12.5, 1: 7.5}, {0: 30.0}, {0: 2.0}), 52.0, ("GPU", "CPU package", "DRAM")),
+        (Reading({}, {0: 30.0, 1: 10.0}), 40.0, ("CPU package",)),
+        (Reading({}, soc_energy=Jetson()), 2.5, ("board",)),  # its total includes its parts
+        (Reading({}, soc_energy=Apple()), 2.0, ("board",)),
+        (Reading({}), None, ()),
+        (Reading({}, {}, {}), None, ()),
     ],
 )
-def test_total_joules_adds_up_the_parts_of_a_recorded_reading(reading: Reading, joules: float | None) -> None:
+def test_total_joules_adds_up_the_parts_of_a_recorded_reading(
+    reading: Reading, joules: float | None, domains: tuple[str, ...]
+) -> None:
     assert total_joules(reading) == (None if joules is None else pytest.approx(joules))
+    assert metered_domains(reading) == domains
 
 
 class Recorded:
@@ -92,7 +95,18 @@ def test_find_energy_meter_finds_a_meter_that_can_be_read(monkeypatch: pytest.Mo
     meter, sentence = find_energy_meter()
     assert meter is not None
     assert meter.joules(lambda: None) == 5.0
-    assert sentence.startswith("joules are those of all metered parts")
+    assert (meter.kind, meter.domains) == ("measured", ("GPU",))
+    assert sentence == "joules (measured) are those of GPU, including other programs"
+
+
+def test_find_energy_meter_says_where_joules_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = Recorded([Reading({0: 0.1}, {0: 1.0})])
+    monitor.power_monitor = object()  # type: ignore[attr-defined]  # zeus has one for GPUs that count no joules
+    fake_zeus(monkeypatch, lambda: monitor)
+    meter, sentence = find_energy_meter()
+    assert meter is not None
+    assert meter.kind == "estimated"
+    assert sentence.startswith("joules (estimated) are those of GPU and CPU package")
 
 
 def test_find_energy_meter_returns_none_and_the_reason_without_a_meter(monkeypatch: pytest.MonkeyPatch) -> None:
