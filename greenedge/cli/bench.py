@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -38,6 +39,9 @@ def bench(
         str | None,
         typer.Option(help="Time these beside the backbone, such as: engine,onnxruntime float32. Default: all here."),
     ] = None,
+    export: Annotated[
+        list[Path] | None, typer.Option(help="An ONNX export of these weights, timed under its own policy. Repeatable.")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 5,
     out: ResultsFolder = None,
     as_json: Json = False,
@@ -52,5 +56,7 @@ def bench(
 
     names = None if only is None else tuple(name.strip() for name in only.split(","))
     options = BenchOptions(compiled=compiled, only=names, batches=parse_counts(batches), rounds=rounds)
-    result = run_benchmark(weights, data, policy_options(policy, threshold, criterion), precision, options, out)
+    result = run_benchmark(
+        weights, data, policy_options(policy, threshold, criterion), precision, options, out, tuple(export or ())
+    )
     show_result(result, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
@@ -18,6 +18,9 @@ from greenedge.inference.exported import ExportedNetwork, float_graph, open_grap
 from greenedge.inference.optimized import optimize_for_inference
 from greenedge.inference.runtimes import EXTRAS, Runtime, is_installed
 from greenedge.models.multi_exit import MultiExitNetwork
+
+if TYPE_CHECKING:
+    import onnx
 
 Runs = Literal["backbone", "pytorch", "onnxruntime", "openvino", "export"]
 NamedExport = tuple[str, ExportedNetwork, ExitPolicy]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,17 @@ from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import open_named_split
 from greenedge.device.precision import Precision, choose_device
-from greenedge.errors import DataError
+from greenedge.errors import DataError, UsageError
+from greenedge.exits.policy import read_policy
 from greenedge.inference.benchmark import BenchOptions, BenchResult, benchmark_policy
+from greenedge.inference.contenders import NamedExport
+from greenedge.inference.manifest import POLICY, is_export
+from greenedge.inference.runtimes import RUNTIMES, is_installed
 from greenedge.models.build import to_device
 from greenedge.reporting.bench import present_bench
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.training.trained import TrainedModel, load_model, open_data
+from greenedge.workflows.models import ExportedModel, open_model
 from greenedge.workflows.policies import PolicyOptions, note_policy_beside, requested_precision, resolve_policy
 
 _log = logging.getLogger("greenedge")
@@ -32,6 +38,7 @@ def bench(
     precision: Precision | None,
     options: BenchOptions,
     out: Path | None,
+    exports: Sequence[Path] = (),
 ) -> CommandResult[BenchResult]:
     """Times the backbone, and the engine without early exit and under a policy; writes bench.json, .csv, .png.
 
@@ -42,21 +49,40 @@ def bench(
         precision: None: that of the policy, else `auto`.
         options: how contenders are timed.
         out: folder for the results; None: the checkpoint's.
+        exports: folders of ONNX exports of the same weights, each timed under its own policy in each runtime here.
 
     Raises:
         GreenedgeError: the checkpoint, the data or the policy cannot be used.
     """
     model = load_model(weights)
+    others = [each for folder in exports for each in _open_export(folder, model, named=len(exports) > 1)]
     note_policy_beside(model, policy_options)
     policy = resolve_policy(model, policy_options)
-    options = replace(options, precision=requested_precision(model, policy_options, precision, "auto"))
+    chosen_in = requested_precision(model, policy_options, precision, "auto")
+    if chosen_in == "int8":
+        raise UsageError(f"{policy_options.policy}: was chosen for an export in int8; name that with --export")
+    options = replace(options, precision=chosen_in)
     split = _split(model, data)
     device = choose_device("auto")
     images = _images(model, split, options.images).to(device)
     network = to_device(model.network, device, channels_last=False)
-    found = benchmark_policy(network, policy, images, options)
+    found = benchmark_policy(network, policy, images, options, others)
     result = present_bench(model.summary, split.name, len(split), found)
     return write_result(result, out or weights.parent, "bench")
+
+
+def _open_export(folder: Path, model: TrainedModel, *, named: bool) -> Iterator[NamedExport]:
+    """An export in each runtime that is installed; `named`: the name of its folder tells it from other exports."""
+    if not is_export(folder):
+        raise UsageError(f"{folder}: is no export; greenedge export --format onnx writes one")
+    for runtime in filter(is_installed, RUNTIMES):
+        export = open_model(folder, runtime)
+        assert isinstance(export, ExportedModel)
+        if export.digest != model.digest:
+            raise UsageError(f"{folder}: was exported from other weights than {model.path}")
+        own = read_policy(folder / POLICY, export.exits, export.digest).policy
+        where = f" of {folder.resolve().name}" if named else ""
+        yield f"{runtime} {export.manifest.precision}{where}", export.backend, own
 
 
 def _split(model: TrainedModel, data: Path | None) -> PreparedSplit:

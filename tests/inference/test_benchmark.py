@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import onnx
 import pytest
+import torch
 from torch import Tensor
 
 from greenedge.cost.energy import EnergyMeter
@@ -15,7 +17,7 @@ from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Engine, contenders
 from greenedge.inference.benchmark import BenchOptions, BenchResult, benchmark_policy
 from greenedge.inference.contenders import BACKBONE, PLAIN
-from greenedge.inference.exported import ExportedNetwork, open_network, segment_graphs
+from greenedge.inference.exported import ExportedNetwork, float_graph, open_graphs
 from greenedge.inference.runtimes import Runtime, is_installed
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.reporting.bench import present_bench
@@ -39,17 +41,18 @@ def policy(logits: Tensor) -> ExitPolicy:
 
 
 @pytest.fixture(scope="module")
-def graphs(network: MultiExitNetwork) -> list[bytes]:
+def graph(network: MultiExitNetwork) -> onnx.ModelProto:
     """Made once, which takes seconds."""
     pytest.importorskip("onnxscript")
-    return segment_graphs(network)
+    return float_graph(network)
 
 
 @pytest.fixture(scope="module")
-def backend(network: MultiExitNetwork, graphs: list[bytes]) -> ExportedNetwork:
+def backend(network: MultiExitNetwork, graph: onnx.ModelProto) -> ExportedNetwork:
     """As an export in int8 gives it, but for its numbers."""
     pytest.importorskip("onnxruntime")
-    return replace(open_network(network, "onnxruntime", (0.1, 0.2, 0.3), 1, graphs), precision="int8")
+    gflops = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    return open_graphs(graph, network, gflops, "int8", "onnxruntime")
 
 
 def rates(logits: Tensor, policy: ExitPolicy) -> list[float]:
@@ -85,11 +88,11 @@ def test_benchmark_policy_runs_other_precisions_under_the_same_thresholds(
     policy: ExitPolicy,
     images: Tensor,
     logits: Tensor,
-    graphs: list[bytes],
+    graph: onnx.ModelProto,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contenders, "segment_graphs", lambda _: graphs)
+    monkeypatch.setattr(contenders, "float_graph", lambda _: graph)
     if not is_installed(cast(Runtime, name)):
         pytest.skip(f"needs {name}")
     options = replace(SHORT, precision="auto", only=("engine", f"{name} float32"))

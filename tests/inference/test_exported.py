@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from greenedge.cost.flops import count_costs
 from greenedge.errors import InstallationError, UsageError
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Engine, runtimes
-from greenedge.inference.exported import ExportedNetwork, open_graphs
+from greenedge.inference.exported import ExportedNetwork, float_graph, open_graphs
 from greenedge.inference.onnx_graphs import whole_graph, without_boundaries
 from greenedge.inference.quantization import Quantizer
 from greenedge.inference.runtimes import Runtime, open_graph
@@ -112,3 +113,23 @@ def test_what_is_no_graph_is_refused_in_a_sentence(runtime: Runtime) -> None:
 def test_autotune_leaves_the_chunks_of_an_export(network: MultiExitNetwork) -> None:
     engine = Engine(opened(network, "onnxruntime"), shared_policy("entropy", 0.5, 2))
     assert engine.autotune() == engine.chunks
+
+
+def test_a_network_that_cannot_be_written_is_refused_in_a_sentence(
+    network: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise torch.onnx.OnnxExporterError("no such operator")
+
+    monkeypatch.setattr("greenedge.inference.onnx_graphs.whole_graph", fails)
+    with pytest.raises(InstallationError, match=r"cannot be written as ONNX \(no such operator\)"):
+        float_graph(network)
+
+
+def test_packages_that_write_graphs_are_named_where_they_are_missing(
+    network: MultiExitNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "onnx" else real(name, *rest))
+    with pytest.raises(InstallationError, match=r"pip install 'greenedge\[onnx\]'"):
+        float_graph(network)
