@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from greenedge.errors import InstallationError
+from greenedge.errors import DataError, InstallationError
 from greenedge.inference.manifest import ExportedExit, Manifest
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def load_export(folder: Path, manifest: Manifest) -> LoadedExport:
     Programs of `torch.export` may run code that is in them, so these must be one's own.
 
     Raises:
+        DataError: the runner refuses the folder.
         InstallationError: what runs them is not installed, or cannot run them.
         OSError: a file cannot be read.
     """
@@ -85,6 +86,8 @@ def load_export(folder: Path, manifest: Manifest) -> LoadedExport:
         raise InstallationError(f"{folder}: {name} is not installed; pip install 'greenedge[onnx]'") from None
     except OSError:
         raise
+    except ValueError as error:  # the runner's own, about the folder
+        raise DataError(" ".join(str(error).split())) from None
     except Exception as error:  # runtimes raise many kinds of errors
         reason = " ".join(str(error).split())[:200]
         raise InstallationError(f"{folder}: its graphs cannot be loaded ({reason})") from error

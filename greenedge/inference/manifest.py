@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from greenedge.config.convert import Count, FieldError, NonNegative, Pattern, Positive
-from greenedge.config.records import RecordError, parse_json, parse_record
+from greenedge.config.records import RecordError, convert_record, parse_json
 from greenedge.data.layouts import ClassInfo
 from greenedge.errors import DataError
-from greenedge.files import SEAL, write_json
+from greenedge.files import SEAL, seal_of, write_json
 from greenedge.inference.runner_images import COLOUR, PIXEL_RANGE, RESIZE
 
 FORMAT: Final = "greenedge-export/2"
@@ -166,9 +166,13 @@ def read_manifest(folder: Path, *, sealed: bool = False) -> Manifest:
         found = value.get("format") if isinstance(value, dict) else None
         if found != FORMAT and str(found).startswith("greenedge-export/"):
             raise DataError(f"{folder}: was written by another version of greenedge ({found}); export again")
-        manifest = parse_record(content, Manifest)
-        if sealed and SEAL not in value:
-            raise RecordError(f'has no "{SEAL}", so that a change would not be noticed; export again')
+        if isinstance(value, dict):
+            seal = value.pop(SEAL, None)
+            if seal is not None and seal != seal_of(value):
+                raise RecordError("was changed after it was written; export again")
+            if seal is None and sealed:
+                raise RecordError(f'has no "{SEAL}", so that a change would not be noticed; export again')
+        manifest = convert_record(value, Manifest)
     except RecordError as error:
         raise DataError(f"{path}: {error}") from None
     return manifest

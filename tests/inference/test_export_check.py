@@ -225,6 +225,12 @@ def test_check_export_of_a_graph_that_cannot_be_loaded_is_one_sentence(folder: P
         check_export(folder)
 
 
+def test_check_export_says_what_the_runner_refuses(folder: Path) -> None:
+    rewrite(folder / "manifest.json", lambda content: content.update(leaves_below={}))
+    with pytest.raises(DataError, match=r"the criterion 'entropy' of policy\.json is unknown here$"):
+        check_export(folder)
+
+
 DAMAGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda content: content.update(kind="tflite"), "kind: expected onnx or torch, found 'tflite'"),
     (lambda content: content.update(image_size=0), "image_size: expected a number at least 1"),
@@ -263,7 +269,7 @@ def test_read_manifest_refuses_what_is_no_manifest(folder: Path, tmp_path: Path)
         with pytest.raises(DataError, match=r"manifest\.json: is damaged"):
             read_manifest(folder)
     path.write_text(text.replace("name 1", "name 7"))
-    with pytest.raises(DataError, match=r"manifest\.json: was changed after it was written"):
+    with pytest.raises(DataError, match=r"manifest\.json: was changed after it was written; export again$"):
         read_manifest(folder)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"has no manifest\.json, so it is no export of greenedge"):
