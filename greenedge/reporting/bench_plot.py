@@ -38,8 +38,9 @@ def plot_times(found: BenchResult, title: str = "") -> Figure:
             axes.axvline(gflops / found.backbone_gflops, color=colour, linestyle=":")
         axes.set_title(f"batches of {size}" if size > 1 else "single images", fontsize="medium")
         axes.set_xlabel("time over the backbone's", fontsize="small")
-        axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
+    _, right = panels[0].get_xlim()  # the panels share it, so that it spans all of them
+    panels[0].set_xlim(0, right)
     panels[0].set_yticks(range(len(rows)), [PLAIN.shown if name == PLAIN.name else name for name, _ in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
 

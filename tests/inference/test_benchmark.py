@@ -182,6 +182,9 @@ def test_present_bench_fits_the_page_with_all_contenders(
     result.figure.savefig(tmp_path / "bench.png")
     dots = [sum(len(each.get_offsets()) for each in axes.collections) for axes in result.figure.axes]
     assert dots == [len(found.contenders) - 1] * 2
+    for axes in result.figure.axes:
+        times = [float(x) for each in axes.collections for x, _ in each.get_offsets()]
+        assert max(times) < axes.get_xlim()[1]
     box = result.figure.get_tightbbox()
     width, height = result.figure.get_size_inches()
     assert box.x0 >= 0

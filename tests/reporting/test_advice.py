@@ -36,6 +36,7 @@ def test_find_fastest_is_the_one_with_the_least_time() -> None:
         (1.03, 0.04, (ENGINE, ONNX)),  # 0.98 to 1.02, and 1.0094 to 1.0506
         (1.05, 0.04, (ENGINE,)),  # from 1.029
         (1.05, 0.06, (ENGINE, ONNX)),  # to 1.03, and from 1.0185
+        (1.09, 0.1, (ENGINE, ONNX)),  # to 1.05, and from 1.0355
         (1.03, 0.0, (ENGINE,)),
         (1.015, 0.0, (ENGINE, ONNX)),  # one round tells nothing of so little
         (0.97, 0.04, (ONNX, ENGINE)),
