@@ -115,6 +115,8 @@ class Runner:
 def main(folder: str, paths: Sequence[Path]) -> int:
     """Prints a line for each image, and on standard error one for each file that cannot be used; 1 if there is any."""
     runner, failed = Runner(folder), []
+    if (runner.manifest.get("quantization") or {}).get("weight_bits") == 8 and not _files.sums_are_exact():
+        sys.stderr.write("note: this processor has no VNNI: sums of 8-bit products overflow; export again on it\n")
     size = runner.manifest["preprocessing"]["stored_size"]
 
     def say(sentence: str) -> None:

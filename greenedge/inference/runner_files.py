@@ -46,6 +46,16 @@ def read_listed(folder: Path, name: str, digests: Any) -> bytes:
     return content
 
 
+def sums_are_exact() -> bool:
+    """Whether products of 8-bit integers add up without overflow here; where it is not known, the answer is yes."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "vnni")
+    return "vnni" in flags or "amx_int8" in flags
+
+
 def fits(value: Any, pattern: Any) -> bool:
     """Whether a value of JSON is of a type (float: any number), a list or a mapping of such, by example."""
     if isinstance(pattern, list):
