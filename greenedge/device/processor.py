@@ -9,7 +9,7 @@ from pathlib import Path
 # Instructions that multiply 8-bit integers and add the products in 32 bits at once.
 _FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
-NO_VNNI = "this processor has no VNNI, so that sums of 8-bit products overflow"
+NO_VNNI = "this processor has no VNNI that is known of, so that sums of 8-bit products overflow"
 
 
 def processor_name(root: Path = Path("/")) -> str | None:

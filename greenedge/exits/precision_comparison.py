@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,10 @@ from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.policy_choice import PER_EXIT, tune_policy
 from greenedge.exits.sweep import score_outputs
 
-Estimator = Callable[[np.ndarray], Estimate]
-
 
 @dataclass(frozen=True)
-class ComparedAnswers:
-    """The same images answered twice, with 95 % intervals over images.
+class ComparedPredictions:
+    """The same images predicted twice, with 95 % intervals over images.
 
     Attributes:
         exact_accuracy: in float32, in [0, 1].
@@ -41,7 +38,7 @@ class PrecisionComparison:
 
     Attributes:
         images: N.
-        exits: each exit, if all images exited there.
+        exits: each exit by what it goes by, if all images exited there.
         policy: under the policies.
         same_exits: the share of images that exit at the same place.
         exact_rates: (E,), exit rates in float32.
@@ -51,8 +48,8 @@ class PrecisionComparison:
     """
 
     images: int
-    exits: tuple[ComparedAnswers, ...]
-    policy: ComparedAnswers
+    exits: tuple[ComparedPredictions, ...]
+    policy: ComparedPredictions
     same_exits: Estimate
     exact_rates: tuple[float, ...]
     rates: tuple[float, ...]
@@ -81,19 +78,19 @@ def compare_precisions(
         value = float(of.mean())
         return Estimate(value, accuracy_interval(value, images, weights @ of.astype(np.float32)))
 
-    def answers(before: np.ndarray, after: np.ndarray) -> ComparedAnswers:
+    def compared(before: np.ndarray, after: np.ndarray) -> ComparedPredictions:
         gained = (after == labels).astype(np.float32) - (before == labels).astype(np.float32)
         difference = Estimate(float(gained.mean()), difference_interval(weights @ gained, images))
-        return ComparedAnswers(
+        return ComparedPredictions(
             float((before == labels).mean()), share(after == labels), difference, share(before == after)
         )
 
-    exact_exits, exact_answers, exact_gflops = _decide(exact, exact_policy)
+    exact_exits, exact_predictions, exact_gflops = _decide(exact, exact_policy)
     exits, found, gflops = _decide(other, policy)
     return PrecisionComparison(
         images=images,
-        exits=tuple(map(answers, exact.logits.argmax(axis=2), other.logits.argmax(axis=2))),
-        policy=answers(exact_answers, found),
+        exits=tuple(map(compared, _predictions(exact, exact_policy), _predictions(other, policy))),
+        policy=compared(exact_predictions, found),
         same_exits=share(exact_exits == exits),
         exact_rates=_rates(exact_exits, exact.num_exits),
         rates=_rates(exits, other.num_exits),
@@ -141,6 +138,12 @@ def _decide(outputs: ExitOutputs, policy: ExitPolicy) -> tuple[np.ndarray, np.nd
     exits = scores.exit_indices(policy.thresholds)
     predictions = joined.logits[exits, np.arange(len(exits))].argmax(axis=1)
     return exits, predictions, scores.operating_point(policy.thresholds).gflops
+
+
+def _predictions(outputs: ExitOutputs, policy: ExitPolicy) -> np.ndarray:
+    """int64 (E, N): of every exit, by what it goes by under the policy."""
+    found: np.ndarray = policy.join_outputs(outputs).logits.argmax(axis=2)
+    return found
 
 
 def _rates(exits: np.ndarray, num_exits: int) -> tuple[float, ...]:

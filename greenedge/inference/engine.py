@@ -241,6 +241,8 @@ class Engine:
         """
         network = self.network
         images = self._checked(images)
+        if not isinstance(network, OptimizedNetwork):  # elsewhere NaN may become numbers on the way
+            check_finite_images(finite_images(images).cpu())
         given_images = features = network.to_input_format(images)
         found: list[Tensor] = []
         for index, segment in enumerate(network.segments):

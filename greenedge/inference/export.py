@@ -21,7 +21,7 @@ from greenedge.exits.confidence import CRITERIA, GAIN
 from greenedge.exits.gain import gain_criterion
 from greenedge.exits.policy import SavedPolicy, write_policy
 from greenedge.files import write_bytes
-from greenedge.inference.graphs import SUFFIXES, check_exporter, onnx_files, onnx_opset, torch_files
+from greenedge.inference.graphs import SUFFIXES, check_exporter, check_size, onnx_files, onnx_opset, torch_files
 from greenedge.inference.manifest import (
     FORMAT,
     MANIFEST,
@@ -44,6 +44,18 @@ RUNNER, PARITY, CARD = "runner.py", "parity.json", "README.md"
 RUNNER_FILES = {RUNNER: "onnx_runner.py"} | {
     name: name for name in ("runner_criteria.py", "runner_files.py", "runner_images.py")
 }
+
+
+# What eval and sweep write beside the manifest.
+_RESULTS = (
+    "outputs-*.npz",
+    "eval-*.json",
+    "eval-*.csv",
+    "predictions-*.csv",
+    "sweep*.json",
+    "sweep*.csv",
+    "sweep*.png",
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,8 @@ def export_network(
         OSError: a file cannot be written.
     """
     check_exporter(kind)
+    if kind == "onnx":
+        check_size(network)
     precision: ExportPrecision = "float32" if quantized is None else "int8"
     if saved.policy.precision not in (None, precision):
         raise UsageError(
@@ -184,6 +198,11 @@ def complete_export(folder: Path, manifest: Manifest, texts: Mapping[str, str]) 
     complete = replace(manifest, files={**manifest.files, **digests})
     write_manifest(folder, complete)
     return complete
+
+
+def is_export_result(name: str) -> bool:
+    """Whether a file of that name is what a command found of an export, which does not hold for the next one."""
+    return any(fnmatchcase(name, pattern) for pattern in _RESULTS)
 
 
 def is_export_file(name: str) -> bool:

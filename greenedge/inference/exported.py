@@ -92,8 +92,8 @@ def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedN
         DataError: a file is missing, or is not the one that was exported.
         InstallationError: the runtime is not installed, or cannot run a graph.
     """
-    segments = []
-    for index, each in enumerate(manifest.exits):
+    graphs = []
+    for each in manifest.exits:
         path = folder / each.file
         try:
             content = path.read_bytes()
@@ -101,8 +101,10 @@ def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedN
             raise DataError(f"{path}: cannot be read ({error.strerror or error}); export again") from None
         if digest_of(content) != manifest.files[each.file]:
             raise DataError(f"{path}: is not the file that was exported with the manifest; export again")
-        graph = open_graph(content, runtime, torch.get_num_threads())
-        segments.append(ExportedSegment(index, index == 0 or each.reads_images, each.reads_logits, graph))
+        graphs.append(open_graph(content, runtime, torch.get_num_threads()))
+    reads_images = [index == 0 or each.reads_images for index, each in enumerate(manifest.exits)]
+    reads_logits = [each.reads_logits for each in manifest.exits]
+    segments = list(map(ExportedSegment, range(len(graphs)), reads_images, reads_logits, graphs))
     gflops = torch.tensor([each.gflops for each in manifest.exits], dtype=torch.float64)
     return ExportedNetwork(segments, gflops, manifest.image_size, manifest.precision, runtime)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.errors import UsageError
+from greenedge.inference.exported import float_graph
 from greenedge.inference.folding import fold_batch_norms
 from greenedge.inference.manifest import Kind
 from greenedge.inference.member_graph import replace_member_inputs
@@ -48,16 +49,11 @@ def onnx_files(network: MultiExitNetwork, graph: onnx.ModelProto | None = None) 
         graph: the whole network, as `onnx_graphs.whole_graph` makes it, or that quantised; None: made here.
 
     Raises:
-        UsageError: the network is too large for the format.
+        InstallationError: the network cannot be written as ONNX.
     """
-    from greenedge.inference.onnx_graphs import cut_graph, cuts_of, whole_graph, without_boundaries
+    from greenedge.inference.onnx_graphs import cut_graph, cuts_of, without_boundaries
 
-    size = sum(tensor.nbytes for tensor in network.state_dict().values())
-    if size > _ONNX_BYTES:
-        raise UsageError(
-            f"{size / 1e9:.1f} GB of weights are more than the 2 GB that one ONNX file holds; use --format torch"
-        )
-    whole = graph or whole_graph(network)
+    whole = graph or float_graph(network)
     for index, cut in enumerate(cuts_of(network)):
         yield f"segment-{index}.onnx", cut_graph(whole, cut).SerializeToString()
     yield "network.onnx", without_boundaries(whole).SerializeToString()
@@ -76,6 +72,19 @@ def torch_files(network: MultiExitNetwork) -> Iterator[tuple[str, Content]]:
         chain = _Chain([segment], hands_on=index < own.num_exits - 1).eval()
         yield f"segment-{index}.pt2", _program(chain, _blank(segment), *segment.blank_logits(_EXAMPLES))
     yield "network.pt2", _program(_Chain(own.segments, hands_on=False).eval(), _blank(own.segments[0]))
+
+
+def check_size(network: MultiExitNetwork) -> None:
+    """Whether one ONNX file can hold a network.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if size > _ONNX_BYTES:
+        raise UsageError(
+            f"{size / 1e9:.1f} GB of weights are more than the 2 GB that one ONNX file holds; use --format torch"
+        )
 
 
 def onnx_opset(content: Content) -> str:

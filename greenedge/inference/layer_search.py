@@ -87,10 +87,13 @@ def quantize_within(
     found = QuantizedGraph(whole, (), 0.0, loss_of(whole), math.nan)
     loss_before = found.loss
     if found.loss > max_loss and max_float_share > 0:
-        _log.info("%.2f points are lost with every convolution in 8 bits; looking for those to leave", 100 * found.loss)
+        _log.info(
+            "%.2f points are lost with every convolution in 8 bits; looking for those that must stay in float32",
+            100 * found.loss,
+        )
         first = slice(_RANKING_IMAGES)
         ranking = _rank_layers(quantizer, lambda graph: _distance(logits_of(graph, first), exact[:, first]))
-        found = _leave_layers(quantizer, ranking, layer_shares(model), loss_of, found, max_loss, max_float_share)
+        found = _keep_layers(quantizer, ranking, layer_shares(model), loss_of, found, max_loss, max_float_share)
     return QuantizedGraph(found.model, found.keep_float, found.float_share, found.loss, loss_before)
 
 
@@ -114,7 +117,7 @@ def _rank_layers(quantizer: Quantizer, distance: Callable[[onnx.ModelProto], flo
     return sorted(layers, key=left.__getitem__)
 
 
-def _leave_layers(
+def _keep_layers(
     quantizer: Quantizer,
     ranking: list[str],
     shares: dict[str, float],

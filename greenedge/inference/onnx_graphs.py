@@ -66,6 +66,8 @@ def whole_graph(network: MultiExitNetwork) -> onnx.ModelProto:
         network: in any mode, on any device; it is not changed. Batch norms are folded.
     """
     own = copy.deepcopy(network).eval().requires_grad_(requires_grad=False).float().cpu()
+    # Of weights in channels last, the exporter makes nodes that ask the images for their shape.
+    own.to(memory_format=torch.contiguous_format)
     fold_batch_norms(own)
     replace_member_inputs(own.segments)
 

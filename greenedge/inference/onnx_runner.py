@@ -14,14 +14,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import numpy as np
-import onnxruntime
+try:
+    import numpy as np
+    import onnxruntime
 
-# By their place, as this file is a module of greenedge, a script, or is imported from the folder of an export.
-_criteria, _files, _images = (
-    SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name(f"runner_{name}.py"))))
-    for name in ("criteria", "files", "images")
-)
+    # By their place, as this file is a module of greenedge, a script, or is imported from the folder of an export.
+    _paths = [Path(__file__).with_name(f"runner_{name}.py") for name in ("criteria", "files", "images")]
+    _criteria, _files, _images = (SimpleNamespace(**runpy.run_path(str(path))) for path in _paths)
+except (ImportError, OSError) as error:
+    sys.exit(
+        f"error: {error}; the runner needs numpy, onnxruntime and its other files"
+    ) if __name__ == "__main__" else 0
+    raise
 _MANIFEST: dict[str, Any] = {"format": ["greenedge-export/2"], "kind": str, "precision": str, "image_size": int}
 _MANIFEST |= {"exits": [{"after": str, "gflops": float, "file": str}], "classes": [{"id": str}], "leaves_below": {}}
 _MANIFEST |= {"preprocessing": {"stored_size": int, "mean": [float], "std": [float]}}
@@ -115,8 +119,7 @@ class Runner:
 def main(folder: str, paths: Sequence[Path]) -> int:
     """Prints a line for each image, and on standard error one for each file that cannot be used; 1 if there is any."""
     runner, failed = Runner(folder), []
-    if (runner.manifest.get("quantization") or {}).get("weight_bits") == 8 and not _files.sums_are_exact():
-        sys.stderr.write("note: this processor has no VNNI: sums of 8-bit products overflow; export again on it\n")
+    sys.stderr.write(_files.find_doubt(runner.manifest))
     size = runner.manifest["preprocessing"]["stored_size"]
 
     def say(sentence: str) -> None:
@@ -142,7 +145,6 @@ if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit("usage: python runner.py FOLDER IMAGES...")
     try:
-        code = main(sys.argv[1], [Path(path) for path in sys.argv[2:]])
+        sys.exit(main(sys.argv[1], [Path(path) for path in sys.argv[2:]]))
     except Exception as error:  # noqa: BLE001  # of the folder
         sys.exit(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}")
-    sys.exit(code)

@@ -16,6 +16,8 @@ from greenedge.inference.export import PARITY
 
 FORMAT: Final = "greenedge-parity/1"
 TOLERANCE = 1e-4  # of an exit's largest logit, or of 1 where that is smaller
+# Of an export in 8 bits beside itself on another machine, where a pixel's last bit may move it by a step.
+STEP_TOLERANCE = 0.1
 Source = Literal["calibration", "val", "random"]
 
 _GRID = 8  # colours per side of an image made from a seed

@@ -16,6 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from greenedge.device.processor import is_arm
+from greenedge.errors import InstallationError
 from greenedge.inference.onnx_graphs import IMAGES
 
 WeightBits = Literal[8, 7]
@@ -36,6 +37,9 @@ class Quantizer:
         images: float32 (N, 3, S, S), normalised, that ranges are taken from; N at least 1.
         weight_bits: 8, or 7 for convolutions that are not depthwise. On x64 processors without VNNI an instruction adds
             two products in 16 bits, which overflow where weights take 8. Depthwise layers are computed otherwise.
+
+    Raises:
+        InstallationError: ONNX Runtime cannot quantise the graph.
     """
 
     def __init__(self, model: onnx.ModelProto, images: np.ndarray, weight_bits: WeightBits) -> None:
@@ -90,9 +94,8 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]  # of a package with
     """Images in equal batches."""
 
     def __init__(self, images: np.ndarray) -> None:
-        size = min(_BATCH, len(images))
-        count = len(images) // size
-        self._batches: Iterator[np.ndarray] = iter(np.split(images[: count * size], count))
+        size = next(size for size in range(min(_BATCH, len(images)), 0, -1) if len(images) % size == 0)
+        self._batches: Iterator[np.ndarray] = iter(np.split(images, len(images) // size))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self._batches, None)
@@ -116,12 +119,19 @@ def _float_nodes(graph: onnx.GraphProto, keep_float: Collection[str]) -> list[st
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantiser's hints; giving them to the root logger, it would leave a handler there too."""
+    """Without the quantiser's hints; giving them to the root logger, it would leave a handler there too.
+
+    Raises:
+        InstallationError: it cannot do what it is asked for.
+    """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     root.setLevel(logging.ERROR)
     try:
         yield
+    except Exception as error:  # it raises many kinds of errors
+        reason = " ".join(str(error).split())[:200]
+        raise InstallationError(f"onnxruntime cannot quantise the network ({reason})") from error
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers

@@ -46,6 +46,13 @@ def read_listed(folder: Path, name: str, digests: Any) -> bytes:
     return content
 
 
+def find_doubt(manifest: dict[str, Any]) -> str:
+    """A line on why predictions may be wrong on this machine; empty where nothing speaks for it."""
+    if (manifest.get("quantization") or {}).get("weight_bits") != 8 or sums_are_exact():
+        return ""
+    return "note: this processor has no VNNI, so that sums of 8-bit products overflow; export again on it\n"
+
+
 def sums_are_exact() -> bool:
     """Whether products of 8-bit integers add up without overflow here; where it is not known, the answer is yes."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greenedge.cost.benchmark import Timing, Timings
 from greenedge.inference.contenders import PLAIN, Contender
@@ -56,16 +56,25 @@ def find_fastest(timings: Timings, batch: int, contenders: Mapping[str, Contende
     )
 
 
-def advise(timings: Timings, contenders: Mapping[str, Contender]) -> str:
+def advise(timings: Timings, contenders: Mapping[str, Contender], *, exits_early: bool) -> str:
     """One sentence on what to deploy for single images and for the largest batches that were timed.
 
     Args:
         timings: of all contenders, `PLAIN` among them.
         contenders: key -> contender.
+        exits_early: whether any image did; without, nothing is said of early exit.
     """
+    if not exits_early:
+        contenders = {key: each for key, each in contenders.items() if not each.early_exit}
+        kept = {size: _only(timed, contenders) for size, timed in timings.batches.items()}
+        timings = replace(timings, batches=kept)
     sizes = sorted({size for size in timings.batches if size == 1} | {timings.largest_batch})
-    parts = [_part(find_fastest(timings, size, contenders), contenders) for size in sizes]
+    parts = [_part(find_fastest(timings, size, contenders), contenders, exits_early) for size in sizes]
     return f"by time alone, deploy here {'; '.join(parts)}"
+
+
+def _only(timed: Mapping[str, Timing], contenders: Mapping[str, Contender]) -> dict[str, Timing]:
+    return {key: each for key, each in timed.items() if key in contenders}
 
 
 def _overlap(fastest: Timing, other: Timing) -> bool:
@@ -74,13 +83,13 @@ def _overlap(fastest: Timing, other: Timing) -> bool:
     return other.median_s * (1 - other.spread / 2) <= slow_end
 
 
-def _part(found: Fastest, contenders: Mapping[str, Contender]) -> str:
+def _part(found: Fastest, contenders: Mapping[str, Contender], exits_early: bool) -> str:
     if found.batch == 1:
         purpose, speed = "for single images", f"{1000 / found.images_per_second:.2f} ms per image"
     else:
         purpose, speed = f"for batches of {found.batch}", f"{found.images_per_second:.0f} images/s"
 
-    named = [_spoken(contenders[key]) for key in found.keys[:_NAMED]]
+    named = [_spoken(contenders[key], exits_early) for key in found.keys[:_NAMED]]
     if len(found.keys) > _NAMED:
         named.append(f"{len(found.keys) - _NAMED} more")
     names = " or ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
@@ -89,7 +98,9 @@ def _part(found: Fastest, contenders: Mapping[str, Contender]) -> str:
     return f"{text}, so that early exit does not pay there" if found.early_exit_pays is False else text
 
 
-def _spoken(contender: Contender) -> str:
+def _spoken(contender: Contender, exits_early: bool) -> str:
     if contender.runs == "backbone":
         return f"the {contender.shown}"
+    if not exits_early:
+        return contender.name
     return f"{contender.name} {'with' if contender.early_exit else 'without'} early exit"

@@ -81,8 +81,13 @@ def _json(found: BenchResult, split: str, images: int) -> dict[str, Any]:
         "energy": None if found.energy is None else _energy_json(found.energy),
         "machine": asdict(found.machine),
         "fastest": {str(size): asdict(find_fastest(timings, size, _table(found))) for size in timings.batches},
-        "advice": advise(timings, _table(found)),
+        "advice": _advice(found),
     }
+
+
+def _advice(found: BenchResult) -> str:
+    rates = [each.exit_rates for each in found.contenders.values() if each.exit_rates is not None]
+    return advise(found.timings, _table(found), exits_early=any(each[-1] < 1 for each in rates))
 
 
 def _table(found: BenchResult) -> dict[str, Contender]:
@@ -160,7 +165,7 @@ def _blocks(model: str, found: BenchResult) -> list[Table | str]:
             f"timings are noisy (rounds differ by up to {100 * timings.spread:.0f} % of their median): repeat with "
             "nothing else running"
         )
-    return [*blocks, advise(timings, _table(found))]
+    return [*blocks, _advice(found)]
 
 
 def _machine_sentence(found: BenchResult) -> str:

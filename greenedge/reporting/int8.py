@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenedge.exits.bootstrap import Estimate
-from greenedge.exits.precision_comparison import ComparedAnswers, PrecisionComparison
+from greenedge.exits.precision_comparison import ComparedPredictions, PrecisionComparison
 from greenedge.reporting.blocks import Block, Table, span
 from greenedge.reporting.names import exit_name
 
@@ -37,7 +37,7 @@ def int8_record(found: PrecisionComparison, split: str) -> dict[str, Any]:
     }
 
 
-def _row(name: str, each: ComparedAnswers) -> list[str]:
+def _row(name: str, each: ComparedPredictions) -> list[str]:
     low, high = each.difference.interval.ends
     difference = f"{100 * each.difference.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
     exact = f"{100 * each.exact_accuracy:.2f}"
@@ -49,7 +49,7 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.2f} ({span(100 * low, 100 * high, 1)})"
 
 
-def _record(each: ComparedAnswers) -> dict[str, Any]:
+def _record(each: ComparedPredictions) -> dict[str, Any]:
     return {
         "float32": each.exact_accuracy,
         "int8": _estimate(each.accuracy),

@@ -21,7 +21,7 @@ class RunSummary:
         epoch: epochs of training behind it.
         split: name of the split.
         images: how many it has.
-        precision: `float32` or `bf16`, that the network ran in.
+        precision: `float32`, `bf16` or `int8`, that the network ran in.
         cost: of every exit.
     """
 

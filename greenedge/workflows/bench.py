@@ -15,7 +15,7 @@ from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import open_named_split
 from greenedge.device.precision import Precision, choose_device
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import DataError, InstallationError, UsageError
 from greenedge.exits.policy import read_policy
 from greenedge.inference.benchmark import BenchOptions, BenchResult, benchmark_policy
 from greenedge.inference.contenders import NamedExport
@@ -82,7 +82,11 @@ def _open_export(folder: Path, model: TrainedModel, *, named: bool) -> Iterator[
             raise UsageError(f"{folder}: was exported from other weights than {model.path}")
         own = read_policy(folder / POLICY, export.exits, export.digest).policy
         where = f" of {folder.resolve().name}" if named else ""
-        yield f"{runtime} {export.manifest.precision}{where}", export.backend, own
+        name = f"{runtime} {export.manifest.precision}{where}"
+        try:
+            yield name, export.backend, own
+        except InstallationError as error:
+            _log.warning("left out: %s: %s", name, error)
 
 
 def _split(model: TrainedModel, data: Path | None) -> PreparedSplit:

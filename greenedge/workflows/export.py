@@ -28,11 +28,12 @@ from greenedge.inference.export import (
     complete_export,
     export_network,
     is_export_file,
+    is_export_result,
 )
 from greenedge.inference.export_check import CheckedExport, check_export
 from greenedge.inference.export_folder import PARTIAL, refilled
 from greenedge.inference.export_parity import measure_parity
-from greenedge.inference.graphs import check_exporter
+from greenedge.inference.graphs import check_exporter, check_size
 from greenedge.inference.manifest import MANIFEST, Kind, is_export
 from greenedge.inference.parity_report import ParityReport, Source, seeded_images
 from greenedge.reporting.blocks import CommandResult, render_text
@@ -82,21 +83,22 @@ def export(
     model = load_model(weights)
     saved = _saved_policy(model, options)
     images = _parity_images(model, data)
-    found = None if int8 is None else quantize_model(model, saved, replace(int8, data=data))
-    if found is None:
-        measured, quantized = _measured(model, data, saved.policy), None
-    else:
-        saved = found.saved
-        measured = _measured_outputs(model, data, found.split, found.outputs, saved.policy)
-        quantized = QuantizedExport(found.graph.model, _record(found))
     try:
-        with refilled(out, is_export_file, MANIFEST) as partial:
+        with refilled(out, lambda name: is_export_file(name) or is_export_result(name), MANIFEST) as partial:
+            found = None if int8 is None else _quantized(model, saved, int8, data)
+            if found is None:
+                measured, quantized = _measured(model, data, saved.policy), None
+            else:
+                saved = found.saved
+                measured = _measured_outputs(model, data, found.split, found.outputs, saved.policy)
+                quantized = QuantizedExport(found.graph.model, _record(found))
             manifest = export_network(model.network, saved, _metadata(model), partial, kind, quantized)
             transform = build_transform(model.config.data, channels_last=False)
             parity = measure_parity(model.network, saved.policy, partial, manifest, images, transform)
+            comparison = None if found is None else found.comparison
             texts = {
                 PARITY: json.dumps(asdict(parity), indent=2, allow_nan=False) + "\n",
-                CARD: model_card(model, saved, manifest, parity, measured, None if found is None else found.comparison),
+                CARD: model_card(model, saved, manifest, parity, measured, comparison),
             }
             complete_export(partial, manifest, texts)
     except OSError as error:
@@ -142,9 +144,9 @@ def _saved_policy(model: TrainedModel, options: PolicyOptions) -> SavedPolicy:
     policy = resolve_policy(model, options)
     if options.policy is None:
         return SavedPolicy(policy, model.exits, model.digest)
-    if policy.precision == "bf16":
+    if policy.precision not in (None, "float32"):
         raise UsageError(
-            f"{options.policy}: was chosen in bf16, and exported graphs run in float32, where other images would exit; "
+            f"{options.policy}: was chosen in {policy.precision}, and an export takes one that was chosen in float32; "
             "tune again with --precision float32"
         )
     return replace(read_policy(options.policy, model.exits, model.digest), weights=model.digest)
@@ -181,6 +183,11 @@ def _measured_outputs(
 ) -> MeasuredExits:
     name = (data or Path(model.config.data.path)).resolve().name
     return MeasuredExits(split.name, name, evaluate_policy(outputs, policy), exit_intervals(outputs, policy))
+
+
+def _quantized(model: TrainedModel, saved: SavedPolicy, int8: Int8Options, data: Path | None) -> Int8Network:
+    check_size(model.network)
+    return quantize_model(model, saved, replace(int8, data=data))
 
 
 def _record(found: Int8Network) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from greenedge.config.records import digest_of
 from greenedge.device.precision import Precision, RunPrecision, choose_autocast, choose_device
-from greenedge.device.processor import NO_VNNI, sums_are_exact
+from greenedge.device.processor import NO_VNNI, is_arm, sums_are_exact
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.manifest import MANIFEST, Manifest, is_export, needs_exact_sums, read_manifest
@@ -51,8 +52,9 @@ class ExportedModel(TrainedModel):
 
     @property
     def outputs_digest(self) -> str:
-        """Of the graphs."""
-        return digest_of(repr(sorted(self.manifest.files.items())).encode())
+        """Of the graphs, and of what decides how they are computed here: in 8 bits, not all machines say the same."""
+        computes = (self.runtime, version(self.runtime), sums_are_exact(), is_arm())
+        return digest_of(repr((sorted(self.manifest.files.items()), computes)).encode())
 
     @property
     def network(self) -> MultiExitNetwork:
@@ -146,8 +148,8 @@ def build_engine(model: TrainedModel, policy: ExitPolicy, precision: Precision |
         return Engine(model.backend, policy)
     from greenedge.models.build import to_device
 
-    if precision == "int8":
-        resolve_precision(model, precision)
+    chosen: Precision = "auto"
+    if precision != "auto":  # by the engine's own rule
+        chosen = cast(Precision, resolve_precision(model, precision))
     network = to_device(model.network, choose_device("auto"), channels_last=True)
-    assert precision != "int8"
-    return Engine(network, policy, precision=precision, cost=model.cost)
+    return Engine(network, policy, precision=chosen, cost=model.cost)

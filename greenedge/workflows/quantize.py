@@ -14,15 +14,15 @@ from greenedge.data.loader import InputTransform, build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.device.processor import NO_VNNI, sums_are_exact
 from greenedge.errors import UsageError
+from greenedge.exits.bootstrap import bootstrap_weights, difference_interval
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import SavedPolicy, shared_policy
-from greenedge.exits.policy_choice import PER_EXIT
+from greenedge.exits.policy_choice import PER_EXIT, SHARED
 from greenedge.exits.precision_comparison import PrecisionComparison, compare_precisions, refit_policy
 from greenedge.inference import Engine
 from greenedge.inference.collect import map_split
-from greenedge.inference.exported import open_graphs
+from greenedge.inference.exported import float_graph, open_graphs
 from greenedge.inference.layer_search import QuantizedGraph, quantize_within
-from greenedge.inference.onnx_graphs import whole_graph
 from greenedge.inference.quantization import Quantizer, WeightBits
 from greenedge.training.trained import TrainedModel, open_data
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs, open_images
@@ -111,7 +111,7 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
         )
 
     threads = torch.get_num_threads()
-    graph = whole_graph(model.network)
+    graph = float_graph(model.network)
     with Quantizer(graph, _read(ranges, transform), bits) as quantizer:
         found = quantize_within(
             graph,
@@ -131,15 +131,17 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
     exact = everything.subset(np.flatnonzero(np.isin(calibration.rows, rest.rows)))
     _check_loss(exact, fitted_on, found, options)
 
-    refitted = bool(saved.chosen) and model.num_exits > 1
-    fresh = replace(saved, policy=replace(saved.policy, precision=None))
+    refitted = bool(saved.chosen or saved.policy.precision) and model.num_exits > 1
+    fresh = saved
     if refitted:
-        kind = str(saved.chosen.get("kind", PER_EXIT))
+        kind = SHARED if saved.chosen.get("kind") == SHARED else PER_EXIT
         policy = refit_policy(saved.policy, exact, fitted_on, "int8", kind)
-        fresh = replace(saved, policy=policy, chosen={**saved.chosen, "refitted": _how(rest)})
+        fresh = replace(saved, policy=policy, chosen=_how(rest, kind, saved))
 
     split, other = rest, fitted_on
-    if "val" in open_data(model, options.data).splits:
+    if "val" not in open_data(model, options.data).splits:
+        _log.warning("note: there are no validation images, so the numbers are those of images that were fitted on")
+    else:
         shown = load_or_compute_outputs(model, PassOptions(options.data, "val"))
         split, exact, other = shown.split, shown.outputs, outputs_on(shown.split)
     comparison = compare_precisions(exact, saved.policy, other, fresh.policy)
@@ -155,7 +157,7 @@ def _divide(split: PreparedSplit) -> tuple[PreparedSplit, PreparedSplit, Prepare
         )
     order = np.random.default_rng(0).permutation(split.rows)
     held = min(_RANGE_IMAGES + _SEARCH_IMAGES, len(split) // 2)
-    first = max(1, held * _RANGE_IMAGES // (_RANGE_IMAGES + _SEARCH_IMAGES))
+    first = min(_RANGE_IMAGES, held // 2)
     parts = order[:first], order[first:held], order[held:]
     ranges, search, rest = (replace(split, rows=np.sort(rows)) for rows in parts)
     return ranges, search, rest
@@ -182,17 +184,31 @@ def _check_loss(exact: ExitOutputs, found: ExitOutputs, graph: QuantizedGraph, o
     Raises:
         UsageError: an exit loses more than it may.
     """
-    losses = exact.exit_accuracies() - found.exit_accuracies()
+    images = len(exact.labels)
+    if 1 / images > options.max_loss:
+        _log.warning("note: the loss is judged on %d images, of which one is %.1f points", images, 100 / images)
+    right, found_right = exact.correct().astype(np.float32), found.correct().astype(np.float32)
+    losses = right.mean(axis=1) - found_right.mean(axis=1)
     worst = int(losses.argmax())
     if losses[worst] > options.max_loss:
+        resampled = bootstrap_weights(images) @ (right[worst] - found_right[worst])
+        low, high = difference_interval(resampled, images).ends
+        before, after = 100 * right[worst].mean(), 100 * found_right[worst].mean()
         left = f", with {100 * graph.float_share:.0f} % of the arithmetic left in float32" if graph.keep_float else ""
         raise UsageError(
-            f"int8 costs {100 * losses[worst]:.1f} points at exit {worst + 1} of {len(losses)} "
-            f"({100 * exact.exit_accuracies()[worst]:.1f} to {100 * found.exit_accuracies()[worst]:.1f} % on "
-            f"{len(exact.labels)} calibration images{left}), more than the {100 * options.max_loss:g} of --max-loss; "
-            "nothing was written"
+            f"int8 costs {100 * losses[worst]:.1f} points (95 %: {100 * low:.1f} to {100 * high:.1f}) at exit "
+            f"{worst + 1} of {len(losses)}, {before:.1f} to {after:.1f} % on {images} calibration images{left}, more "
+            f"than the {100 * options.max_loss:g} of --max-loss; no export was written"
         )
 
 
-def _how(rest: PreparedSplit) -> dict[str, object]:
-    return {"precision": "int8", "images": len(rest), "goal": "the best within the mean cost of the policy in float32"}
+def _how(rest: PreparedSplit, kind: str, saved: SavedPolicy) -> dict[str, object]:
+    """How the policy was fitted anew; what was said of the former one does not hold for it."""
+    return {
+        "goal": "the best within the mean cost of the policy in float32",
+        "kind": kind,
+        "choose_on": rest.name,
+        "images": len(rest),
+        "precision": "int8",
+        "former": dict(saved.chosen),
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from greenedge.exits.static_family import StaticChoice
@@ -24,6 +25,8 @@ def load_static(runs: Sequence[Path], options: PassOptions, judged: EvaluatedRun
         DataError: a run is on other images.
         GreenedgeError: a run cannot be used.
     """
+    if options.precision == "int8":  # which only an export runs in
+        options = replace(options, precision="float32")
     choices = []
     names = run_names(runs, BEST) if runs else []
     for path, name in zip(runs, names, strict=True):

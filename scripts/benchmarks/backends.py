@@ -97,7 +97,7 @@ def _predict(engine: Engine, policy: ExitPolicy, images: Tensor) -> object:
 
 def _settle(name: str, run: Callable[[], object]) -> None:
     """Sets the allocator as in this contender's own process, and runs it once, so that the caches are its own."""
-    return_freed_memory() if name.startswith("plain/") else disable_malloc_trim()
+    return_freed_memory() if name == "plain" else disable_malloc_trim()
     run()
 
 

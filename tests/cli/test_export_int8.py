@@ -15,13 +15,17 @@ import torch
 from greenedge.data.loader import build_transform
 from greenedge.data.prepare import prepare
 from greenedge.data.prepared import open_prepared
+from greenedge.data.run_splits import open_named_split
 from greenedge.data.synth import SynthOptions, synthesize
 from greenedge.device import processor
 from greenedge.exits.policy import read_policy
+from greenedge.files import SEAL, seal_of
+from greenedge.inference import runner_files
 from greenedge.inference.manifest import read_manifest
 from greenedge.inference.onnx_runner import Runner
 from greenedge.inference.runtimes import open_graph
 from greenedge.training.trained import load_model
+from greenedge.workflows import quantize
 from greenedge.workflows.train import train
 from tests.cli.conftest import Cli
 
@@ -98,8 +102,19 @@ def test_the_policy_is_fitted_anew_on_images_that_ranges_were_not_taken_from(
     record = manifest.quantization
     assert record is not None
     calibration = 4 * 30
-    assert record["range_images"] + record["search_images"] + after.chosen["refitted"]["images"] == calibration
-    assert after.chosen["refitted"]["images"] >= calibration / 2
+    assert record["range_images"] + record["search_images"] + after.chosen["images"] == calibration
+    assert after.chosen["images"] >= calibration / 2
+    assert after.chosen["former"] == before.chosen
+    assert "in float32" in after.chosen["goal"]  # not the goal of the former one, which does not hold for it
+
+
+def test_images_serve_one_purpose_each(run: Path, data: Path) -> None:
+    model = load_model(run / "best.safetensors")
+    split = open_named_split(open_prepared(data), "calibration", model.config.data)
+    parts = [set(part.rows.tolist()) for part in quantize._divide(split)]
+    assert [len(part) for part in parts] == [30, 30, 60]
+    assert set.union(*parts) == set(split.rows.tolist())
+    assert sum(map(len, parts)) == len(split)
 
 
 def test_what_the_manifest_says_is_what_eval_finds(cli: Cli, exported: Path, data: Path, tmp_path: Path) -> None:
@@ -205,7 +220,7 @@ def test_a_network_that_int8_ruins_is_refused_with_the_figure(
     result = cli(*arguments, "--precision", "int8", "--max-float", "0", "--out", out)
     assert result.code == 2
     assert result.sentence.startswith("int8 costs ")
-    assert "more than the 1 of --max-loss; nothing was written" in result.sentence
+    assert "more than the 1 of --max-loss; no export was written" in result.sentence
     assert not out.exists()
 
 
@@ -286,3 +301,27 @@ def test_weights_of_8_bits_are_doubted_where_sums_overflow(
     edit(copy, lambda value: value["quantization"].update(weight_bits=8))  # type: ignore[attr-defined]
     result = cli("eval", "--weights", copy, "--out", tmp_path / "found")
     assert f"its weights have 8 bits, and {processor.NO_VNNI}; export it again on this machine" in result.err
+
+    path = copy / "manifest.json"
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(value | {SEAL: seal_of(value)}))
+    result = cli("export", "--check", copy)
+    assert result.sentence == (
+        f"{copy}: its weights have 8 bits, and {processor.NO_VNNI}; export it again on this machine"
+    )
+
+
+def test_the_runner_doubts_weights_of_8_bits_where_sums_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_files, "sums_are_exact", lambda: False)
+    assert runner_files.find_doubt({"quantization": {"weight_bits": 8}}).startswith("note: this processor has no VNNI")
+    assert runner_files.find_doubt({"quantization": {"weight_bits": 7}}) == ""
+    assert runner_files.find_doubt({"quantization": None}) == ""
+
+
+def test_kept_outputs_of_another_processor_are_not_taken(
+    cli: Cli, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("eval", "--weights", exported, "--policy", exported / "policy.json", "--out", tmp_path)
+    assert "the network need not run" in cli(*arguments).err
+    monkeypatch.setattr("greenedge.workflows.models.sums_are_exact", lambda: not processor.sums_are_exact())
+    assert "the network need not run" not in cli(*arguments).err

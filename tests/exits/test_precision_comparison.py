@@ -53,7 +53,7 @@ def test_a_comparison_is_what_counting_gives() -> None:
     assert found.rates == pytest.approx(np.bincount(other_exits, minlength=3) / 400)
     assert found.exact_gflops == pytest.approx(np.array([1.0, 2, 4])[exits].mean())
     assert found.gflops == pytest.approx(np.array([1.0, 2, 4])[other_exits].mean())
-    for each, before, after in zip(found.exits, exact.logits, other.logits, strict=True):
+    for each, before, after in zip(found.exits, exact.logits, other.logits, strict=True):  # no ensemble
         assert each.exact_accuracy == pytest.approx((before.argmax(1) == labels).mean())
         assert each.accuracy.value == pytest.approx((after.argmax(1) == labels).mean())
         assert each.same_predictions.value == pytest.approx((before.argmax(1) == after.argmax(1)).mean())
@@ -95,10 +95,5 @@ def test_a_policy_is_fitted_anew_at_the_same_cost(policy: ExitPolicy) -> None:
         policy.ensemble is None,
     )
     compared = compare_precisions(exact, policy, halved, found)
-    own = float(found.own_gflops(5)[-1])
-    assert compared.gflops <= compared.exact_gflops + own
-    assert compared.gflops > 0.9 * compared.exact_gflops
+    assert 0.9 * compared.exact_gflops < compared.gflops <= compared.exact_gflops * (1 + 1e-9)
     assert compared.policy.accuracy.value >= compared.policy.exact_accuracy  # chosen on these images, per exit
-
-    kept = compare_precisions(exact, policy, halved, policy)
-    assert kept.same_exits.value < compared.same_exits.value or policy.temperatures is not None

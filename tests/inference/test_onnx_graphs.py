@@ -80,6 +80,13 @@ def test_segments_hold_only_their_own_weights(network: MultiExitNetwork, graph: 
         onnx.checker.check_model(part, full_check=True)
 
 
+def test_the_layout_of_the_weights_changes_no_graph(images: Tensor) -> None:
+    network = random_network("resnet18", "layer1", "layer2", head="linear")
+    before = run_chain(network, whole_graph(network), images.numpy())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    np.testing.assert_allclose(run_chain(network, whole_graph(network), images.numpy()), before, rtol=0, atol=1e-5)
+
+
 def test_the_network_is_not_changed() -> None:
     network = random_network("resnet18", "layer2").train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -162,7 +162,7 @@ def fake_search(losses: dict[tuple[str, ...], float], shares: dict[str, float], 
             return tuple(keep)
 
     start = QuantizedGraph((), (), 0.0, losses[()], 0.0)  # type: ignore[arg-type]
-    return layer_search._leave_layers(
+    return layer_search._keep_layers(
         FakeQuantizer(),  # type: ignore[arg-type]
         list(shares),
         shares,

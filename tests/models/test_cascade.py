@@ -180,6 +180,38 @@ def test_exported_cascade_is_run_as_the_engine_runs_it(
     np.testing.assert_allclose(np.stack(whole), logits.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_cascade_in_8_bits_is_exported_as_its_whole_graph_says(
+    cascade: Cascade, images: Tensor, logits: Tensor, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from greenedge.inference.export import QuantizedExport
+    from greenedge.inference.exported import float_graph, open_export
+    from greenedge.inference.manifest import read_manifest
+    from greenedge.inference.onnx_runner import Runner
+    from greenedge.inference.quantization import Quantizer
+
+    with Quantizer(float_graph(cascade), images.numpy(), 7) as quantizer:
+        quantized = QuantizedExport(quantizer.quantize(), {"weight_bits": 7})
+    policy = parting_policy("margin", logits)
+    saved = SavedPolicy(policy, tuple(segment.after for segment in cascade.segments))
+    classes = tuple(ClassInfo(f"n{index}", f"name {index}") for index in range(3))
+    metadata = ExportMetadata((0, 0, 0), (1, 1, 1), 32, classes)
+    export_network(cascade, saved, metadata, tmp_path, "onnx", quantized)
+
+    whole = np.stack(onnxruntime_session(tmp_path / "network.onnx").run(None, {"images": images.numpy()}))
+    for exact, found in zip(logits.numpy(), whole, strict=True):
+        assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.95
+
+    engine = Engine(open_export(tmp_path, read_manifest(tmp_path), "onnxruntime"), policy)
+    np.testing.assert_allclose(engine.logits(images).numpy(), whole, rtol=0, atol=1e-5)
+    predictions, found = engine.predict(images), Runner(tmp_path).predict(images.numpy())
+    assert found.exits.tolist() == predictions.exits.tolist()
+    assert len(set(found.exits.tolist())) > 2
+    rows = np.arange(len(images))
+    np.testing.assert_allclose(found.logits, whole[found.exits, rows], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predictions.logits.numpy(), whole[found.exits, rows], rtol=0, atol=1e-5)
+
+
 def onnxruntime_session(path: Path) -> Any:
     import onnxruntime
 

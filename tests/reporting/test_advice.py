@@ -72,6 +72,7 @@ def test_advise_tells_single_images_from_batches() -> None:
             }
         ),
         TABLE,
+        exits_early=True,
     )
     assert sentence == (
         "by time alone, deploy here for single images onnxruntime float32 without early exit (5.00 ms per image, "
@@ -82,16 +83,26 @@ def test_advise_tells_single_images_from_batches() -> None:
 
 
 def test_advise_speaks_of_what_was_timed() -> None:
-    only_single = advise(timings({1: {PLAIN.key: 0.01, WITHOUT: 0.02, ENGINE: 0.02}}), TABLE)
+    only_single = advise(timings({1: {PLAIN.key: 0.01, WITHOUT: 0.02, ENGINE: 0.02}}), TABLE, exits_early=True)
     assert only_single == (
         "by time alone, deploy here for single images the backbone, as trained (10.00 ms per image, 1.00 of the time "
         "of the backbone, as trained), so that early exit does not pay there"
     )
-    assert "single images" not in advise(timings({8: {PLAIN.key: 0.1, WITHOUT: 0.2, ENGINE: 0.3}}), TABLE)
+    batches_alone = timings({8: {PLAIN.key: 0.1, WITHOUT: 0.2, ENGINE: 0.3}})
+    assert "single images" not in advise(batches_alone, TABLE, exits_early=True)
 
 
 def test_advise_counts_those_that_it_does_not_name() -> None:
     same = dict.fromkeys(list(TABLE)[2:7], 0.5)
-    sentence = advise(timings({8: {PLAIN.key: 1.0, **same}}), TABLE)
+    sentence = advise(timings({8: {PLAIN.key: 1.0, **same}}), TABLE, exits_early=True)
     assert "engine without early exit, engine with early exit, pytorch float32 without early exit or 2 more" in sentence
     assert "does not pay" not in sentence
+
+
+def test_advise_says_nothing_of_early_exit_where_no_image_exits_early() -> None:
+    given = timings({8: {PLAIN.key: 1.0, WITHOUT: 0.5, ENGINE: 0.4, ONNX_WITHOUT: 0.2, ONNX: 0.3}})
+    sentence = advise(given, TABLE, exits_early=False)
+    assert sentence == (
+        "by time alone, deploy here for batches of 8 onnxruntime float32 (40 images/s, 0.20 of the time of the "
+        "backbone, as trained)"
+    )
