@@ -22,10 +22,9 @@ try:
     _paths = [Path(__file__).with_name(f"runner_{name}.py") for name in ("criteria", "files", "images")]
     _criteria, _files, _images = (SimpleNamespace(**runpy.run_path(str(path))) for path in _paths)
 except (ImportError, OSError) as error:
-    sys.exit(
-        f"error: {error}; the runner needs numpy, onnxruntime and its other files"
-    ) if __name__ == "__main__" else 0
-    raise
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"error: {error}; the runner needs numpy, onnxruntime and the runner_*.py beside it")
 _MANIFEST: dict[str, Any] = {"format": ["greenedge-export/2"], "kind": str, "precision": str, "image_size": int}
 _MANIFEST |= {"exits": [{"after": str, "gflops": float, "file": str}], "classes": [{"id": str}], "leaves_below": {}}
 _MANIFEST |= {"preprocessing": {"stored_size": int, "mean": [float], "std": [float]}}
@@ -138,7 +137,7 @@ def main(folder: str, paths: Sequence[Path]) -> int:
         except Exception as error:  # noqa: BLE001  # whatever it is, one line says it, and the other files are predicted
             where = f" (counted from image {start})" if start else ""
             say(f"{group[0]}: {str(error) or type(error).__name__}{where}")
-    return 1 if failed else 0
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -370,6 +370,17 @@ def test_the_file_is_short_and_needs_numpy_and_onnxruntime_alone(module: ModuleT
     assert imported - set(sys.stdlib_module_names) <= {"numpy", "onnxruntime"} | optional
 
 
+@pytest.mark.parametrize("missing", ["numpy", "onnxruntime"])
+def test_the_script_says_which_package_is_missing(folder: Path, missing: str) -> None:
+    without = f"import runpy, sys; sys.modules[{missing!r}] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    command = [sys.executable, "-I", "-c", without, str(folder / "runner.py"), str(folder), "photo.jpg"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert missing in line
+
+
 def run_script(folder: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """`python runner.py ...` where neither torch nor greenedge can be imported."""
     without = (
