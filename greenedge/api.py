@@ -46,6 +46,7 @@ from greenedge.exits.sweep import OperatingPoint, Sweep
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.inference import Predictions
 from greenedge.inference.finite import check_finite_logits
+from greenedge.inference.manifest import is_export
 from greenedge.models.backbones import BACKBONES
 from greenedge.models.blocks import describe_blocks
 from greenedge.models.build import to_device
@@ -55,7 +56,8 @@ from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
 from greenedge.training.run_files import checkpoint_path
-from greenedge.training.trained import TrainedModel, load_model, open_data
+from greenedge.training.trained import TrainedModel, open_data
+from greenedge.workflows.models import ExportedModel, open_model, resolve_precision
 from greenedge.workflows.train import TrainOutcome
 from greenedge.workflows.train import train as run_training
 
@@ -195,13 +197,14 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     """Loads a trained network with its config, classes and costs; the network itself is made when first asked for.
 
     Args:
-        path: a run directory, or a checkpoint in it.
+        path: a run directory, or a checkpoint in it; or the folder of an ONNX export, which `Engine` runs in ONNX
+            Runtime and which has no PyTorch network.
 
     Raises:
         CheckpointError: it is missing or invalid.
+        DataError: the export is damaged, or of another version.
     """
-    path = Path(path)
-    return load_model(checkpoint_path(path))
+    return open_model(checkpoint_path(Path(path)) if not is_export(Path(path)) else Path(path))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -391,7 +394,8 @@ class Engine(inference.Engine):
     """Runs a network under a policy, early exit included, over tensors, PIL images, arrays and files.
 
     Args:
-        model: a trained network, whose preprocessing is used for images; or a network, for normalised tensors.
+        model: a trained network or an export, whose preprocessing is used for images; or a network, for normalised
+            tensors.
         policy: when images exit: a policy, the file of one, or None for no early exit.
         precision: `float32`, `bf16`, or `auto`: the policy's, else by the rule of `device/precision.py`.
         device: `cpu`, `cuda`, ...; None: a GPU where there is one.
@@ -410,18 +414,24 @@ class Engine(inference.Engine):
         device: str | None = None,
         compiled: bool = False,
     ) -> None:
-        network = model.network if isinstance(model, TrainedModel) else model
         if policy is None:
-            policy = shared_policy("entropy", None, network.num_exits - 1)
+            policy = shared_policy("entropy", None, model.num_exits - 1)
         elif not isinstance(policy, ExitPolicy):
             if not isinstance(model, TrainedModel):
                 raise UsageError("a policy's file is for a trained network; give load_checkpoint(...)")
             policy = read_policy(Path(policy), model.exits, model.digest).policy
+        self._model = model if isinstance(model, TrainedModel) else None
+        if isinstance(model, ExportedModel):
+            if compiled or device not in (None, "cpu"):
+                raise UsageError("an export runs on the CPU, in its own runtime; leave out compiled and device")
+            resolve_precision(model, precision)
+            super().__init__(model.backend, policy)
+            return
+        network = model.network if isinstance(model, TrainedModel) else model
         chosen = torch.device(device) if device is not None else choose_device("auto")
         network = to_device(network, chosen, channels_last=True)
         cost = model.cost if isinstance(model, TrainedModel) else None
         super().__init__(network, policy, precision=precision, compiled=compiled, cost=cost)
-        self._model = model if isinstance(model, TrainedModel) else None
 
     def predict(self, images: Tensor | Sequence[ImageLike]) -> Predictions:
         """Predicts a batch.

@@ -202,6 +202,21 @@ def test_a_float32_export_evaluates_as_its_checkpoint(cli: Cli, run: Path, polic
     assert told[0]["gflops"] == pytest.approx(told[1]["gflops"])
 
 
+def test_the_python_api_runs_an_export(exported: Path, images: np.ndarray) -> None:
+    import greenedge
+
+    model = greenedge.load_checkpoint(exported)
+    engine = greenedge.Engine(model, exported / "policy.json")
+    found, expected = engine.predict(torch.from_numpy(images)), Runner(exported).predict(images)
+    assert found.exits.tolist() == expected.exits.tolist()
+    assert found.predictions.tolist() == expected.predictions.tolist()
+    assert len(model.classes) == 4
+    with pytest.raises(greenedge.GreenedgeError, match="is an export, which holds no PyTorch network"):
+        _ = model.network
+    with pytest.raises(greenedge.GreenedgeError, match="an export runs on the CPU"):
+        greenedge.Engine(model, compiled=True)
+
+
 def ruin(model: onnx.ModelProto) -> None:
     """Makes the last features all alike."""
     for tensor in model.graph.initializer:
