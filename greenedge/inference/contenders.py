@@ -16,7 +16,7 @@ from greenedge.inference.backend import Backend
 from greenedge.inference.engine import Engine
 from greenedge.inference.exported import ExportedNetwork, float_graph, open_graphs
 from greenedge.inference.optimized import optimize_for_inference
-from greenedge.inference.runtimes import EXTRAS, Runtime, is_installed
+from greenedge.inference.runtimes import Runtime, runtime_version
 from greenedge.models.multi_exit import MultiExitNetwork
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ class _Makers:
     def _runtime(self, runtime: Runtime) -> ExportedNetwork:
         if _device(self.network).type != "cpu":
             raise UsageError(f"it runs on the CPU, and the network is on {_device(self.network)}")
-        if not is_installed(runtime):
-            raise UsageError(f"{runtime} is not installed; pip install 'greenedge[{EXTRAS[runtime]}]'")
+        runtime_version(runtime)  # or a sentence, before the graph is made
         if self.graph is None:
             self.graph = float_graph(self.network)
         gflops = torch.tensor([each.gflops for each in self.cost.exits], dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,6 +25,17 @@ def is_installed(runtime: Runtime) -> bool:
     return importlib.util.find_spec(runtime) is not None
 
 
+def runtime_version(runtime: Runtime) -> str:
+    """Of the package that is installed.
+
+    Raises:
+        InstallationError: it is not.
+    """
+    if not is_installed(runtime):
+        raise InstallationError(f"{runtime} is not installed; pip install 'greenedge[{EXTRAS[runtime]}]'")
+    return version(runtime)
+
+
 def open_graph(content: bytes, runtime: Runtime, threads: int) -> Graph:
     """Makes an ONNX graph ready to run on the CPU.
 
@@ -35,8 +47,7 @@ def open_graph(content: bytes, runtime: Runtime, threads: int) -> Graph:
     Raises:
         InstallationError: the runtime is not installed, or cannot run the graph.
     """
-    if not is_installed(runtime):
-        raise InstallationError(f"{runtime} is not installed; pip install 'greenedge[{EXTRAS[runtime]}]'")
+    runtime_version(runtime)  # or a sentence
     try:
         return _OPENERS[runtime](content, threads)
     except Exception as error:

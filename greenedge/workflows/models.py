@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +14,7 @@ from greenedge.device.processor import NO_VNNI, is_arm, sums_are_exact
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.manifest import MANIFEST, Manifest, is_export, needs_exact_sums, read_manifest
-from greenedge.inference.runtimes import Runtime
+from greenedge.inference.runtimes import Runtime, runtime_version
 from greenedge.training.checkpoint import Checkpoint, info_from_metadata
 from greenedge.training.trained import TrainedModel, load_model, model_of
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from greenedge.inference import Engine
     from greenedge.inference.exported import ExportedNetwork
     from greenedge.models.multi_exit import MultiExitNetwork
-
 
 _log = logging.getLogger("greenedge")
 
@@ -53,7 +51,7 @@ class ExportedModel(TrainedModel):
     @property
     def outputs_digest(self) -> str:
         """Of the graphs, and of what decides how they are computed here: in 8 bits, not all machines say the same."""
-        computes = (self.runtime, version(self.runtime), sums_are_exact(), is_arm())
+        computes = (self.runtime, runtime_version(self.runtime), sums_are_exact(), is_arm())
         return digest_of(repr((sorted(self.manifest.files.items()), computes)).encode())
 
     @property

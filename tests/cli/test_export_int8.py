@@ -314,6 +314,15 @@ def test_what_an_export_cannot_do_is_said(cli: Cli, run: Path, policy: Path, exp
     assert "was written by another version of greenedge" in result.sentence
 
 
+def test_a_runtime_that_is_missing_is_named(
+    cli: Cli, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenedge.inference.runtimes.is_installed", lambda _: False)
+    for command in (("eval", "--out", tmp_path), ("predict", tmp_path / "x.png")):
+        result = cli(*command, "--weights", exported)
+        assert result.sentence == "onnxruntime is not installed; pip install 'greenedge[onnx]'"
+
+
 def test_weights_of_8_bits_are_doubted_where_sums_overflow(
     cli: Cli, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

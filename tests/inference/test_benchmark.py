@@ -111,7 +111,7 @@ def test_benchmark_policy_times_pytorch_in_the_other_precision(
 ) -> None:
     def names(computes: bool) -> tuple[list[str], BenchResult]:
         monkeypatch.setattr(contenders, "computes_bf16", lambda _: computes)
-        monkeypatch.setattr(contenders, "is_installed", lambda _: False)
+        monkeypatch.setattr("greenedge.inference.runtimes.is_installed", lambda _: False)
         found = benchmark_policy(network, policy, images, SHORT)
         return list(found.contenders), found
 
@@ -133,7 +133,7 @@ def test_benchmark_policy_times_pytorch_in_the_other_precision(
 def test_benchmark_policy_refuses_names_that_it_cannot_time(
     network: MultiExitNetwork, policy: ExitPolicy, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contenders, "is_installed", lambda _: False)
+    monkeypatch.setattr("greenedge.inference.runtimes.is_installed", lambda _: False)
     with pytest.raises(UsageError, match="openvino float32 cannot be timed: openvino is not installed"):
         benchmark_policy(network, policy, images, replace(SHORT, only=("engine", "openvino float32")))
     with pytest.raises(UsageError, match="there is no contender 'onnxruntime int8'; there are engine, "):
