@@ -55,11 +55,12 @@ def test_segments_in_a_row_give_what_the_whole_graph_gives(
     np.testing.assert_allclose(run_chain(network, graph, images.numpy()), whole, rtol=0, atol=1e-5)
 
 
-def test_segments_in_8_bits_give_exactly_what_the_whole_graph_gives(
+def test_segments_in_8_bits_give_what_the_whole_graph_gives(
     network: MultiExitNetwork, in_8_bits: onnx.ModelProto, images: Tensor
 ) -> None:
     whole = run(without_boundaries(in_8_bits), images=images.numpy())
-    np.testing.assert_array_equal(run_chain(network, in_8_bits, images.numpy()), whole)
+    # A step of 8 bits anywhere would be a thousand times as large.
+    np.testing.assert_allclose(run_chain(network, in_8_bits, images.numpy()), whole, rtol=0, atol=1e-5)
 
 
 def test_segments_in_8_bits_hand_integers_on(network: MultiExitNetwork, in_8_bits: onnx.ModelProto) -> None:
