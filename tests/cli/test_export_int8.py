@@ -202,6 +202,26 @@ def test_a_float32_export_evaluates_as_its_checkpoint(cli: Cli, run: Path, polic
     assert told[0]["gflops"] == pytest.approx(told[1]["gflops"])
 
 
+def test_bench_times_an_export_beside_its_checkpoint(
+    cli: Cli, run: Path, exported: Path, weights: Path, tmp_path: Path
+) -> None:
+    arguments = ("bench", "--export", exported, "--batches", "1,4", "--rounds", 1, "--out", tmp_path)
+    result = cli(*arguments, "--weights", run / "best.safetensors", "--only", "engine,onnxruntime int8", "--json")
+    assert result.code == 0
+    report = json.loads(result.raw)
+    timed = report["contenders"]["onnxruntime int8, policy"]
+    assert timed["precision"] == "int8"
+    assert sum(timed["exit_shares"]) == pytest.approx(1)
+    assert report["batches"]["4"]["onnxruntime int8, none leaves"]["images_per_second"] > 0
+
+    refused = cli(*arguments, "--weights", weights)
+    assert refused.sentence == f"{exported}: was exported from other weights than {weights}"
+    other = cli("bench", "--weights", weights, "--export", tmp_path)
+    assert other.sentence.startswith(f"{tmp_path}: is no export")
+    own = cli(*arguments, "--weights", run / "best.safetensors", "--policy", exported / "policy.json")
+    assert own.sentence == f"{exported / 'policy.json'}: was chosen for an export in int8; name that with --export"
+
+
 def test_the_python_api_runs_an_export(exported: Path, images: np.ndarray) -> None:
     import greenedge
 
