@@ -200,6 +200,7 @@ def test_machine_fastest_and_advice_are_in_the_result(cli: Cli, weights: Path) -
     assert report["contenders"]["engine, none leaves"]["policy"] is None
 
 
+@pytest.mark.slow
 def test_the_baseline_has_the_engines_precision(cli: Cli, weights: Path) -> None:
     arguments = ("bench", "--weights", weights, *ENGINE_ALONE, "--json", "--precision")
     for precision, name in (("float32", "float32"), ("bf16", "bfloat16")):

@@ -74,6 +74,7 @@ def test_cascade_joins_the_outputs_that_its_members_kept(cli: Cli, runs: Path, m
     assert "the network need not run" in evaluated.err
 
 
+@pytest.mark.slow
 def test_every_command_takes_a_cascade(cli: Cli, made: Path, runs: Path, tmp_path: Path) -> None:
     weights = tmp_path / "cascade" / "best.safetensors"
     weights.parent.mkdir()
