@@ -204,7 +204,8 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
         CheckpointError: it is missing or invalid.
         DataError: the export is damaged, or of another version.
     """
-    return open_model(checkpoint_path(Path(path)) if not is_export(Path(path)) else Path(path))
+    path = Path(path)
+    return open_model(path if is_export(path) else checkpoint_path(path))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

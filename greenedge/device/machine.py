@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from greenedge import __version__
-from greenedge.device.processor import processor_name, sums_are_exact
+from greenedge.device.processor import cpuinfo_values, processor_name, sums_are_exact
 
 _PACKAGES = ("torch", "numpy", "onnxruntime", "openvino")
 
@@ -74,9 +74,8 @@ def _frequencies_mhz(root: Path, name: str) -> list[float]:
 
 def _cpuinfo_mhz(root: Path) -> list[float]:
     try:
-        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
-    except (OSError, ValueError):
+        return [float(clock) for clock in cpuinfo_values("cpu MHz", root) or ()]
+    except ValueError:
         return []
 
 

@@ -18,12 +18,24 @@ def processor_name(root: Path = Path("/")) -> str | None:
     Args:
         root: of the file system that holds `proc`.
     """
+    names = cpuinfo_values("model name", root)
+    if names is None:  # not Linux
+        return platform.processor() or None
+    return next(iter(names), "") or None
+
+
+def cpuinfo_values(key: str, root: Path = Path("/")) -> list[str] | None:
+    """What /proc/cpuinfo says of each core; None where there is no such file.
+
+    Args:
+        key: with which its lines begin.
+        root: of the file system that holds `proc`.
+    """
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return platform.processor() or None
-    found = next((line for line in text.splitlines() if line.startswith("model name")), "")
-    return found.partition(":")[2].strip() or None
+    except OSError:
+        return None
+    return [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(key)]
 
 
 @cache
@@ -40,9 +52,5 @@ def sums_are_exact() -> bool:
     """
     if is_arm():
         return True
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return not _FLAGS.isdisjoint(flags.split())
+    flags = cpuinfo_values("flags") or [""]
+    return not _FLAGS.isdisjoint(flags[0].split())

@@ -12,7 +12,7 @@ from greenedge.exits.goal import Goal
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.policy_choice import PER_EXIT, tune_policy
-from greenedge.exits.sweep import score_outputs
+from greenedge.exits.routing import route_outputs
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,19 @@ def compare_precisions(
             float((before == labels).mean()), share(after == labels), difference, share(before == after)
         )
 
-    exact_exits, exact_predictions, exact_gflops = _decide(exact, exact_policy)
-    exits, found, gflops = _decide(other, policy)
+    before, after = route_outputs(exact, exact_policy), route_outputs(other, policy)
+    exact_point, point = (
+        routed.scores.operating_point(each.thresholds) for routed, each in ((before, exact_policy), (after, policy))
+    )
     return PrecisionComparison(
         images=images,
-        exits=tuple(map(compared, _predictions(exact, exact_policy), _predictions(other, policy))),
-        policy=compared(exact_predictions, found),
-        same_exits=share(exact_exits == exits),
-        exact_rates=_rates(exact_exits, exact.num_exits),
-        rates=_rates(exits, other.num_exits),
-        exact_gflops=exact_gflops,
-        gflops=gflops,
+        exits=tuple(map(compared, before.joined.logits.argmax(axis=2), after.joined.logits.argmax(axis=2))),
+        policy=compared(before.predictions, after.predictions),
+        same_exits=share(before.exits == after.exits),
+        exact_rates=exact_point.exit_shares,
+        rates=point.exit_shares,
+        exact_gflops=exact_point.gflops,
+        gflops=point.gflops,
     )
 
 
@@ -117,11 +119,11 @@ def refit_policy(
     Raises:
         UsageError: there are too few images for the criterion.
     """
-    _, _, budget = _decide(exact, policy)
+    former = route_outputs(exact, policy).scores.operating_point(policy.thresholds)
     found = tune_policy(
         other,
         None,
-        Goal(budget_gflops=budget),
+        Goal(budget_gflops=former.gflops),
         criterion=policy.criterion,
         ensemble=policy.ensemble is not None,
         kind=kind,
@@ -129,22 +131,3 @@ def refit_policy(
         precision=precision,
     )
     return found.policy
-
-
-def _decide(outputs: ExitOutputs, policy: ExitPolicy) -> tuple[np.ndarray, np.ndarray, float]:
-    """The exit and the prediction of each image (N,), and the mean GFLOPs."""
-    joined = policy.join_outputs(outputs)
-    scores = score_outputs(joined, policy.get_criterion())
-    exits = scores.exit_indices(policy.thresholds)
-    predictions = joined.logits[exits, np.arange(len(exits))].argmax(axis=1)
-    return exits, predictions, scores.operating_point(policy.thresholds).gflops
-
-
-def _predictions(outputs: ExitOutputs, policy: ExitPolicy) -> np.ndarray:
-    """int64 (E, N): of every exit, by what it goes by under the policy."""
-    found: np.ndarray = policy.join_outputs(outputs).logits.argmax(axis=2)
-    return found
-
-
-def _rates(exits: np.ndarray, num_exits: int) -> tuple[float, ...]:
-    return tuple((np.bincount(exits, minlength=num_exits) / len(exits)).tolist())

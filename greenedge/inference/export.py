@@ -144,7 +144,7 @@ def export_network(
     for name, content in graphs or torch_files(network):  # one at a time: all may not fit into memory
         write_bytes(folder / name, content)
         files[name] = digest_of(content)
-        if kind == "onnx":
+        if kind == "onnx" and "opset" not in versions:  # all are cut from one graph
             versions["opset"] = onnx_opset(content)
     *segments, whole = files
     # In place of the features before it: each member of a cascade but the first.

@@ -15,8 +15,6 @@ from greenedge.inference.loaded_export import load_export
 from greenedge.inference.manifest import MANIFEST, POLICY, Manifest, needs_exact_sums, read_manifest
 from greenedge.inference.parity_report import ParityReport, read_parity
 
-_CHUNK = 1 << 24
-
 
 @dataclass(frozen=True, eq=False)
 class CheckedExport:
@@ -101,11 +99,8 @@ def _check_files(folder: Path, manifest: Manifest) -> tuple[int, tuple[str, ...]
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_policy(folder: Path, manifest: Manifest) -> SavedPolicy:

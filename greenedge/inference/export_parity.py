@@ -16,7 +16,7 @@ from greenedge.data.loader import InputTransform
 from greenedge.errors import DataError, InstallationError
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import ExitPolicy
-from greenedge.exits.sweep import ExitScores, score_outputs
+from greenedge.exits.routing import RoutedImages, route_outputs
 from greenedge.inference.engine import Engine
 from greenedge.inference.export import PARITY
 from greenedge.inference.exported import open_export
@@ -80,10 +80,10 @@ def measure_parity(
         preprocessing = _difference(inputs, loaded.runner.prepare(stored))
         if not preprocessing <= TOLERANCE * max(1.0, float(np.abs(inputs).max())):
             raise _broken(manifest, f"the runner's preprocessing of images differs by {preprocessing:.1g}")
-    wanted = _routed(policy, expected)
-    found = _routed(policy, chained)
+    wanted, found = (_routed(policy, logits) for logits in (expected, chained))
+    exits_found, predictions_found = found.exits, found.predictions
     if loaded.runner is not None:
-        found = _checked_routes(loaded.runner, policy, inputs, chained, manifest)
+        exits_found, predictions_found = _checked_routes(loaded.runner, policy, inputs, found, manifest)
     return ParityReport(
         format=FORMAT,
         images=len(stored),
@@ -94,8 +94,8 @@ def measure_parity(
         tolerance=TOLERANCE,
         exits=exits,
         preprocessing=preprocessing,
-        equal_predictions=float((wanted[1] == found[1]).mean()),
-        equal_exits=float((wanted[0] == found[0]).mean()),
+        equal_predictions=float((wanted.predictions == predictions_found).mean()),
+        equal_exits=float((wanted.exits == exits_found).mean()),
         verdict="equal",
         seeded=_seeded_logits(engine, transform, manifest),
     )
@@ -159,22 +159,14 @@ def _seeded_logits(engine: Engine, transform: InputTransform, manifest: Manifest
     return SeededLogits(_SEEDED_IMAGES, tuple(tuple(map(tuple, exit_logits)) for exit_logits in logits.tolist()))
 
 
-def _routed(policy: ExitPolicy, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 (N,) each: exits and predictions, from the logits of all exits."""
-    joined, scores = _scored(policy, logits)
-    exits = scores.exit_indices(policy.thresholds)
-    return exits, joined.logits[exits, np.arange(len(exits))].argmax(axis=1)
-
-
-def _scored(policy: ExitPolicy, logits: np.ndarray) -> tuple[ExitOutputs, ExitScores]:
+def _routed(policy: ExitPolicy, logits: np.ndarray) -> RoutedImages:
+    """From the logits of all exits; labels and costs are of no matter."""
     exits, images, _ = logits.shape
-    outputs = ExitOutputs(logits, np.zeros(images, np.int64), np.zeros(exits))
-    joined = policy.join_outputs(outputs)
-    return joined, score_outputs(joined, policy.get_criterion())
+    return route_outputs(ExitOutputs(logits, np.zeros(images, np.int64), np.zeros(exits)), policy)
 
 
 def _checked_routes(
-    runner: Runner, policy: ExitPolicy, inputs: np.ndarray, chained: np.ndarray, manifest: Manifest
+    runner: Runner, policy: ExitPolicy, inputs: np.ndarray, routed: RoutedImages, manifest: Manifest
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exits and predictions of the runner, which must be those that its graphs' logits mean under the policy.
 
@@ -182,13 +174,12 @@ def _checked_routes(
     """
     parts = [runner.predict(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
     exits, predictions = (np.concatenate([getattr(each, name) for each in parts]) for name in ("exits", "predictions"))
-    joined, scores = _scored(policy, chained)
     limits = np.array(policy.uncertainty_limits).reshape(-1, 1)
-    near = (np.abs(scores.uncertainty - limits) <= TOLERANCE).any(axis=0)
+    near = (np.abs(routed.scores.uncertainty - limits) <= TOLERANCE).any(axis=0)
     rows = np.arange(len(exits))
-    gone_by = joined.logits[exits, rows]
+    gone_by = routed.joined.logits[exits, rows]
     short = gone_by.max(axis=1) - gone_by[rows, predictions]  # 0 where the prediction is the likeliest class
-    wrong = (exits != scores.exit_indices(policy.thresholds)) & ~near
+    wrong = (exits != routed.exits) & ~near
     wrong |= short > TOLERANCE * np.maximum(1, np.abs(gone_by).max(axis=1))
     if wrong.any():
         raise _broken(manifest, f"the runner predicts {wrong.sum()} of {len(wrong)} images otherwise")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -84,8 +84,8 @@ def quantize_within(
         return float((right - (logits_of(graph).argmax(axis=2) == labels).mean(axis=1)).max())
 
     whole = quantizer.quantize()
-    found = QuantizedGraph(whole, (), 0.0, loss_of(whole), math.nan)
-    loss_before = found.loss
+    loss = loss_of(whole)
+    found = QuantizedGraph(whole, (), 0.0, loss, loss_before=loss)
     if found.loss > max_loss and max_float_share > 0:
         _log.info(
             "%.2f points are lost with every convolution in 8 bits; looking for those that must stay in float32",
@@ -94,14 +94,14 @@ def quantize_within(
         first = slice(_RANKING_IMAGES)
         ranking = _rank_layers(quantizer, lambda graph: _distance(logits_of(graph, first), exact[:, first]))
         found = _keep_layers(quantizer, ranking, layer_shares(model), loss_of, found, max_loss, max_float_share)
-    return QuantizedGraph(found.model, found.keep_float, found.float_share, found.loss, loss_before)
+    return found
 
 
 def layer_shares(model: onnx.ModelProto) -> dict[str, float]:
     """The share of each convolution in the multiply-adds of all of them."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    sides = {value.name: [each.dim_value for each in value.type.tensor_type.shape.dim] for value in inferred.value_info}
-    sides |= {value.name: [each.dim_value for each in value.type.tensor_type.shape.dim] for value in inferred.output}
+    known = (*inferred.value_info, *inferred.output)
+    sides = {value.name: [each.dim_value for each in value.type.tensor_type.shape.dim] for value in known}
     weights = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     counts = {node.name: weights[node.input[1]] * math.prod(sides[node.output[0]][2:]) for node in convolutions}
@@ -136,7 +136,7 @@ def _keep_layers(
         model = quantizer.quantize(kept)
         loss = loss_of(model)
         if loss < best.loss:
-            best = QuantizedGraph(model, tuple(kept), spent, loss, math.nan)
+            best = replace(best, model=model, keep_float=tuple(kept), float_share=spent, loss=loss)
         if loss <= max_loss:
             break
     return best

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.export_check import CheckedExport
 from greenedge.reporting.blocks import CommandResult, Table
+
+
+def policy_sentence(policy: ExitPolicy) -> str:
+    """When images exit, such as `images exit by entropy threshold 1 (nats)`."""
+    text = str(policy)
+    return text if text.startswith("no image") else f"images exit by {text}"
 
 
 def present_check(folder: Path, found: CheckedExport) -> CommandResult[CheckedExport]:

@@ -12,8 +12,7 @@ from greenedge.reporting.names import exit_name
 
 def int8_blocks(found: PrecisionComparison, split: str) -> list[Block]:
     """A row an exit, one of the policy, and how images exit."""
-    names = [exit_name(index, len(found.exits)) for index in range(len(found.exits))]
-    rows = [_row(name, each) for name, each in zip([*names, "policy"], [*found.exits, found.policy], strict=True)]
+    rows = [_row(name, each) for name, each in named_predictions(found)]
     headers = ["int8 beside float32", "float32 (%)", "int8 (%)", "difference (points)", "same predictions (%)"]
     rates = [", ".join(f"{100 * rate:.1f}" for rate in each) for each in (found.exact_rates, found.rates)]
     return [
@@ -37,11 +36,21 @@ def int8_record(found: PrecisionComparison, split: str) -> dict[str, Any]:
     }
 
 
+def named_predictions(found: PrecisionComparison) -> list[tuple[str, ComparedPredictions]]:
+    """Each exit by its name, and last the policy."""
+    names = [exit_name(index, len(found.exits)) for index in range(len(found.exits))]
+    return [*zip(names, found.exits, strict=True), ("policy", found.policy)]
+
+
+def points(difference: Estimate) -> str:
+    """`-0.32 (-0.72 to +0.05)`: of accuracies, in points."""
+    low, high = difference.interval.ends
+    return f"{100 * difference.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
 def _row(name: str, each: ComparedPredictions) -> list[str]:
-    low, high = each.difference.interval.ends
-    difference = f"{100 * each.difference.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
     exact = f"{100 * each.exact_accuracy:.2f}"
-    return [name, exact, _percent(each.accuracy), difference, _percent(each.same_predictions)]
+    return [name, exact, _percent(each.accuracy), points(each.difference), _percent(each.same_predictions)]
 
 
 def _percent(estimate: Estimate) -> str:

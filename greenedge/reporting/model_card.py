@@ -17,6 +17,8 @@ from greenedge.exits.precision_comparison import PrecisionComparison
 from greenedge.inference.manifest import Manifest
 from greenedge.inference.parity_report import ParityReport
 from greenedge.reporting.blocks import WIDTH, percent_span, span, wrap
+from greenedge.reporting.export import policy_sentence
+from greenedge.reporting.int8 import named_predictions, points
 from greenedge.reporting.names import exit_name
 from greenedge.training.trained import TrainedModel
 
@@ -108,8 +110,7 @@ def _identity(model: TrainedModel, saved: SavedPolicy, manifest: Manifest) -> li
 
 
 def _policy(saved: SavedPolicy) -> str:
-    text = str(saved.policy)
-    text = text if text.startswith("no image") else f"images exit by {text}"
+    text = policy_sentence(saved.policy)
     goal, images, split = (saved.chosen.get(key) for key in ("goal", "images", "choose_on"))
     if isinstance(goal, str) and isinstance(images, int):
         text += f"; chosen as {printable(goal)}, on {images:,} {printable(str(split or ''))} images"
@@ -204,12 +205,10 @@ def _arithmetic(manifest: Manifest) -> str:
 def _beside_float32(int8: PrecisionComparison | None) -> list[str]:
     if int8 is None:
         return []
-    names = [exit_name(index, len(int8.exits)) for index in range(len(int8.exits))]
-    rows = []
-    for name, each in zip([*names, "policy"], [*int8.exits, int8.policy], strict=True):
-        low, high = each.difference.interval.ends
-        difference = f"{100 * each.difference.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-        rows.append([name, f"{100 * each.exact_accuracy:.2f}", difference, f"{100 * each.same_predictions.value:.1f}"])
+    rows = [
+        [name, f"{100 * each.exact_accuracy:.2f}", points(each.difference), f"{100 * each.same_predictions.value:.1f}"]
+        for name, each in named_predictions(int8)
+    ]
     sentence = (
         "In float32 the same network, under the policy that was chosen there, gives on the same images (differences "
         "are paired, with 95 % intervals; GFLOPs count int8 and float32 operations alike):"

@@ -193,10 +193,11 @@ def check_order(members: Sequence[Member], cost: NetworkCost) -> None:
     finals = [*itertools.accumulate(len(member.kept) for member in members)]
     spent = [0.0, *(cost.exits[final - 1].gflops for final in finals)]
     costs = [after - before for before, after in itertools.pairwise(spent)]
-    for (before, cheaper), (after, dearer) in itertools.pairwise(zip(members, costs, strict=True)):
-        if dearer <= cheaper:
+    for (before, cost_before), (after, cost_after) in itertools.pairwise(zip(members, costs, strict=True)):
+        if cost_after <= cost_before:
             raise UsageError(
-                f"{after.name} costs {dearer:.4f} GFLOPs, no more than {before.name} before it with {cheaper:.4f}; "
+                f"{after.name} costs {cost_after:.4f} GFLOPs, no more than {before.name} before it with "
+                f"{cost_before:.4f}; "
                 "name the runs from the cheapest to the dearest"
             )
 

@@ -37,7 +37,7 @@ from greenedge.inference.graphs import check_exporter, check_size
 from greenedge.inference.manifest import MANIFEST, Kind, is_export
 from greenedge.inference.parity_report import ParityReport, Source, seeded_images
 from greenedge.reporting.blocks import CommandResult, render_text
-from greenedge.reporting.export import present_check
+from greenedge.reporting.export import policy_sentence, present_check
 from greenedge.reporting.int8 import int8_blocks, int8_record
 from greenedge.reporting.model_card import MeasuredExits, model_card
 from greenedge.training.checkpoint import info_to_metadata
@@ -107,7 +107,7 @@ def export(
     lines = [
         f"{out}: {model.summary} for {model.config.data.input_size} px",
         f"{len(sizes)} segments, {sum(sizes) / 1e6:.1f} MB together, and the whole network in one",
-        _describe(saved),
+        policy_sentence(saved.policy),
         _describe_parity(parity),
     ]
     note_policy_beside(model, options)
@@ -216,11 +216,6 @@ def _describe_int8(found: Int8Network) -> list[str]:
     elif not str(found.saved.policy).startswith("no image"):
         lines.append("note: thresholds were given, not chosen on images, so they are as they were")
     return lines
-
-
-def _describe(saved: SavedPolicy) -> str:
-    text = str(saved.policy)
-    return text if text.startswith("no image") else f"images exit by {text}"
 
 
 def _describe_parity(parity: ParityReport) -> str:

@@ -12,14 +12,12 @@ from collections.abc import Callable
 from functools import partial
 
 import baselines
+import contest
 import harness
 import torch
-from allocation import return_freed_memory
 from torch import Tensor
 
-from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.cost.flops import count_costs
-from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.processor import sums_are_exact
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference import Engine
@@ -28,9 +26,8 @@ from greenedge.inference.onnx_graphs import whole_graph
 from greenedge.inference.quantization import Quantizer
 from greenedge.inference.runtimes import RUNTIMES, is_installed
 from greenedge.models.entropy import entropy
-from greenedge.models.multi_exit import MultiExitNetwork, build_network
+from greenedge.models.multi_exit import MultiExitNetwork
 
-SINGLES = 16
 STAY = (0.0, 0.0, 0.0)
 
 
@@ -40,22 +37,16 @@ def main() -> None:
     parser.add_argument("--batches", default="1,64,256", help="images per batch")
     options = parser.parse_args()
     batches = [int(each) for each in options.batches.split(",")]
-    contests = []
+    contests: list[dict[str, float]] = []
     for image_size in map(int, options.sizes.split(",")):
-        images = torch.randn(max(*batches, SINGLES), 3, image_size, image_size)
+        images = contest.make_images(image_size, batches)
         contenders = _contenders(images, image_size)
-        for batch in batches:
-            names = {name: f"{name}/{image_size}px/b{batch}" for name in contenders}
-            turns = {names[name]: partial(_run, run, images, batch) for name, run in contenders.items()}
-            before = {names[name]: partial(_settle, name, turns[names[name]]) for name in contenders}
-            contests.append(harness.time_interleaved(turns, options.rounds, before))
+        contests += contest.time_batches(contenders, images, batches, options.rounds, _keeps_memory)
     harness.report(*contests, as_json=options.json)
 
 
 def _contenders(images: Tensor, image_size: int) -> dict[str, Callable[[Tensor], object]]:
-    torch.manual_seed(0)
-    exits = tuple(ExitConfig(stage, Component("linear")) for stage in ("layer1", "layer2", "layer3"))
-    network = build_network(ModelConfig("resnet50", exits=exits), baselines.CLASSES, image_size).eval()
+    network = contest.make_network(image_size)
     found: dict[str, Callable[[Tensor], object]] = {
         "plain": baselines.plain(),
         "plain_kept": _in_channels_last(network),
@@ -95,18 +86,8 @@ def _predict(engine: Engine, policy: ExitPolicy, images: Tensor) -> object:
     return engine.predict(images)
 
 
-def _settle(name: str, run: Callable[[], object]) -> None:
-    """Sets the allocator as in this contender's own process, and runs it once, so that the caches are its own."""
-    return_freed_memory() if name == "plain" else disable_malloc_trim()
-    run()
-
-
-def _run(run: Callable[[Tensor], object], images: Tensor, batch: int) -> None:
-    if batch > 1:
-        run(images[:batch])
-        return
-    for image in images[:SINGLES].split(1):
-        run(image)
+def _keeps_memory(name: str) -> bool:
+    return name != "plain"
 
 
 if __name__ == "__main__":

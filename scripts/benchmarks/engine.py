@@ -11,22 +11,16 @@ exits early; `--compiled` adds the engine's compiled stages, which takes minutes
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import baselines
+import contest
 import harness
 import torch
-from allocation import return_freed_memory
 from torch import Tensor
 
-from greenedge.config import Component, ExitConfig, ModelConfig
-from greenedge.device.memory import disable_malloc_trim
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference import Engine
 from greenedge.models.entropy import entropy
-from greenedge.models.multi_exit import build_network
-
-SINGLES = 16
 
 
 def main() -> None:
@@ -40,24 +34,18 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     batches = [int(each) for each in options.batches.split(",")]
-    contests = []
+    contests: list[dict[str, float]] = []
     for image_size in map(int, options.sizes.split(",")):
-        images = torch.randn(max(*batches, SINGLES), 3, image_size, image_size)
+        images = contest.make_images(image_size, batches)
         contenders = _contenders(images, image_size, stay=options.stay, compiled=options.compiled)
-        for batch in batches:
-            names = {name: f"{name}/{image_size}px/b{batch}" for name in contenders}
-            turns = {names[name]: partial(_run, run, images, batch) for name, run in contenders.items()}
-            before = {names[name]: partial(_settle, name, turns[names[name]]) for name in contenders}
-            contests.append(harness.time_interleaved(turns, options.rounds, before))
+        contests += contest.time_batches(contenders, images, batches, options.rounds, _keeps_memory)
     harness.report(*contests, as_json=options.json)
 
 
 def _contenders(
     images: Tensor, image_size: int, *, stay: bool, compiled: bool
 ) -> dict[str, Callable[[Tensor], object]]:
-    torch.manual_seed(0)
-    exits = tuple(ExitConfig(stage, Component("linear")) for stage in ("layer1", "layer2", "layer3"))
-    network = build_network(ModelConfig("resnet50", exits=exits), baselines.CLASSES, image_size).eval()
+    network = contest.make_network(image_size)
     with torch.inference_mode():
         _, first = network.segments[0](images)
     thresholds = (0.0 if stay else float(entropy(first).median()), 0.0, 0.0)
@@ -76,18 +64,8 @@ def _contenders(
     return contenders | {name: engine.predict for name, engine in engines.items()}
 
 
-def _settle(name: str, run: Callable[[], object]) -> None:
-    """Sets the allocator as in this contender's own process, and runs it once, so that the caches are its own."""
-    disable_malloc_trim() if "engine" in name or "kept" in name else return_freed_memory()
-    run()
-
-
-def _run(run: Callable[[Tensor], object], images: Tensor, batch: int) -> None:
-    if batch > 1:
-        run(images[:batch])
-        return
-    for image in images[:SINGLES].split(1):
-        run(image)
+def _keeps_memory(name: str) -> bool:
+    return "engine" in name or "kept" in name
 
 
 if __name__ == "__main__":
