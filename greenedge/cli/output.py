@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,12 @@ def say(line: str) -> None:
 
 
 def say_error(sentence: str) -> None:
-    """Writes the one line that an error is; the middle of a long one is cut out."""
-    shown = printable(sentence)
+    """Writes the one line that an error is; the middle of a long one is cut out.
+
+    Of several processes of a training, those behind the first say who they are.
+    """
+    rank = os.environ.get("RANK", "0")
+    shown = printable(sentence if rank == "0" else f"process {rank}: {sentence}")
     if len(shown) > _LONGEST_SENTENCE:
         half = _LONGEST_SENTENCE // 2 - 2
         shown = f"{shown[:half]} … {shown[-half:]}"

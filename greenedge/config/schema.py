@@ -118,12 +118,32 @@ class FreezeConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointEvery:
+    """How often the state is saved within an epoch, besides at its end; give one of the two.
+
+    Attributes:
+        steps: number of steps between two savings.
+        minutes: of training between two savings.
+    """
+
+    steps: Count | None = None
+    minutes: Positive | None = None
+
+    def __post_init__(self) -> None:
+        """Rules between fields."""
+        if (self.steps is None) == (self.minutes is None):
+            raise FieldError("steps", "and minutes are both given or both missing; give one of the two")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How the network is trained.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images per step.
+        batch_size: images per step, over all processes.
+        accumulate: how many parts of a step's images each process computes, one after another, in as much less memory.
+            Batch norms see one part at a time.
         optimizer: a name in `OPTIMIZERS`, with its options.
         schedule: a name in `SCHEDULES`, with its options; it scales the optimizer's learning rate.
         loss: a name in `LOSSES`, with its options; applied to each exit.
@@ -145,6 +165,8 @@ class TrainConfig:
         precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
         channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
+        checkpoint_every: how often the state is saved within an epoch. null: at its end, and when the training is
+            stopped.
         keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
         seed: seed of the weights, the order of the images and the augmentations.
@@ -152,6 +174,7 @@ class TrainConfig:
 
     epochs: Count
     batch_size: Count = 256
+    accumulate: Count = 1
     optimizer: Annotated[Component, Table("optimizers")] = Component("adam")
     schedule: Annotated[Component, Table("schedules")] = Component("constant")
     loss: Annotated[Component, Table("losses")] = Component("cross_entropy")
@@ -168,12 +191,18 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     channels_last: bool = True
     compile: bool = False
+    checkpoint_every: CheckpointEvery | None = None
     keep_state: bool = True
     device: Annotated[str, _DEVICES] = "auto"
     seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
 
     def __post_init__(self) -> None:
         """Rules between fields."""
+        if self.batch_size % self.accumulate:
+            raise FieldError(
+                "accumulate",
+                f"is {self.accumulate}, which does not divide train.batch_size, {self.batch_size}; make it a divisor",
+            )
         if self.exit_weights is not None and not any(self.exit_weights):
             raise FieldError("exit_weights", "all are 0, so nothing would be learnt; make one positive")
         if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -28,6 +28,10 @@ class Batch:
     images: Tensor
     targets: Tensor
     num_classes: int
+
+    def select(self, rows: slice) -> Batch:
+        """The batch of some of its images."""
+        return replace(self, images=self.images[rows], targets=self.targets[rows])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -59,6 +60,10 @@ class PreparedSplit:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def share(self, number: int, count: int) -> PreparedSplit:
+        """Returns the split of every `count`-th image, from image `number` on; these are disjoint, and all together."""
+        return dataclasses.replace(self, rows=self.rows[number::count])
 
     def read(self, rows: np.ndarray, *, check: bool = True) -> np.ndarray:
         """Copies some rows, as uint8 (n, 3, H, W).

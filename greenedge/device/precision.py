@@ -9,18 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from greenedge.device.processes import ALONE, Processes
 from greenedge.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bf16"]
 RunPrecision = Literal["float32", "bf16", "int8"]  # that a network has run in; int8: as an export alone
 
 
-def choose_device(requested: str) -> torch.device:
-    """Returns the device for `cpu`, `cuda`, `cuda:N`, `mps` or `auto`.
+def choose_device(requested: str, processes: Processes = ALONE) -> torch.device:
+    """Returns the device for `cpu`, `cuda`, `cuda:N`, `mps` or `auto`; each of several processes has its own GPU.
 
     Raises:
-        ConfigError: the requested device is not available.
+        ConfigError: the requested device is not available, or not for every process.
     """
+    if processes.count > 1:
+        return _own_device(requested, processes)
     kind, _, number = requested.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available here; use auto or cpu", key="train.device")
@@ -32,6 +35,24 @@ def choose_device(requested: str) -> torch.device:
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(requested)
+
+
+def _own_device(requested: str, processes: Processes) -> torch.device:
+    """The device of one of several processes: the CPU, which they share, or the GPU with its number."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if requested == "cpu" or (requested == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if requested not in ("auto", "cuda"):
+        raise ConfigError(
+            f"{requested} is one device, and {processes.count} processes train; use cuda or cpu", key="train.device"
+        )
+    if processes.local_rank >= gpus:
+        raise ConfigError(
+            f"there are {gpus} CUDA devices here, and each process needs its own; start no more processes, or use cpu",
+            key="train.device",
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
 
 
 def set_deterministic(device: torch.device, autocast: torch.dtype | None) -> None:

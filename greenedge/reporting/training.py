@@ -14,9 +14,11 @@ def header(run: Run) -> str:
     images, image_size = run.splits.train.images, run.config.data.input_size
     stored = images.shape[-1]
     size = f"{image_size} px" if stored == image_size else f"{stored} px, resized to {image_size} px"
+    processes = run.settings.processes.count
+    together = f", {processes} processes together" if processes > 1 else ""
     return (
         f"{model_summary(run.config.model)}: {len(run.splits.train)} images of {size}, {len(run.splits.classes)} "
-        f"classes, {run.precision} on {run.device}; run directory {run.out}"
+        f"classes, {run.precision} on {run.device}{together}; run directory {run.out}"
     )
 
 

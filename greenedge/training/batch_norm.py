@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from greenedge.errors import TrainingError
 from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.training.loop import TrainSettings
+from greenedge.training.settings import TrainSettings
 
 
 def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images: int) -> None:
@@ -23,7 +23,7 @@ def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images
     Raises:
         TrainingError: a step has one image, and a batch norm sees one pixel of it.
     """
-    if min(settings.batch_size, images) > 1:
+    if min(settings.batch_size, images) // settings.parts > 1:
         return
 
     # The batch norms that use batch statistics in the last epoch.
@@ -50,7 +50,12 @@ def check_batch_norms(network: MultiExitNetwork, settings: TrainSettings, images
 
     if starved:
         name = next(name for name, module in network.named_modules() if module is starved[0])
-        source = "train.batch_size is 1" if settings.batch_size == 1 else "there is one training image"
-        raise TrainingError(
-            f"{source}, and the batch norm {name} needs more than one value per channel; train on batches of 2 or more"
-        )
+        source, whole = "there is one training image", "train on batches of 2 or more"
+        if settings.batch_size == 1:
+            source = "train.batch_size is 1"
+        if settings.parts > 1:
+            source, whole = (
+                f"a step is computed in {settings.parts} parts of one image",
+                "make each part 2 images or more",
+            )
+        raise TrainingError(f"{source}, and the batch norm {name} needs more than one value per channel; {whole}")

@@ -35,6 +35,15 @@ class FeatureBatch:
     targets: Tensor
     teacher_logits: Tensor | None = None
 
+    def select(self, rows: slice) -> FeatureBatch:
+        """The batch of some of its images."""
+        return FeatureBatch(
+            tuple(each[rows] for each in self.features),
+            self.final_logits[rows],
+            self.targets[rows],
+            None if self.teacher_logits is None else self.teacher_logits[rows],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class KeptFeatures:

@@ -10,81 +10,22 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from tqdm import tqdm
 
-from greenedge.data.loader import Batch, InputTransform, iterate_batches
+from greenedge.data.loader import iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
+from greenedge.training.agreement import check_same_weights
 from greenedge.training.finite import check_finite, not_finite
-from greenedge.training.kept_features import FeatureBatch, HeadsOnFeatures, KeptFeatures
-from greenedge.training.objectives import Objective, StepOutputs, WeightedSum
-from greenedge.training.optimizers import set_lr
+from greenedge.training.kept_features import HeadsOnFeatures
 from greenedge.training.seeds import derive_seed
+from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState
+from greenedge.training.step import make_step
 
 # Steps between two readings of the running sums, each of which waits for a GPU.
 _REPORT_EVERY = 10
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """The settings of a training.
-
-    Attributes:
-        epochs: number of epochs in all.
-        batch_size: images per step.
-        seed: of the order of the images, the augmentations and the network's dropout.
-        augment: functions (batch, generator) -> batch, applied in order.
-        transform: from stored images to the network's input.
-        loss: (logits, targets) -> the loss of each image at one exit, (B,).
-        exit_weights: factor of each exit's loss.
-        learning_rate: progress in [0, 1) -> learning rate.
-        gradient_clip_norm: largest norm of the whole gradient, or None.
-        autocast: the type of autocast operations, or None for float32.
-        compile: run the network through `torch.compile`.
-        trunk_only_epochs: number of first epochs in which only the final exit's loss counts.
-        frozen: pairs (blocks, epochs): so many first blocks are not trained in so many first epochs.
-        objective: from what all exits gave to the number that a step descends.
-        teacher: images of a batch, as they are stored -> logits (B, C) that the objective may use, or None.
-        class_weights: float32 (C,), a factor of the loss of each class's images, or None.
-        kept: features of the frozen backbone, on which the heads are trained in place of the images, or None.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-    augment: tuple[Callable[[Batch, Generator], Batch], ...]
-    transform: InputTransform
-    loss: Callable[[Tensor, Tensor], Tensor]
-    exit_weights: tuple[float, ...]
-    learning_rate: Callable[[float], float]
-    gradient_clip_norm: float | None = None
-    autocast: torch.dtype | None = None
-    compile: bool = False
-    trunk_only_epochs: int = 0
-    frozen: tuple[tuple[int, int], ...] = ()
-    objective: Objective = WeightedSum()
-    teacher: Callable[[Tensor], Tensor] | None = None
-    class_weights: Tensor | None = None
-    kept: KeptFeatures | None = None
-
-    def frozen_blocks(self, epoch: int) -> int:
-        """Returns how many first blocks are not trained in an epoch, counted from 0."""
-        return max((blocks for blocks, epochs in self.frozen if epoch < epochs), default=0)
-
-    def weights(self, epoch: int) -> dict[int, float]:
-        """Returns exit -> factor of its loss in an epoch, counted from 0, for the exits whose loss counts."""
-        final = len(self.exit_weights) - 1
-        return {
-            exit_index: weight
-            for exit_index, weight in enumerate(self.exit_weights)
-            if weight > 0 and (exit_index == final or epoch >= self.trunk_only_epochs)
-        }
-
-    def steps_per_epoch(self, images: int) -> int:
-        """Returns the number of whole batches in so many images, but at least one."""
-        return max(1, images // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -111,23 +52,29 @@ class EpochRecord:
 
 
 def fit(
-    state: TrainingState, split: PreparedSplit, settings: TrainSettings, stop_requested: Callable[[], bool]
+    state: TrainingState,
+    split: PreparedSplit,
+    settings: TrainSettings,
+    stop_requested: Callable[[], bool],
+    after_step: Callable[[], None] = lambda: None,
 ) -> Iterator[EpochRecord]:
     """Trains from where `state` stands to `settings.epochs`, yielding after each epoch.
 
     An epoch consists of the whole batches that the images fill, in a new order each time; the remaining images are left
     out of this epoch. A split smaller than one batch is one batch.
 
-    Once `stop_requested` returns True, the generator ends before the next step. `state` can then be saved and
-    continued, with the same result as an uninterrupted run.
+    Once `stop_requested` returns True, in one of the processes, the generator ends before the next step. `state` can
+    then be saved and continued, with the same result as an uninterrupted run.
 
     Args:
         state: trained in place.
         split: training images.
         settings: of the training.
         stop_requested: asked before each step.
+        after_step: called after each step but an epoch's last, to save the state perhaps.
 
     Raises:
+        ProcessLostError: another process has ended.
         TrainingError: the loss or a number of the state is no longer finite, or memory has run out. The state must then
             not be saved.
     """
@@ -140,7 +87,9 @@ def fit(
     done = state.epoch * images_an_epoch + state.step * settings.batch_size
 
     bar: tqdm[NoReturn]
-    with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=None) as bar:
+    # None: shown on a terminal.
+    hidden = None if settings.processes.is_first else True
+    with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=hidden) as bar:
         while state.epoch < settings.epochs:
             bar.set_description(f"epoch {state.epoch + 1}/{settings.epochs}")
             order = _epoch_order(len(split), settings.seed, state.epoch)
@@ -155,21 +104,24 @@ def fit(
             images = iterate_batches(split, settings.batch_size, order, device, check=check)
             kept = settings.kept
             for batch in images if kept is None else kept.batches(order, settings.batch_size, state.epoch, device):
-                if stop_requested():
+                if settings.processes.any(stop_requested()):
                     _report(state.running_sums, weights, bar, mixed=mixed)
                     check_finite(state)
                     return
 
                 rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
-                with enough_memory(settings.batch_size):
-                    mixed = _step(state, network, batch, settings, rate)
+                with enough_memory(settings.batch_size // settings.parts):
+                    mixed = make_step(state, network, batch, settings, rate)
                 state.step += 1
                 bar.update(len(batch.targets))
                 if state.step % _REPORT_EVERY == 0 or state.step == steps:
                     _report(state.running_sums, weights, bar, mixed=mixed)
+                if state.step < steps:
+                    after_step()
 
             # The last loss was computed before the last step, so the weights are checked too.
             check_finite(state)
+            check_same_weights(state, settings.processes)
             seconds = time.perf_counter() - started
             loss, count, *right = state.running_sums.tolist()
             record = EpochRecord(
@@ -186,66 +138,6 @@ def fit(
             yield record
 
 
-def _step(
-    state: TrainingState,
-    network: Callable[..., list[Tensor]],
-    batch: Batch | FeatureBatch,
-    settings: TrainSettings,
-    rate: float,
-) -> bool:
-    """Makes one step of the optimizer and tells whether the labels were mixed."""
-    # The global seed is for dropout and stochastic depth.
-    torch.manual_seed(derive_seed(settings.seed, "network", state.epoch, state.step))
-    inputs, targets, teacher_logits = _inputs(state, batch, settings)
-    weights = settings.weights(state.epoch)
-    set_lr(state.optimizer, rate)
-
-    with torch.autocast(targets.device.type, settings.autocast, enabled=settings.autocast is not None):
-        logits = network(inputs, tuple(weights), settings.objective.head_gradient)
-        losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
-        loss = settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits))
-
-    # Gradients become None, so that parameters without a loss are moved neither by decay nor by momentum.
-    state.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if settings.gradient_clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
-    state.optimizer.step()
-    if state.averaged is not None:
-        state.averaged.update_parameters(state.network)
-
-    mixed = targets.is_floating_point()
-    labels = targets.argmax(1) if mixed else targets
-    # The sums are kept on the device, so that nothing here waits for a GPU.
-    with torch.no_grad():
-        state.running_sums[0] += loss.detach() * len(labels)
-        state.running_sums[1] += len(labels)
-        for exit_index, exit_logits in zip(weights, logits, strict=True):
-            state.running_sums[2 + exit_index] += (exit_logits.argmax(1) == labels).sum()
-    return mixed
-
-
-def _inputs(
-    state: TrainingState, batch: Batch | FeatureBatch, settings: TrainSettings
-) -> tuple[Tensor | FeatureBatch, Tensor, Tensor | None]:
-    """What the network reads, the targets, and the teacher's logits; kept features are augmented already."""
-    if isinstance(batch, FeatureBatch):
-        return batch, batch.targets, batch.teacher_logits
-    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "augment", state.epoch, state.step))
-    for augment in settings.augment:
-        batch = augment(batch, generator)
-    teacher_logits = None if settings.teacher is None else settings.teacher(batch.images)
-    return settings.transform(batch.images), batch.targets, teacher_logits
-
-
-def _weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    """The mean loss of a batch, each image's multiplied by its class's weight, or by the mean of its classes'."""
-    if class_weights is None:
-        return losses.mean()
-    weights = targets @ class_weights if targets.is_floating_point() else class_weights[targets]
-    return (weights * losses).mean()
-
-
 @contextmanager
 def enough_memory(images: int) -> Iterator[None]:
     """Turns the errors that torch raises when memory has run out into one sentence.
@@ -259,8 +151,9 @@ def enough_memory(images: int) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise TrainingError(
-            f"there is not enough memory for {images} images at a time; start another run (--out) with a smaller "
-            "train.batch_size or data.image_size, or with train.precision: bf16"
+            f"there is not enough memory for {images} images at a time; compute a step in several parts "
+            "(train.accumulate: 2 or more), or start another run (--out) with a smaller train.batch_size or "
+            "data.image_size, or with train.precision: bf16"
         ) from None
 
 

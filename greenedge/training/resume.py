@@ -12,12 +12,13 @@ from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import former_split_digest
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.training.history import HistoryRecord, read_history, write_history
-from greenedge.training.loop import TrainSettings
 from greenedge.training.run_files import HISTORY, STATE
+from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, restore_state
 
 # What may change between a run and its continuation without making it another run.
-_FREE = ("train.epochs", "train.device", "train.keep_state", "data.path")
+_FREE = ("train.epochs", "train.device", "train.keep_state", "train.accumulate", "data.path")
+_FREE_SECTIONS = ("sweep.", "origins", "train.checkpoint_every")
 
 _log = logging.getLogger("greenedge")
 
@@ -35,7 +36,7 @@ def check_same_run(old: RunConfig, new: RunConfig, out: Path) -> None:
     """
     before, now = (_flat(dataclasses.asdict(each)) for each in (old, new))
     for key in {**before, **now}:
-        if before.get(key) == now.get(key) or key in _FREE or key.startswith(("sweep.", "origins")):
+        if before.get(key) == now.get(key) or key in _FREE or key.startswith(_FREE_SECTIONS):
             continue
         raise UsageError(
             f"{out}: was trained with {key} = {before.get(key)!r}, the config now says {now.get(key)!r}; "
@@ -87,6 +88,13 @@ def restore_run(state: TrainingState, settings: TrainSettings, split: PreparedSp
     if restored.by_former_name:
         _log.warning(
             "note: this run was started before images were named by their pixels; that they are the same is assumed"
+        )
+    if restored.parts != settings.parts:
+        _log.warning(
+            "note: each step was computed in %d parts (processes x train.accumulate) and is now in %d; the order of "
+            "the images stays, the weights will differ from those of an unbroken run",
+            restored.parts,
+            settings.parts,
         )
     _log.info("resuming after epoch %d%s", state.epoch, f", step {state.step}" if state.step else "")
 

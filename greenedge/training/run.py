@@ -20,18 +20,19 @@ from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import Splits, open_splits
 from greenedge.data.splits import split_digest
 from greenedge.device.precision import RunPrecision, choose_autocast, choose_device, set_deterministic
+from greenedge.device.processes import ALONE, Processes
 from greenedge.errors import ConfigError
 from greenedge.models.build import build_model, to_device
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.training.batch_norm import check_batch_norms
 from greenedge.training.kept_features import KeptFeatures
-from greenedge.training.loop import TrainSettings
 from greenedge.training.losses import LOSSES, balanced_weights
 from greenedge.training.narrow import one_pixel_convolution
 from greenedge.training.objectives import OBJECTIVES
 from greenedge.training.optimizers import OPTIMIZERS
 from greenedge.training.pretrained import load_weights
 from greenedge.training.schedules import SCHEDULES
+from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, new_state
 from greenedge.training.teacher import build_teacher, load_teacher
 
@@ -66,28 +67,32 @@ class Run:
         return "bf16" if self.settings.autocast else "float32"
 
 
-def build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
+def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Processes = ALONE) -> Run:
     """Builds data, network, optimizer and settings of a config.
 
     Args:
         config: resolved.
         out: the run directory.
         pretrained: load the weights that the config names.
+        processes: those that train together.
 
     Raises:
         GreenedgeError: something in the config, the data or the weights cannot be used.
     """
     splits = open_splits(config.data)
+    _check_parts(config, len(splits.train), processes)
     teacher = load_teacher(config, splits.classes)
     torch.manual_seed(config.train.seed)
     network = build_model(config, len(splits.classes))
     with with_location(config, ""):
-        device = choose_device(config.train.device)
+        device = choose_device(config.train.device, processes)
     if pretrained:
         load_weights(network, config, splits.classes)
 
+    if processes.count > 1 and device.type == "cuda":
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     network = to_device(network, device, channels_last=config.train.channels_last)
-    settings = build_settings(config, network, splits.train, device)
+    settings = dataclasses.replace(build_settings(config, network, splits.train, device), processes=processes)
     if teacher is not None:
         each = build_teacher(teacher, device, channels_last=config.train.channels_last)
         settings = dataclasses.replace(settings, teacher=each)
@@ -101,7 +106,35 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool) -> Run:
     if teacher is not None:
         data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
     state = new_state(network, optimizer, config.train.ema_decay, data=data)
+    state.parts = settings.parts
     return Run(state, splits, settings, config, device, out)
+
+
+def _check_parts(config: RunConfig, images: int, processes: Processes) -> None:
+    """The images of a step must go round.
+
+    Raises:
+        ConfigError: they cannot be divided among the processes, or heads alone are trained by several.
+    """
+    section, parts = config.train, config.train.accumulate * processes.count
+    with with_location(config, "train"):
+        if processes.count > 1 and section.kept_features is not None:
+            raise ConfigError(
+                f"heads on kept features are trained in one process, and {processes.count} were started; start one",
+                key="kept_features",
+            )
+        if section.batch_size % parts:
+            raise ConfigError(
+                f"{section.batch_size} images cannot be divided among {processes.count} processes with "
+                f"train.accumulate {section.accumulate}; make it a multiple of {parts}",
+                key="batch_size",
+            )
+        if images < parts:
+            raise ConfigError(
+                f"there are {images} training images for {parts} parts of a step; use fewer processes, or a smaller "
+                "train.accumulate",
+                key="accumulate",
+            )
 
 
 def build_settings(
@@ -137,6 +170,7 @@ def build_settings(
         gradient_clip_norm=section.gradient_clip_norm,
         autocast=_autocast(config, network, device),
         compile=section.compile,
+        accumulate=section.accumulate,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
     )

@@ -34,6 +34,7 @@ class TrainingState:
         epoch: number of epochs done.
         step: number of steps done in the current epoch.
         history: the records of the epochs done, from which `history.jsonl` can be written again.
+        parts: number of parts that its steps are computed in.
     """
 
     network: MultiExitNetwork
@@ -44,6 +45,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     history: list[HistoryRecord] = field(default_factory=list)
+    parts: int = 1
 
     @property
     def evaluated(self) -> nn.Module:
@@ -87,10 +89,12 @@ class Restored:
         by_former_name: it was saved before images were identified by their content, so only their labels and
             positions were compared.
         has_history: it held the records of its epochs.
+        parts: number of parts that its steps were computed in.
     """
 
     by_former_name: bool = False
     has_history: bool = True
+    parts: int = 1
 
 
 def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former_data: str | None = None) -> Restored:
@@ -123,7 +127,7 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
     state.running_sums.copy_(content["tally"])
     state.epoch, state.step = content["epoch"], content["step"]
     state.history = parse_records(content.get("history", []))
-    return Restored(content["data"] != state.data, "history" in content)
+    return Restored(content["data"] != state.data, "history" in content, content.get("parts", 1))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -161,6 +165,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "epoch": state.epoch,
         "step": state.step,
         "history": plain_records(state.history),
+        "parts": state.parts,
     }
 
 

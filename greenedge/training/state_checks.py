@@ -14,7 +14,7 @@ from greenedge.training.history import parse_records
 
 _KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
 # The first versions did not write these.
-_LATER_KEYS = {"history"}
+_LATER_KEYS = {"history", "parts"}
 _GROUP_KEYS_THAT_CHANGE = {"params", "lr"}
 
 
@@ -94,6 +94,8 @@ def _check_progress(content: Mapping[str, Any], own_sums: Tensor, steps_per_epoc
     epoch, step, running_sums = content["epoch"], content["step"], content["tally"]
     if type(epoch) is not int or epoch < 0:
         raise ValueError(f"its epoch is {epoch!r}")
+    if type(content.get("parts", 1)) is not int or content.get("parts", 1) < 1:
+        raise ValueError(f"its number of parts is {content['parts']!r}")
     if type(step) is not int or not 0 <= step < steps_per_epoch:
         raise ValueError(f"its step is {step!r}, of {steps_per_epoch} per epoch")
     if (

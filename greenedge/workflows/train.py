@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.config import config_to_text
+from greenedge.device.processes import joined_processes
 from greenedge.files import write_text
 from greenedge.reporting.training import header
+from greenedge.training.agreement import check_same_start
 from greenedge.training.completion import complete_config
 from greenedge.training.configs import read_config
 from greenedge.training.feature_pass import PassStopped
@@ -55,31 +58,36 @@ def train(
         config_path: the config; None, with `resume`, for the run's own.
         overrides: texts like `train.epochs=3`.
         out: the run directory; None: `runs/` and the config's name.
-        resume: continue the run that is in `out`; where there is none it is started.
+        resume: continue the run that is in `out`; where there is none it is started. So do processes that are started
+            anew because one was lost.
         stop: says when to stop; None: never.
 
     Raises:
         GreenedgeError: anything in the config, the data or the run directory that cannot be used.
+        ProcessLostError: another process of the training has ended.
     """
     out = chosen_directory(config_path, out)
-    with locked(out):  # before anything in it is looked at
-        begun = is_begun(out, resume=resume, has_config=config_path is not None)
+    with joined_processes() as processes, locked(out) if processes.is_first else nullcontext():
+        resume = resume or processes.restarts > 0
+        begun = processes.first_says(lambda: is_begun(out, resume=resume, has_config=config_path is not None))
         own_config = out / CONFIG
         config = complete_config(read_config(config_path or own_config, overrides))
         if begun:
             check_same_run(read_config(own_config), config, out)
-            if not (out / STATE).is_file():
+            if processes.first_says(lambda: not (out / STATE).is_file()):
                 return TrainOutcome(out, read_finished(out, config), None)
 
-        run = build_run(config, out, pretrained=not begun)
+        run = build_run(config, out, pretrained=not begun, processes=processes)
         if begun:
             restore_run(run.state, run.settings, run.splits.train, out)
             note_other_length(read_config(own_config), config)
-        else:
-            (out / STATE).unlink(missing_ok=True)  # of a start that was cut short: another config's, perhaps
-        write_text(own_config, config_to_text(config))  # first: a directory with a config and no more starts anew
-        if not begun:
-            write_start(run)
+        check_same_start(config, run.state, processes)
+        if processes.is_first:
+            if not begun:
+                (out / STATE).unlink(missing_ok=True)  # of a start that was cut short: another config's, perhaps
+            write_text(own_config, config_to_text(config))  # first: a directory with a config and no more starts anew
+            if not begun:
+                write_start(run)
 
         if not run.splits.has_calibration:
             _log.warning(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import signal
 from typing import cast
 
+import numpy as np
 import torch
 
+from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import CheckpointError
 from greenedge.inference.collect import collect_logits
 from greenedge.inference.finite import check_finite_logits
@@ -19,7 +23,7 @@ from greenedge.training.finite import not_finite
 from greenedge.training.head_training import remove_features
 from greenedge.training.history import HistoryRecord
 from greenedge.training.interruption import StopSignals
-from greenedge.training.keep import checkpoint_info, keep_epoch, settle_state
+from greenedge.training.keep import PeriodicSaving, checkpoint_info, keep_epoch, settle_state
 from greenedge.training.kept_features import kept_logits
 from greenedge.training.loop import enough_memory, fit
 from greenedge.training.run import Run
@@ -39,38 +43,58 @@ def run_epochs(run: Run, stop: StopSignals) -> str | None:
         TrainingError: a number is no longer finite; nothing of that epoch is kept.
         CheckpointError: a file cannot be written.
     """
-    state, epochs = run.state, run.settings.epochs
+    state, epochs, is_first = run.state, run.settings.epochs, run.settings.processes.is_first
     info = checkpoint_info(run)
 
-    for steps in fit(state, run.splits.train, run.settings, stop.requested):
+    for steps in fit(state, run.splits.train, run.settings, stop.requested, PeriodicSaving(run)):
         record = HistoryRecord(
             **dataclasses.asdict(steps),
             split="calibration" if run.splits.has_calibration else "val",
             accuracy=_accuracies(run),
         )
         keep_epoch(run, info, record)
-        save_figure(plot_history(state.history), run.out / "training.png")
+        if is_first:
+            save_figure(plot_history(state.history), run.out / "training.png")
         _log.info("%s", epoch_line(record, epochs))
 
-    if state.epoch < epochs and stop.received is not None:
-        save_state(run.out / STATE, state)
-        return stop.received.name
-    settle_state(run)
-    remove_features(run)
+    if state.epoch < epochs:
+        if is_first:
+            save_state(run.out / STATE, state)
+        return _signal_name(run, stop)
+    if is_first:
+        settle_state(run)
+        remove_features(run)
     return None
 
 
+def _signal_name(run: Run, stop: StopSignals) -> str:
+    """The signal that stopped the training; where another process received it, that one's."""
+    received = torch.tensor(0 if stop.received is None else int(stop.received))
+    return signal.Signals(int(run.settings.processes.gather(received).max())).name
+
+
 def _accuracies(run: Run) -> tuple[float, ...]:
-    """Of each exit, in [0, 1], on the images that the training is watched on."""
-    split, network, autocast = run.splits.monitor, run.state.evaluated, run.settings.autocast
+    """Of each exit, in [0, 1], on the images that the training is watched on, which the processes share out."""
+    split, processes = run.splits.monitor, run.settings.processes
+    own = split.share(processes.rank, processes.count)
+    right = torch.zeros(run.state.network.num_exits, dtype=torch.float64)
     try:
-        with enough_memory(min(len(split), 250)):
-            if run.kept_monitor is None:
-                logits = collect_logits(network, split, run.settings.transform, autocast=autocast)
-            else:
-                logits = kept_logits(cast(MultiExitNetwork, network), run.kept_monitor, autocast)
-                check_finite_logits(torch.from_numpy(logits))
+        if len(own):
+            labels = own.labels[own.rows]
+            right += torch.from_numpy((_monitored_logits(run, own).argmax(axis=2) == labels).sum(axis=1))
     except CheckpointError:  # of logits that are NaN or infinite, the largest of which would say nothing
-        raise not_finite(f"what the network gives for the {split.name} images is") from None
-    labels = split.labels[split.rows]
-    return tuple(float((each.argmax(axis=1) == labels).mean()) for each in logits)
+        right.fill_(math.nan)
+    processes.sum_(right)
+    if right.isnan().any():
+        raise not_finite(f"what the network gives for the {split.name} images is")
+    return tuple((right / len(split)).tolist())
+
+
+def _monitored_logits(run: Run, split: PreparedSplit) -> np.ndarray:
+    network, autocast = run.state.evaluated, run.settings.autocast
+    with enough_memory(min(len(split), 250)):
+        if run.kept_monitor is None:
+            return collect_logits(network, split, run.settings.transform, autocast=autocast)
+        logits = kept_logits(cast(MultiExitNetwork, network), run.kept_monitor, autocast)
+        check_finite_logits(torch.from_numpy(logits))
+        return logits

@@ -30,9 +30,10 @@ from greenedge.data.loader import InputTransform
 from greenedge.device.memory import disable_malloc_trim
 from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
-from greenedge.training.loop import TrainSettings, fit
+from greenedge.training.loop import fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import adam
+from greenedge.training.settings import TrainSettings
 from greenedge.training.state import new_state
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -18,9 +18,10 @@ from greenedge.data.prepared import PreparedSplit, open_prepared
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.segments import measure_shapes
 from greenedge.training.history import HistoryRecord
-from greenedge.training.loop import EpochRecord, TrainSettings, fit
+from greenedge.training.loop import EpochRecord, fit
 from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import sgd
+from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, new_state
 
 GENTLE_SGD = partial(sgd, lr=0.05)

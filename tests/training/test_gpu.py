@@ -9,9 +9,9 @@ import torch
 
 from greenedge.augment import AUGMENTATIONS
 from greenedge.data.loader import iterate_batches
-from greenedge.training.loop import _step
 from greenedge.training.optimizers import adamw
 from greenedge.training.state import new_state
+from greenedge.training.step import make_step
 from tests.training.helpers import settings, tiny_network, train_split
 
 AUGMENT = ("horizontal_flip", "pad_and_crop", "brightness", "gaussian_noise", "cutmix")
@@ -26,10 +26,10 @@ def test_step_does_not_make_the_host_wait(prepared: Path) -> None:
     state = new_state(network, adamw(network, lr=0.01), 0.9)
     setting = settings(augment=tuple(AUGMENTATIONS[name] for name in AUGMENT))
     batches = iterate_batches(train_split(prepared), 12, device=device)
-    _step(state, network, next(batches), setting, 0.01)  # allocates, and makes the constants
+    make_step(state, network, next(batches), setting, 0.01)  # allocates, and makes the constants
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in batches:
-            _step(state, network, batch, setting, 0.01)
+            make_step(state, network, batch, setting, 0.01)
     finally:
         torch.cuda.set_sync_debug_mode("default")

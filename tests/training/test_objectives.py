@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from greenedge.models.gradients import HeadGradient
 from greenedge.models.multi_exit import MultiExitNetwork
-from greenedge.training.loop import _weighted_mean
 from greenedge.training.losses import cross_entropy
 from greenedge.training.objectives import (
     Objective,
@@ -16,6 +15,7 @@ from greenedge.training.objectives import (
     WeightedSum,
     distillation_loss,
 )
+from greenedge.training.step import _weighted_mean
 
 WEIGHTS = (0.3, 0.5, 1.0)
 
