@@ -23,10 +23,11 @@ from greenedge.augment.geometric import (
 from greenedge.augment.mixing import cutmix, mixup
 from greenedge.augment.patches import cutout, local_augment, random_erasing
 from greenedge.augment.photometric import blur, brightness, channel_shuffle, contrast, gaussian_noise
-from greenedge.augment.policies import rand_augment, trivial_augment
+from greenedge.augment.policies import aug_mix, rand_augment, trivial_augment
 from greenedge.data.loader import Batch
 
 AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
+    "aug_mix": aug_mix,
     "blur": blur,
     "brightness": brightness,
     "channel_shuffle": channel_shuffle,

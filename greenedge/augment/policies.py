@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from greenedge.augment import operations
 from greenedge.augment.selection import apply_to_random_subset, as_float, signs
-from greenedge.config.convert import Count, Probability, Range
+from greenedge.config.convert import Count, CountOrZero, Positive, Probability, Range
 from greenedge.data.loader import Batch, to_device
 
 # Strengths are whole numbers from 0 to 30, as in TrivialAugment and RandAugment.
@@ -80,6 +81,18 @@ RAND_AUGMENT = (
     PolicyOp(operations.autocontrast),
     PolicyOp(operations.equalize),
 )
+# The paper's nine operations, none of which resembles a corruption of ImageNet-C.
+AUG_MIX = (
+    PolicyOp(operations.autocontrast),
+    PolicyOp(operations.equalize),
+    PolicyOp(_posterize, base=8, max_delta=-4),
+    PolicyOp(operations.rotate, max_delta=30, signed=True),
+    PolicyOp(operations.solarize, base=1, max_delta=-1),
+    PolicyOp(operations.shear_x, max_delta=0.3, signed=True),
+    PolicyOp(operations.shear_y, max_delta=0.3, signed=True),
+    PolicyOp(operations.translate_x, max_delta=1 / 3, signed=True, of_side=True),
+    PolicyOp(operations.translate_y, max_delta=1 / 3, signed=True, of_side=True),
+)
 
 
 def trivial_augment(batch: Batch, generator: Generator, *, probability: Probability = 1.0) -> Batch:
@@ -121,6 +134,57 @@ def rand_augment(
         return images
 
     return apply_to_random_subset(batch, generator, probability, as_float(change))
+
+
+def aug_mix(
+    batch: Batch,
+    generator: Generator,
+    *,
+    severity: Magnitude = 9,
+    width: Count = 3,
+    depth: CountOrZero = 0,
+    alpha: Positive = 1.0,
+) -> Batch:
+    """Blends each image with a mixture of chains of random operations on it (Hendrycks et al. 2020, AugMix).
+
+    m x + (1 - m) sum_k w_k chain_k(x), with w drawn for each image from Dirichlet(alpha) and m from Beta(alpha, alpha).
+    The label stays; the paper's Jensen-Shannon consistency loss is left out.
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws chains, operations, strengths and weights.
+        severity: the greatest strength, from 0 to 30 (the paper's 3 of 10 is 9); each operation's is uniform below it.
+        width: chains per image (the paper's mixture_width).
+        depth: operations per chain (its mixture_depth); 0: 1 to 3 at random for each chain.
+        alpha: parameter of both distributions.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))  # torch's Beta and Dirichlet take no generator
+    random = np.random.default_rng(seed)
+
+    def change(images: Tensor) -> Tensor:
+        count = len(images)
+        own = random.beta(alpha, alpha, size=count)
+        weights = (1 - own)[:, None] * random.dirichlet([alpha] * width, size=count)
+        mixed = images * _column(own, images)
+        for of_chain in weights.T:
+            mixed += _chain(images, severity, depth, generator) * _column(of_chain, images)
+        return mixed
+
+    return apply_to_random_subset(batch, generator, 1.0, as_float(change))
+
+
+def _chain(images: Tensor, severity: int, depth: int, generator: Generator) -> Tensor:
+    """Applies `depth` random operations to each image in turn; 0: 1 to 3 of them."""
+    lengths = torch.randint(1, 4, (len(images),), generator=generator) if depth == 0 else torch.tensor([depth])
+    for place in range(int(lengths.max())):
+        strength = torch.rand(len(images), generator=generator) * severity
+        going_on = to_device(lengths > place, images.device).view(-1, 1, 1, 1)
+        images = torch.where(going_on, _apply(images, AUG_MIX, strength, generator), images)
+    return images
+
+
+def _column(weights: np.ndarray, images: Tensor) -> Tensor:
+    return to_device(torch.from_numpy(weights).to(images.dtype), images.device).view(-1, 1, 1, 1)
 
 
 def _apply(images: Tensor, operators: Sequence[PolicyOp], strength: Tensor, generator: Generator) -> Tensor:

@@ -33,6 +33,9 @@ def evaluate(
     criterion: Criterion = None,
     policy: Policy = None,
     labels_map: LabelsMap = None,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Write each class's accuracy and confusion matrices too.")
+    ] = False,
     precision: PolicyPrecision = None,
     runtime: Runtime = None,
     out: ResultsFolder = None,
@@ -41,7 +44,7 @@ def evaluate(
     """Accuracy and cost per exit.
 
     And of the network under one policy, with 95 % intervals. Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv
-    with one line per image.
+    with one line per image. With --confusion also per-class-SPLIT.csv, confusion-SPLIT.npz and .png.
     """
     from greenedge.workflows.evaluate import evaluate as run_evaluation
     from greenedge.workflows.models import open_model
@@ -53,7 +56,7 @@ def evaluate(
     note_policy_beside(model, options)
     images = PassOptions(data, split, requested_precision(model, options, precision))
     run = load_or_compute_outputs(model, images, out)
-    result = run_evaluation(run, options, labels_map)
+    result = run_evaluation(run, options, labels_map, confusion=confusion)
     show_result(result, as_json=as_json)
 
 

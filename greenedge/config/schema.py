@@ -149,7 +149,7 @@ class TrainConfig:
         loss: a name in `LOSSES`, with its options; applied to each exit.
         objective: a name in `OBJECTIVES`, with its options: how the exits' losses become one.
         class_weights: `equal`, or `balanced`: the loss of an image is multiplied by what makes all classes count alike,
-            however many images they have.
+            however many images they have. Or a list of such factors, one per class in the data set's order.
         teacher: a run directory or a checkpoint of another network, for the same classes, that `objective` may learn
             from.
         exit_weights: factor of each exit's loss, early exits in order, then the final one. null: all 1.
@@ -179,7 +179,7 @@ class TrainConfig:
     schedule: Annotated[Component, Table("schedules")] = Component("constant")
     loss: Annotated[Component, Table("losses")] = Component("cross_entropy")
     objective: Annotated[Component, Table("objectives")] = Component("weighted_sum")
-    class_weights: Literal["equal", "balanced"] = "equal"
+    class_weights: Literal["equal", "balanced"] | tuple[NonNegative, ...] = "equal"
     teacher: str | None = None
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
@@ -205,6 +205,8 @@ class TrainConfig:
             )
         if self.exit_weights is not None and not any(self.exit_weights):
             raise FieldError("exit_weights", "all are 0, so nothing would be learnt; make one positive")
+        if not isinstance(self.class_weights, str) and not any(self.class_weights):
+            raise FieldError("class_weights", "has no number above 0, so nothing would be learnt; make one positive")
         if self.trunk_only_epochs and self.exit_weights is not None and self.exit_weights[-1] == 0:
             raise FieldError(
                 "exit_weights",

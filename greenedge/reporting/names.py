@@ -11,6 +11,12 @@ def exit_name(index: int, num_exits: int) -> str:
     return "final exit" if index == num_exits - 1 else f"exit {index + 1}"
 
 
+def short_name(name: str, letters: int = 22) -> str:
+    """The first of a class's names, cut where it has more letters."""
+    first = name.partition(",")[0]
+    return first if len(first) <= letters else f"{first[: letters - 1]}…"
+
+
 def run_names(runs: Sequence[Path], checkpoint: str) -> list[str]:
     """The shortest ends of paths that tell runs apart.
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from greenedge.reporting.figures import new_figure
+from greenedge.reporting.names import short_name
 
 _COLUMNS = 6
-_LETTERS = 22
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,6 @@ def plot_examples(examples: Sequence[Example]) -> Figure:
         axes.axis("off")
     for axes, example in zip(grid.flat, examples, strict=False):
         axes.imshow(example.image.transpose(1, 2, 0))
-        lines = (f"exit {example.exit_number}: {_short(example.early)}", f"final: {_short(example.final)}")
+        lines = (f"exit {example.exit_number}: {short_name(example.early)}", f"final: {short_name(example.final)}")
         axes.set_title("\n".join(lines), fontsize="small", loc="left")
     return figure
-
-
-def _short(name: str) -> str:
-    first = name.partition(",")[0]
-    return first if len(first) <= _LETTERS else f"{first[: _LETTERS - 1]}…"

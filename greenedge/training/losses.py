@@ -23,6 +23,23 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: FractionB
     return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing, reduction="none")
 
 
+def bce(logits: Tensor, targets: Tensor, *, label_smoothing: FractionBelowOne = 0.0) -> Tensor:
+    """Computes the binary cross entropy of each image in nats, its mean over the classes, (B,).
+
+    Each class is a question of its own, as in "ResNet strikes back" (Wightman et al. 2021); predictions are still the
+    class of the largest logit. A mean over C classes is small, so that rates are larger than for cross_entropy.
+
+    Args:
+        logits: (B, C).
+        targets: int64 (B,), or probabilities (B, C).
+        label_smoothing: fraction of the target that is spread evenly over all classes.
+    """
+    if not targets.is_floating_point():
+        targets = F.one_hot(targets, logits.shape[1])
+    smooth = (1 - label_smoothing) * targets.float() + label_smoothing / logits.shape[1]
+    return F.binary_cross_entropy_with_logits(logits.float(), smooth, reduction="none").mean(dim=1)
+
+
 def balanced_weights(labels: np.ndarray, num_classes: int) -> Tensor:
     """The weight of each class that makes all classes count alike: N / (classes that have images x its images).
 
@@ -39,5 +56,6 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> Tensor:
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bce": bce,
     "cross_entropy": cross_entropy,
 }

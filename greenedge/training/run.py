@@ -164,7 +164,7 @@ def build_settings(
         transform=build_transform(config.data, channels_last=section.channels_last),
         loss=instantiate_partial(section.loss, LOSSES),
         objective=instantiate(section.objective, OBJECTIVES),
-        class_weights=None if section.class_weights == "equal" else _balanced(split).to(device),
+        class_weights=_class_weights(config, split, device),
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
         learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
         gradient_clip_norm=section.gradient_clip_norm,
@@ -192,8 +192,24 @@ def _check_augmentations(config: RunConfig, split: PreparedSplit) -> None:
                 )
 
 
-def _balanced(split: PreparedSplit) -> Tensor:
-    return balanced_weights(split.labels[split.rows], len(split.classes))
+def _class_weights(config: RunConfig, split: PreparedSplit, device: torch.device) -> Tensor | None:
+    """float32 (C,), the factor of each class's images; None where all count as they are.
+
+    Raises:
+        ConfigError: the config has another number of factors than there are classes.
+    """
+    wanted, classes = config.train.class_weights, len(split.classes)
+    if wanted == "equal":
+        return None
+    if wanted == "balanced":
+        return balanced_weights(split.labels[split.rows], classes).to(device)
+    if len(wanted) != classes:
+        with with_location(config, "train"):
+            raise ConfigError(
+                f"has {len(wanted)} numbers, and the data set has {classes} classes; give one for each class",
+                key="class_weights",
+            )
+    return torch.tensor(wanted, dtype=torch.float32, device=device)
 
 
 def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from greenedge.config.convert import AtLeastOne, FractionBelowOne, Positive
+from greenedge.config.convert import AtLeastOne, FractionAboveZero, FractionBelowOne, Positive
+
+# Progress is a quotient: the epoch that begins at a milestone must not miss it by a rounding error.
+_ROUNDING = 1e-9
+Milestones = tuple[FractionBelowOne, ...]
 
 
 def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature
@@ -55,7 +59,39 @@ def one_cycle(
     return _anneal(highest, lowest / end, (progress - warmup) / (1 - warmup))
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
+def step(progress: float, lr: float, *, every: FractionAboveZero = 0.3, factor: FractionAboveZero = 0.1) -> float:
+    """Multiplies the rate by `factor` each time that a fraction of the training is done (torch's StepLR).
+
+    Args:
+        progress: fraction of the training done.
+        lr: the first rate.
+        every: the fraction; of 30 epochs, 0.3 are 9.
+        factor: of the rate, in (0, 1].
+    """
+    return lr * factor ** math.floor(progress / every + _ROUNDING)
+
+
+def multistep(
+    progress: float, lr: float, *, milestones: Milestones = (0.5, 0.75), factor: FractionAboveZero = 0.1
+) -> float:
+    """Multiplies the rate by `factor` at each milestone (torch's MultiStepLR).
+
+    Args:
+        progress: fraction of the training done.
+        lr: the first rate.
+        milestones: fractions of the training; of 90 epochs, [0.5, 0.75] are the ends of epochs 45 and 67.5.
+        factor: of the rate, in (0, 1].
+    """
+    return lr * factor ** sum(progress + _ROUNDING >= each for each in milestones)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "multistep": multistep,
+    "one_cycle": one_cycle,
+    "step": step,
+}
 
 
 def _anneal(first: float, last: float, progress: float) -> float:

@@ -8,10 +8,12 @@ from pathlib import Path
 from greenedge.data.label_spaces import class_labels, unchecked_labels
 from greenedge.data.prepared import image_paths
 from greenedge.errors import UsageError
+from greenedge.exits.confusion import count_confusions
 from greenedge.exits.evaluation import PolicyEvaluation, evaluate_policy, top_predictions
 from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep_result import SweepResult, Thresholds, analyse_sweep
 from greenedge.reporting.blocks import CommandResult, with_sentence, write_result
+from greenedge.reporting.confusion import with_confusion, write_confusion
 from greenedge.reporting.evaluation import predictions_table, present_evaluation
 from greenedge.reporting.sweep import present_sweep
 from greenedge.reporting.tables import write_csv
@@ -21,25 +23,35 @@ from greenedge.workflows.static_family import load_static
 
 
 def evaluate(
-    run: EvaluatedRun, options: PolicyOptions, labels_map: Path | None = None
+    run: EvaluatedRun, options: PolicyOptions, labels_map: Path | None = None, *, confusion: bool = False
 ) -> CommandResult[PolicyEvaluation]:
     """Accuracy and cost of each exit, and of the network under one policy, with 95 % intervals.
 
-    Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv.
+    Writes eval-SPLIT.json and .csv, and predictions-SPLIT.csv; with `confusion`, also per-class-SPLIT.csv,
+    confusion-SPLIT.npz and confusion-SPLIT.png.
 
     Args:
         run: a network's outputs.
         options: when images exit.
         labels_map: a map from class indices to the labels of the predictions; None: the data set's own.
+        confusion: whether to say what each exit makes of each class, by what the exit goes by.
 
     Raises:
         UsageError: the policy is invalid, or for another network.
         DataError: the map cannot be used.
     """
     classes, split = run.model.classes, run.split
+    names = [each.name for each in classes]
     labels = class_labels(classes, labels_map)
     found = evaluate_policy(run.outputs, policy_for(run, options))
-    result = write_result(present_evaluation(run.summary, found), run.folder, f"eval-{split.name}")
+    result = present_evaluation(run.summary, found)
+    if confusion:
+        matrices = count_confusions(found.policy.join_outputs(run.outputs))
+        result = with_confusion(result, matrices, labels, names, run.summary.exit_names)
+    result = write_result(result, run.folder, f"eval-{split.name}")
+    if confusion:
+        ids = [each.id for each in classes]
+        result = with_sentence(result, write_confusion(matrices, ids, names, (run.folder, split.name)))
     table = predictions_table(
         split.rows,
         image_paths(split) or [""] * len(split),

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import torch
 
-from greenedge.augment.policies import RAND_AUGMENT, TRIVIAL_AUGMENT, PolicyOp, _apply, rand_augment, trivial_augment
+from greenedge.augment.policies import (
+    AUG_MIX,
+    RAND_AUGMENT,
+    TRIVIAL_AUGMENT,
+    PolicyOp,
+    _apply,
+    aug_mix,
+    rand_augment,
+    trivial_augment,
+)
 from greenedge.data.loader import Batch
 
 
@@ -69,3 +78,31 @@ def test_rand_augment_changes_more_with_more_operations() -> None:
         return (result.float() - made.images.float()).abs().mean().item()
 
     assert distance(1) < distance(3)
+
+
+def test_aug_mix_of_one_operation_is_a_blend_of_the_image_and_what_it_gives() -> None:
+    """At severity 0 only autocontrast, equalize and solarize of white change anything, whose results are known."""
+    made = Batch(torch.rand(40, 3, 12, 12, generator=seeded(1)), torch.arange(40), 40)
+    result = aug_mix(made, seeded(2), severity=0, width=1, depth=1).images
+    blends = 0
+    for image, found in zip(made.images, result, strict=True):
+        explained = torch.allclose(found, image, atol=3e-3)  # posterize at 8 bits rounds
+        for choice in AUG_MIX[:2]:
+            change = choice.operation(image[None], torch.zeros(1))[0] - image
+            share = ((found - image) * change).sum() / change.square().sum()
+            if torch.allclose(found, image + share * change, atol=1e-4) and 0 <= share <= 1:
+                explained, blends = True, blends + int(share > 0.05)
+        assert explained
+    assert blends > 3
+
+
+def test_aug_mix_keeps_nearer_to_the_image_than_its_chains() -> None:
+    made = batch(200)
+
+    def distance(**options: float) -> float:
+        result = aug_mix(made, seeded(5), **options).images  # type: ignore[arg-type]
+        return (result.float() - made.images.float()).abs().mean().item()
+
+    assert distance(severity=1) < distance(severity=9) < distance(severity=25)
+    assert distance(depth=1) < distance(depth=4)
+    assert distance(width=8) < distance(width=1)

@@ -396,3 +396,27 @@ def test_sweep_with_a_policy_shows_what_eval_says_of_it(cli: Cli, weights: Path)
 
     twice = cli("sweep", "--weights", weights, "--policy", policy, "--criterion", "margin")
     assert (twice.code, "leave out" in twice.err) == (2, True)
+
+
+def test_eval_with_confusion_writes_what_each_exit_makes_of_each_class(cli: Cli, weights: Path, prepared: Path) -> None:
+    folder = weights.parent
+    assert "classes" not in json.loads(cli("eval", "--weights", weights, "--json").out)
+    assert not (folder / "confusion-val.png").exists()
+    report = json.loads(cli("eval", "--weights", weights, "--confusion", "--json").out)
+
+    outputs = kept_outputs(folder, "val")
+    with np.load(folder / "confusion-val.npz", allow_pickle=False) as arrays:
+        counts, ids = arrays["counts"], arrays["classes"].tolist()
+    assert ids == [each.id for each in open_prepared(prepared).classes]
+    assert [np.trace(each) / 15 for each in counts] == pytest.approx([each["accuracy"] for each in report["exits"]])
+    with (folder / "per-class-val.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for index, (row, listed) in enumerate(zip(rows, report["classes"], strict=True)):
+        right = (outputs.logits.argmax(2) == index)[:, outputs.labels == index].mean(axis=1)
+        assert [float(row[f"accuracy_{exit}"]) for exit in (1, 2, 3)] == pytest.approx(right)
+        assert listed == {"label": ids[index], "images": 5, "accuracy": pytest.approx(right)}
+    first = report["most_confused"][0]
+    pair = [ids.index(first[key]) for key in ("label", "prediction")]
+    assert first["images"] == counts[:, pair[0], pair[1]].tolist()
+    with Image.open(folder / "confusion-val.png") as figure:
+        assert figure.width > figure.height

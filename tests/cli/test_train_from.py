@@ -61,6 +61,8 @@ def test_a_run_does_not_go_on_with_another_teacher(cli: Cli, tiny_config: Path, 
         (["train.objective={{self_distillation: {{share: 2}}}}"], "share: "),
         (["train.objective={{weighted_sum: {{head_gradient: half}}}}"], "head_gradient: "),
         (["train.class_weights=rare"], "class_weights: "),
+        (["train.class_weights=[1, 2]"], "train.class_weights: has 2 numbers, and the data set has 3 classes"),
+        (["train.class_weights=[0, 0, 0]"], "class_weights: has no number above 0"),
     ],
 )
 def test_objectives_that_cannot_be_used_are_refused_in_one_sentence(
@@ -86,11 +88,13 @@ def test_a_teacher_of_other_classes_is_refused(cli: Cli, config: Path, teacher: 
 
 
 def test_balanced_classes_are_weighted_alike(cli: Cli, tiny_config: Path, tmp_path: Path) -> None:
-    for name in ("equal", "balanced"):
-        settings = ["--set", f"train.class_weights={name}", "--set", "train.epochs=1"]
+    weights = {"equal": "equal", "balanced": "balanced", "ones": "[1, 1, 1]", "uneven": "[1, 1, 4]"}
+    for name, value in weights.items():
+        settings = ["--set", f"train.class_weights={value}", "--set", "train.epochs=1"]
         assert cli("train", "--config", tiny_config, "--out", tmp_path / name, *settings).code == 0
-    equal, balanced = (load_file(tmp_path / name / "last.safetensors") for name in ("equal", "balanced"))
-    assert all(torch.equal(equal[name], balanced[name]) for name in equal)
+    equal, balanced, ones, uneven = (load_file(tmp_path / name / "last.safetensors") for name in weights)
+    assert all(torch.equal(equal[name], balanced[name]) and torch.equal(equal[name], ones[name]) for name in equal)
+    assert not all(torch.equal(equal[name], uneven[name]) for name in equal)
 
 
 def test_a_run_goes_on_from_another_ones_backbone_and_heads(cli: Cli, tmp_path: Path, prepared: Path) -> None:

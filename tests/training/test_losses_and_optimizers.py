@@ -9,7 +9,7 @@ from torch import nn, optim
 
 from greenedge.config import Component, instantiate
 from greenedge.errors import ConfigError
-from greenedge.training.losses import balanced_weights, cross_entropy
+from greenedge.training.losses import balanced_weights, bce, cross_entropy
 from greenedge.training.optimizers import OPTIMIZERS
 from tests.training.helpers import tiny_network
 
@@ -30,6 +30,18 @@ def test_cross_entropy_is_computed_in_float32_from_bf16_logits() -> None:
     loss = cross_entropy(logits, torch.tensor([0, 1, 2]))
     assert loss.dtype == torch.float32
     assert torch.equal(loss, cross_entropy(logits.float(), torch.tensor([0, 1, 2])))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bce_is_the_mean_of_yes_no_questions(smoothing: float) -> None:
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    yes = logits.double().sigmoid()
+    soft = torch.eye(4)[labels]
+    targets = (1 - smoothing) * soft.double() + smoothing / 4
+    expected = -(targets * yes.log() + (1 - targets) * (1 - yes).log()).sum(1) / 4
+    torch.testing.assert_close(bce(logits, labels, label_smoothing=smoothing), expected.float())
+    torch.testing.assert_close(bce(logits, soft, label_smoothing=smoothing), expected.float())
+    assert bce(logits.bfloat16(), labels).dtype == torch.float32
 
 
 def test_balanced_weights_make_all_classes_with_images_count_alike() -> None:

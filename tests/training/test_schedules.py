@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
 
-from greenedge.training.schedules import constant, cosine, one_cycle
+from greenedge.training.schedules import constant, cosine, multistep, one_cycle, step
 
 progresses = st.floats(0, 1, exclude_max=True)
 rates = st.floats(1e-6, 10)
@@ -49,6 +49,21 @@ def test_one_cycle_peaks_at_the_optimizers_rate_by_default() -> None:
     assert one_cycle(0.3, 0.02) == pytest.approx(0.02)
     assert one_cycle(0.0, 0.02) == pytest.approx(0.02 / 25)
     assert one_cycle(1.0, 0.02) == pytest.approx(0.02 / 25 / 1e4)
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(30, 9), (10, 3), (7, 1), (49, 7)])
+def test_step_equals_torchs(epochs: int, every: int) -> None:
+    scheduler = StepLR(optimizer(0.3), every, 0.2)
+    ours = [step(epoch / epochs, 0.3, every=every / epochs, factor=0.2) for epoch in range(epochs)]
+    assert ours == pytest.approx(torchs_rates(scheduler, epochs), rel=1e-9)
+
+
+@pytest.mark.parametrize(("epochs", "milestones"), [(30, [9, 21]), (90, [30, 60, 80]), (5, [0, 4]), (3, [])])
+def test_multistep_equals_torchs(epochs: int, milestones: list[int]) -> None:
+    scheduler = MultiStepLR(optimizer(0.3), milestones, 0.2)
+    fractions = tuple(each / epochs for each in milestones)
+    ours = [multistep(epoch / epochs, 0.3, milestones=fractions, factor=0.2) for epoch in range(epochs)]
+    assert ours == pytest.approx(torchs_rates(scheduler, epochs), rel=1e-9)
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1])
