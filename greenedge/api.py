@@ -100,7 +100,7 @@ ImageLike = str | Path | Image.Image | np.ndarray
 
 
 def list_models() -> list[str]:
-    """Names of the torchvision backbones; `timm/NAME` works for the EfficientNets and ResNets of timm besides."""
+    """Names of the torchvision backbones; `timm/NAME` works for many of timm's besides."""
     return sorted(BACKBONES)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import accumulate
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,7 @@ def _count(module: nn.Module, features: Tensor, operators: Collection[str] | Non
         # The tracer's warnings do not concern the counts.
         warnings.simplefilter("ignore")
         analysis = FlopCountAnalysis(module, features)
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         try:
             flops = analysis.by_operator()
@@ -77,6 +79,12 @@ def _count(module: nn.Module, features: Tensor, operators: Collection[str] | Non
             raise MeasurementError(f"fvcore cannot trace the network: {error}") from error
         uncounted.update(analysis.unsupported_ops())
     return float(sum(count for name, count in flops.items() if operators is None or name in operators)) / 1e9
+
+
+def _attention_flops(inputs: Sequence[Any], _outputs: Sequence[Any]) -> Counter[str]:
+    """What fvcore counts of attention in single steps: the products of queries and keys, and of weights and values."""
+    (*batch, queries, width), (*_, keys, value_width) = (inputs[at].type().sizes() for at in (0, 2))
+    return Counter(matmul=math.prod(batch) * queries * keys * (width + value_width))
 
 
 def _parameters(module: nn.Module) -> int:

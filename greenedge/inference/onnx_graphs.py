@@ -123,7 +123,7 @@ def cut_graph(model: onnx.ModelProto, cut: Cut) -> onnx.ModelProto:
     reads, hands_on = _stored(produced, cut.reads), cut.hands_on and _stored(produced, cut.hands_on)
     wanted = [cut.logits] if hands_on is None else [hands_on, cut.logits]
     given = [name for name in (reads, cut.former_logits) if name is not None]
-    nodes, types = _between(model, given, wanted), _quantised_types(model)
+    nodes, types = [_asking(reads, node) for node in _between(model, given, wanted)], _quantised_types(model)
 
     classes = next(value for value in model.graph.output if value.name == cut.logits).type.tensor_type.shape.dim[1]
     inputs, outputs = [_features_info(types, reads, cut.shape)], [_logits_info(cut.logits, classes.dim_value)]
@@ -135,6 +135,16 @@ def cut_graph(model: onnx.ModelProto, cut: Cut) -> onnx.ModelProto:
         inputs.append(_logits_info(cut.former_logits, classes.dim_value))
         names[cut.former_logits] = FORMER_LOGITS
     return _renamed(_model_of(model, nodes, inputs, outputs), names)
+
+
+def _asking(reads: str, node: onnx.NodeProto) -> onnx.NodeProto:
+    """A node that asks the images how many they are, asking what the segment reads; any other node as it is."""
+    limits = [(each.name, each.i) for each in node.attribute]
+    if node.op_type != "Shape" or node.input[0] != IMAGES or sorted(limits) != [("end", 1), ("start", 0)]:
+        return node
+    asking = copy.deepcopy(node)
+    asking.input[0] = reads
+    return asking
 
 
 def _stored(produced: dict[str, onnx.NodeProto], name: str) -> str:

@@ -44,7 +44,7 @@ def describe_blocks(backbone: str, image_size: int, stem: str = "imagenet") -> t
     family = find_family(backbone)
     found = []
     with torch.device("meta"), torch.no_grad():  # shapes alone: no weights and no arithmetic
-        network = build_backbone(backbone, num_classes=1000, stem=stem).eval()
+        network = build_backbone(backbone, 1000, stem, image_size).eval()
         features = torch.zeros(1, 3, image_size, image_size)
         for name, block in family.blocks(network):
             try:

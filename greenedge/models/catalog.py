@@ -32,6 +32,31 @@ BACKBONE_FAMILIES: dict[str, str] = {
     "efficientnet_b6": "efficientnet",
     "efficientnet_b7": "efficientnet",
     "efficientnet_v2_s": "efficientnet",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3_small": "mobilenet_v3",
+    "mobilenet_v3_large": "mobilenet_v3",
+    "regnet_y_400mf": "regnet",
+    "regnet_y_800mf": "regnet",
+    "regnet_y_1_6gf": "regnet",
+    "regnet_y_3_2gf": "regnet",
+    "regnet_y_8gf": "regnet",
+    "regnet_y_16gf": "regnet",
+    "regnet_y_32gf": "regnet",
+    "regnet_x_400mf": "regnet",
+    "regnet_x_800mf": "regnet",
+    "regnet_x_1_6gf": "regnet",
+    "regnet_x_3_2gf": "regnet",
+    "regnet_x_8gf": "regnet",
+    "regnet_x_16gf": "regnet",
+    "regnet_x_32gf": "regnet",
+    "convnext_tiny": "convnext",
+    "convnext_small": "convnext",
+    "convnext_base": "convnext",
+    "convnext_large": "convnext",
+    "densenet121": "densenet",
+    "densenet161": "densenet",
+    "densenet169": "densenet",
+    "densenet201": "densenet",
 }
 
 # Family -> one sentence on it.
@@ -40,6 +65,11 @@ FAMILIES: dict[str, str] = {
     "vgg": "VGG (Simonyan and Zisserman 2015); a block is a convolution with its activation, or a pooling.",
     "resnet": "ResNet and ResNeXt (He et al. 2016, Xie et al. 2017); a block is a residual block. Takes stem: small.",
     "efficientnet": "EfficientNet (Tan and Le 2019, 2021); a block is an inverted residual.",
+    "mobilenet_v2": "MobileNetV2 (Sandler et al. 2018); a block is an inverted residual.",
+    "mobilenet_v3": "MobileNetV3 (Howard et al. 2019); a block is an inverted residual.",
+    "regnet": "RegNetY and RegNetX (Radosavovic et al. 2020); a block is a residual block.",
+    "convnext": "ConvNeXt (Liu et al. 2022); a block is a ConvNeXt block, or a downsampling.",
+    "densenet": "DenseNet (Huang et al. 2017); a block is a dense layer with all that it adds to, or a transition.",
 }
 
 
@@ -59,7 +89,10 @@ class BackboneInfo:
 
 
 ANY_TIMM = BackboneInfo(
-    "timm/NAME", "timm", "Any network of timm's ResNet and EfficientNet families; needs the extra timm."
+    "timm/NAME",
+    "timm",
+    "Any network of timm's families ResNet, EfficientNet, MobileNet (V2 to V4), RegNet, ConvNeXt, ViT and DeiT; needs "
+    "the extra timm.",
 )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 Blocks = list[tuple[str, nn.Module]]
 
@@ -15,14 +15,23 @@ class Family:
     """Networks that are cut in the same way.
 
     Attributes:
+        create: from the name in a config, the number of classes and the pixels per side of the images to a network with
+            random weights.
         blocks: from a network to its named blocks.
         classifier: from a network to its classifier, a module of its own layers that reads the last block's output
             and gives logits (N, C).
         classifier_name: the state-dict name of the last linear layer.
         small_stem: replaces the stem by a 3x3 stride-1 convolution without pooling, where that is supported.
+        head_input: from a network to a new module that makes the map (N, C, H, W) which heads read of what a block
+            hands on; None: they read that as it is.
+        adapt_weights: from a state dict as it was published, and the network that is to load it, to one that fits;
+            None: those of the library fit.
     """
 
+    create: Callable[[str, int, int], nn.Module]
     blocks: Callable[[nn.Module], Blocks]
     classifier: Callable[[nn.Module], nn.Module]
     classifier_name: str
     small_stem: Callable[[nn.Module], None] | None = None
+    head_input: Callable[[nn.Module], nn.Module] | None = None
+    adapt_weights: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from greenedge.config import ExitConfig, ModelConfig, instantiate
@@ -13,7 +14,7 @@ from greenedge.config.convert import did_you_mean
 from greenedge.errors import ConfigError
 from greenedge.models.backbones import build_backbone, find_family
 from greenedge.models.exit_heads import EXIT_HEADS
-from greenedge.models.family import Blocks
+from greenedge.models.family import Blocks, Family
 from greenedge.models.former_logits import FormerLogits
 from greenedge.models.gradients import HeadGradient, scale_gradient
 from greenedge.models.segments import Segment, Shape, exits_needed, measure_shapes
@@ -184,18 +185,28 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
             images too small for it.
     """
     family = find_family(config.backbone)
-    backbone = build_backbone(config.backbone, num_classes, config.stem)
+    backbone = build_backbone(config.backbone, num_classes, config.stem, image_size)
     blocks = family.blocks(backbone)
     positions = _exit_positions(config.exits, [name for name, _ in blocks])
     shapes = _measured_shapes(config.backbone, blocks, image_size)
     heads = [
-        (position, instantiate(exit.head, EXIT_HEADS, shapes[position + 1], num_classes))
+        (position, _build_head(exit, family, backbone, shapes[position + 1], num_classes))
         for position, exit in zip(positions, config.exits, strict=True)
     ]
     network = MultiExitNetwork(backbone, blocks, shapes, heads, family.classifier(backbone))
     # After all heads, which so begin with the weights that they would have without.
     network.show_former_logits([index for index, exit in enumerate(config.exits) if exit.former_logits], num_classes)
     return network
+
+
+def _build_head(exit: ExitConfig, family: Family, backbone: nn.Module, shape: Shape, num_classes: int) -> nn.Module:
+    """A head for what a block gives, (C, H, W), or for the map that its family makes of that."""
+    if family.head_input is None:
+        return instantiate(exit.head, EXIT_HEADS, shape, num_classes)
+    entry = family.head_input(backbone)
+    with torch.no_grad():
+        map_shape = tuple(entry(torch.zeros(1, *shape)).shape[1:])
+    return nn.Sequential(entry, instantiate(exit.head, EXIT_HEADS, map_shape, num_classes))
 
 
 def _exit_positions(exits: Sequence[ExitConfig], names: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Networks of timm, an optional extra, cut into named blocks: its ResNet and EfficientNet families."""
+"""Networks of timm, an optional extra, cut into named blocks, family by family."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from greenedge.config.convert import did_you_mean
 from greenedge.errors import CheckpointError, ConfigError, InstallationError
 from greenedge.models.family import Blocks, Family
+from greenedge.models.timm_tokens import TokenClassifier, TokenMap, adapt_token_weights, check_tokens, token_blocks
 
 TIMM = "timm/"
 
@@ -23,22 +24,74 @@ def _resnet_blocks(net: nn.Module) -> Blocks:
 
 
 def _efficientnet_blocks(net: nn.Module) -> Blocks:
-    stem = nn.Sequential(net.get_submodule("conv_stem"), net.get_submodule("bn1"))
     head = nn.Sequential(net.get_submodule("conv_head"), net.get_submodule("bn2"))
+    return [*_mobilenet_blocks(net), ("head", head)]
+
+
+def _mobilenet_blocks(net: nn.Module) -> Blocks:
+    """The stem and the inverted residuals; what comes after them works on pooled features."""
+    stem = nn.Sequential(net.get_submodule("conv_stem"), net.get_submodule("bn1"))
     stages = net.get_submodule("blocks").named_children()
     blocks = [(f"blocks.{stage}.{name}", block) for stage, parts in stages for name, block in parts.named_children()]
-    return [("stem", stem), *blocks, ("head", head)]
+    return [("stem", stem), *blocks]
 
 
-def _classifier_of(linear: str) -> Callable[[nn.Module], nn.Module]:
-    """What `forward_head` runs, without the dropout, whose rate is 0 in the networks that `create_timm` makes."""
-    return lambda net: nn.Sequential(net.get_submodule("global_pool"), net.get_submodule(linear))
+def _regnet_blocks(net: nn.Module) -> Blocks:
+    stages = [(name, stage) for name, stage in net.named_children() if name[0] == "s" and name[1:].isdecimal()]
+    blocks = [(f"{name}.{part}", block) for name, stage in stages for part, block in stage.named_children()]
+    return [("stem", net.get_submodule("stem")), *blocks]
 
+
+def _convnext_blocks(net: nn.Module) -> Blocks:
+    """A stage is its downsampling, but for the first one, and its blocks."""
+    blocks: Blocks = [("stem", net.get_submodule("stem"))]
+    for number, stage in net.get_submodule("stages").named_children():
+        name, downsample = f"stages.{number}", stage.get_submodule("downsample")
+        if not isinstance(downsample, nn.Identity):
+            blocks.append((f"{name}.downsample", downsample))
+        blocks += [(f"{name}.blocks.{part}", block) for part, block in stage.get_submodule("blocks").named_children()]
+    return blocks
+
+
+def _classifier_of(*parts: str) -> Callable[[nn.Module], nn.Module]:
+    """What `forward_head` runs, without the dropout, whose rate is 0 in the networks that are made here."""
+    return lambda net: nn.Sequential(*map(net.get_submodule, parts))
+
+
+def _create(backbone: str, num_classes: int, _image_size: int) -> nn.Module:
+    network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=False, num_classes=num_classes)
+    return network
+
+
+def _create_tokens(backbone: str, num_classes: int, image_size: int) -> nn.Module:
+    timm, name = _timm(), backbone.removeprefix(TIMM)
+    with torch.device("meta"):  # without numbers at first, since not every kind of network takes the size
+        check_tokens(backbone, timm.create_model(name, pretrained=False, num_classes=num_classes), image_size)
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=num_classes, img_size=image_size, dynamic_img_size=False
+    )
+    return network
+
+
+_VIT = Family(
+    _create_tokens,
+    token_blocks,
+    TokenClassifier,
+    "head",
+    head_input=TokenMap,
+    adapt_weights=adapt_token_weights,
+)
+_MOBILENET_END = ("global_pool", "conv_head", "norm_head", "act2", "flatten", "classifier")
 
 # By timm's own modules.
 TIMM_FAMILIES: dict[str, Family] = {
-    "resnet": Family(_resnet_blocks, _classifier_of("fc"), "fc"),
-    "efficientnet": Family(_efficientnet_blocks, _classifier_of("classifier"), "classifier"),
+    "resnet": Family(_create, _resnet_blocks, _classifier_of("global_pool", "fc"), "fc"),
+    "efficientnet": Family(_create, _efficientnet_blocks, _classifier_of("global_pool", "classifier"), "classifier"),
+    "mobilenetv3": Family(_create, _mobilenet_blocks, _classifier_of(*_MOBILENET_END), "classifier"),  # V4 too
+    "regnet": Family(_create, _regnet_blocks, _classifier_of("final_conv", "head"), "head.fc"),
+    "convnext": Family(_create, _convnext_blocks, _classifier_of("norm_pre", "head"), "head.fc"),
+    "vision_transformer": _VIT,
+    "deit": _VIT,
 }
 
 
@@ -53,16 +106,14 @@ def find_timm_family(backbone: str) -> Family:
     if not timm.is_model(name):
         hint = did_you_mean(name, timm.list_models()) or "timm.list_models() has them all"
         raise ConfigError(f"timm has no {name!r}; {hint}", key="backbone")
-    for module, family in TIMM_FAMILIES.items():
-        if timm.models.is_model_in_modules(name, [module]):
-            return family
-    raise ConfigError(f"{name!r} is of none of timm's families {', '.join(TIMM_FAMILIES)}", key="backbone")
-
-
-def create_timm(backbone: str, num_classes: int) -> nn.Module:
-    """Timm's network, randomly initialised."""
-    network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=False, num_classes=num_classes)
-    return network
+    own = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
+    if own not in TIMM_FAMILIES:
+        raise ConfigError(
+            f"{name!r} is of timm's family {own}, which greenedge does not cut into blocks; it cuts "
+            f"{', '.join(TIMM_FAMILIES)}",
+            key="backbone",
+        )
+    return TIMM_FAMILIES[own]
 
 
 def pretrained_timm(backbone: str) -> dict[str, Tensor]:

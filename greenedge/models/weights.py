@@ -108,6 +108,8 @@ def load_pretrained(
         unwrapped = Unwrapped(by_order, "", (), len(by_order))
 
     tensors = unwrapped.tensors
+    if family.adapt_weights is not None:
+        tensors = family.adapt_weights(tensors, net)
     if config.classifier == "imagenet":
         tensors = _with_imagenet_rows(tensors, family.classifier_name, class_ids, source)
     report = _load_backbone(net, tensors, replaceable, source)

@@ -29,10 +29,11 @@ def candidate_network(model: TrainedModel, head: str) -> MultiExitNetwork:
         CheckpointError: the weights do not fit the config.
     """
     section, classes = model.config.model, len(model.classes)
-    blocks = find_family(section.backbone).blocks(build_backbone(section.backbone, classes, section.stem))
+    size = model.config.data.input_size
+    blocks = find_family(section.backbone).blocks(build_backbone(section.backbone, classes, section.stem, size))
     exits = tuple(ExitConfig(name, Component(head, key="--head")) for name, _ in blocks[:-1])
     try:
-        network = build_network(dataclasses.replace(section, exits=exits), classes, model.config.data.input_size)
+        network = build_network(dataclasses.replace(section, exits=exits), classes, size)
     except ConfigError as error:
         if error.key is not None and error.key.startswith("--head"):
             raise

@@ -7,10 +7,11 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.inference.onnx_graphs import cut_graph, cuts_of, whole_graph, without_boundaries
 from greenedge.inference.quantization import Quantizer
 from greenedge.inference.runtimes import open_graph
-from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from tests.inference.helpers import all_logits, random_network
 
 
@@ -95,3 +96,15 @@ def test_the_network_is_not_changed() -> None:
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all_logits(network.eval(), torch.randn(2, 3, 32, 32)).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(("backbone", "after"), [("timm/test_convnext", "stages.1"), ("timm/test_vit", "blocks.2")])
+def test_segments_that_reshape_their_features_need_no_images(backbone: str, after: str, images: Tensor) -> None:
+    pytest.importorskip("timm")
+    config = ModelConfig(backbone, exits=(ExitConfig(after, Component("light")),))
+    network = build_network(config, 5, 32).eval()
+    given = images[:3].numpy()
+    with torch.no_grad():
+        expected = [each.numpy() for each in network(images[:3])]
+    for found, known in zip(run_chain(network, whole_graph(network), given), expected, strict=True):
+        np.testing.assert_allclose(found, known, atol=1e-5)

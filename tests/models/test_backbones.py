@@ -5,10 +5,20 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.errors import ConfigError
 from greenedge.models.backbones import BACKBONES, build_backbone, find_family
+from greenedge.models.catalog import BACKBONE_FAMILIES
+from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.models.multi_exit import build_network
 
 RESNETS = [name for name in BACKBONES if name.startswith("resne")]
+SMALLEST = ["mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny", "densenet121"]
+# Of families whose larger members take long, the smallest stand for the arithmetic, and all are cut.
+COMPUTED = [
+    name for name, family in BACKBONE_FAMILIES.items() if family in ("alexnet", "vgg", "resnet", "efficientnet")
+]
+COMPUTED += SMALLEST
 
 
 def seeded(backbone: str, num_classes: int = 5) -> tuple[nn.Module, nn.Module]:
@@ -31,7 +41,7 @@ def run_blocks(backbone: str, net: nn.Module, features: Tensor) -> Tensor:
     return logits
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", COMPUTED)
 def test_a_backbone_is_torchvisions_bit_for_bit_also_block_by_block(
     backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +63,44 @@ def test_a_backbone_is_torchvisions_bit_for_bit_also_block_by_block(
         assert torch.equal(run_blocks(backbone, ours.eval(), batch), theirs.eval()(batch))
 
 
+@pytest.mark.parametrize("backbone", SMALLEST)
+def test_a_backbones_training_step_has_torchvisions_gradients_bit_for_bit(backbone: str) -> None:
+    ours, theirs = seeded(backbone)
+    for net, run in ((ours, lambda batch: run_blocks(backbone, ours, batch)), (theirs, theirs)):
+        torch.manual_seed(4)
+        net.train()
+        run(images(64)).logsumexp(dim=1).sum().backward()
+    gradients = dict(theirs.named_parameters())
+    assert [n for n, p in ours.named_parameters() if not torch.equal(p.grad, gradients[n].grad)] == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name not in COMPUTED])
+def test_larger_members_are_cut_like_the_smallest(backbone: str) -> None:
+    with torch.device("meta"):
+        net = build_backbone(backbone, 5).eval()
+        assert run_blocks(backbone, net, torch.zeros(1, 3, 64, 64)).shape == (1, 5)
+    family = find_family(backbone)
+    inside = [p for _, block in family.blocks(net) for p in block.parameters()]
+    inside += family.classifier(net).parameters()
+    assert sorted(map(id, inside)) == sorted(map(id, net.parameters()))
+
+
+@pytest.mark.parametrize("backbone", SMALLEST)
+def test_every_block_takes_every_head_at_32_pixels(backbone: str) -> None:
+    names = [name for name, _ in find_family(backbone).blocks(build_backbone(backbone, 5))]
+    for head in EXIT_HEADS:
+        exits = tuple(ExitConfig(name, Component(head)) for name in names[:-1])
+        with torch.device("meta"):
+            network = build_network(ModelConfig(backbone, exits=exits), 5, 32).eval()
+            assert [tuple(each.shape) for each in network(torch.zeros(2, 3, 32, 32))] == [(2, 5)] * len(names)
+
+
+@pytest.mark.parametrize("backbone", ["convnext_tiny", "densenet121"])
+def test_images_that_are_too_small_are_refused(backbone: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^images of 8 px are too small for {backbone} .*raise data.image_size$"):
+        build_network(ModelConfig(backbone), 5, 8)
+
+
 @pytest.mark.parametrize("backbone", ["alexnet", "vgg11_bn", "efficientnet_b0"])
 def test_training_mode_is_random_where_the_network_is(backbone: str) -> None:
     ours = build_backbone(backbone, 5).train()
@@ -71,6 +119,11 @@ def test_training_mode_is_random_where_the_network_is(backbone: str) -> None:
         ("alexnet", ["1", "2", "4", "5", "7", "9", "11", "12"]),
         ("vgg11", ["1", "2", "4", "5", "7", "9", "10", "12", "14", "15", "17", "19", "20"]),
         ("vgg11_bn", ["2", "3", "6", "7", "10", "13", "14", "17", "20", "21", "24", "27", "28"]),
+        ("mobilenet_v3_small", [str(number) for number in range(13)]),
+        (
+            "convnext_tiny",
+            f"0 1.0 1.1 1.2 2 3.0 3.1 3.2 4 {' '.join(f'5.{n}' for n in range(9))} 6 7.0 7.1 7.2".split(),
+        ),
         (
             "efficientnet_b0",
             [
@@ -101,6 +154,16 @@ def test_plain_and_efficient_networks_are_cut_at_their_finest_natural_blocks(bac
     assert [name for name, _ in blocks] == [f"features.{name}" for name in names]
 
 
+def test_regnets_and_densenets_are_cut_at_every_residual_block_and_dense_layer() -> None:
+    names = [name for name, _ in find_family("regnet_y_400mf").blocks(build_backbone("regnet_y_400mf", 2))]
+    blocks = [f"trunk_output.block{s}.block{s}-{n}" for s, depth in enumerate((1, 3, 6, 6), 1) for n in range(depth)]
+    assert names == ["stem", *blocks]
+    names = [name for name, _ in find_family("densenet121").blocks(build_backbone("densenet121", 2))]
+    assert len(names) == 1 + 6 + 12 + 24 + 16 + 3
+    assert names[:2] == ["stem", "features.denseblock1.denselayer1"]
+    assert [name for name in names if "layer" not in name] == ["stem", *(f"features.transition{n}" for n in (1, 2, 3))]
+
+
 @pytest.mark.parametrize(
     ("backbone", "depths"),
     [("resnet18", (2, 2, 2, 2)), ("resnet50", (3, 4, 6, 3)), ("resnet101", (3, 4, 23, 3))],
@@ -112,7 +175,7 @@ def test_resnets_are_cut_at_the_stem_and_every_residual_block(backbone: str, dep
 
 
 def test_blocks_hold_every_feature_parameter_once_and_nothing_of_their_own() -> None:
-    for backbone in ("alexnet", "vgg11_bn", "resnet18", "efficientnet_b0"):
+    for backbone in ("alexnet", "vgg11_bn", "resnet18", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small"):
         net = build_backbone(backbone, 2)
         inside = [id(p) for _, block in find_family(backbone).blocks(net) for p in block.parameters()]
         outside = {id(p) for n, p in net.named_parameters() if n.startswith(("fc.", "classifier."))}
@@ -123,7 +186,7 @@ def test_blocks_hold_every_feature_parameter_once_and_nothing_of_their_own() -> 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_classifier_name_is_the_layer_that_gives_the_logits(backbone: str) -> None:
     with torch.device("meta"):  # shapes only
-        net = torchvision.models.get_model(backbone, weights=None, num_classes=7)
+        net = build_backbone(backbone, 7)
     layer = net.get_submodule(find_family(backbone).classifier_name)
     assert isinstance(layer, nn.Linear)
     assert layer.out_features == 7
@@ -164,7 +227,7 @@ def test_a_backbone_like_no_other_is_refused_with_all_names() -> None:
     assert all(name in str(caught.value) for name in BACKBONES)
 
 
-@pytest.mark.parametrize("backbone", ["alexnet", "vgg11", "efficientnet_b0"])
+@pytest.mark.parametrize("backbone", ["alexnet", "vgg11", "efficientnet_b0", "densenet121"])
 def test_a_small_stem_is_refused_where_there_is_none(backbone: str) -> None:
     with pytest.raises(ConfigError, match=rf"^stem: {backbone} has no small stem; only the ResNet family has$"):
         build_backbone(backbone, 5, stem="small")

@@ -10,16 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from greenedge.config import Component, ExitConfig, ModelConfig
-from greenedge.cost.flops import count_costs
+from greenedge.cost.flops import FlopCountAnalysis, count_costs
 from greenedge.data.loader import InputTransform, iterate_batches
 from greenedge.data.prepare import prepare
 from greenedge.data.prepared import open_prepared
 from greenedge.errors import CheckpointError, ConfigError, InstallationError
+from greenedge.models.blocks import describe_blocks
+from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.multi_exit import build_network
+from greenedge.models.timm_tokens import TokenMap, features_to_tokens, tokens_to_features
 from greenedge.models.weights import load_pretrained
 from tests.conftest import needs_real_images
 
 timm = pytest.importorskip("timm")
+
+
+SMALLEST = ["mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "regnetx_002", "test_convnext"]
+TOKENS = ["test_vit", "test_vit2", "deit_tiny_patch16_224"]  # class token, or the mean of patches behind registers
+
+
+def timms(name: str, num_classes: int = 7) -> nn.Module:
+    size = {"img_size": 64} if name in TOKENS else {}
+    torch.manual_seed(3)
+    network: nn.Module = timm.create_model(name, num_classes=num_classes, **size)
+    return network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet26d", "seresnet50", "tf_efficientnet_lite0", "efficientnet_b0"])
@@ -32,6 +46,88 @@ def test_a_backbone_is_timms_bit_for_bit(name: str) -> None:
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(ours(images)[-1], theirs(images))
+
+
+@pytest.mark.parametrize("name", [*SMALLEST, *TOKENS])
+def test_a_training_step_and_its_evaluation_are_timms_bit_for_bit(name: str) -> None:
+    theirs = timms(name)
+    torch.manual_seed(3)
+    ours = build_network(ModelConfig(f"timm/{name}"), 7, 64)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for run in (lambda: ours.train()(images)[-1], lambda: theirs.train()(images)):
+        torch.manual_seed(4)
+        run().logsumexp(dim=1).sum().backward()
+    gradients = dict(theirs.named_parameters())
+    own = dict(ours.backbone.named_parameters())
+    assert list(own) == list(gradients)
+    assert [n for n, p in own.items() if not torch.equal(p.grad, gradients[n].grad)] == []  # type: ignore[arg-type]
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(images)[-1], theirs.eval()(images))
+
+
+@pytest.mark.parametrize("name", [*SMALLEST, *TOKENS])
+def test_costs_are_fvcores_of_the_original_and_every_parameter_is_in_one_place(name: str) -> None:
+    names = [block.name for block in describe_blocks(f"timm/{name}", 64)]
+    exits = tuple(ExitConfig(after, Component("linear")) for after in names[:-1])
+    network = build_network(ModelConfig(f"timm/{name}", exits=exits), 7, 64)
+    timm.layers.set_fused_attn(False)  # fvcore counts attention in single steps alone
+    try:
+        theirs = timms(name).eval()
+    finally:
+        timm.layers.set_fused_attn(True)
+    counted = FlopCountAnalysis(theirs, torch.zeros(1, 3, 64, 64))
+    counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    assert count_costs(network).plain_gflops == pytest.approx(counted.total() / 1e9, rel=1e-9)
+    inside = [*network.backbone_parameters(), *network.segments[-1].classifier.parameters()]  # type: ignore[union-attr]
+    assert sorted(map(id, inside)) == sorted(map(id, network.backbone.parameters()))
+
+
+@pytest.mark.parametrize("head", EXIT_HEADS)
+@pytest.mark.parametrize("name", ["test_vit", "test_vit2"])
+def test_every_head_reads_tokens_as_a_map(name: str, head: str) -> None:
+    exits = tuple(ExitConfig(after, Component(head)) for after in ("stem", "blocks.2"))
+    network = build_network(ModelConfig(f"timm/{name}", exits=exits), 5, 64).eval()
+    assert [tuple(each.shape) for each in network(torch.randn(3, 3, 64, 64))] == [(3, 5)] * 3
+
+
+def test_token_map_puts_every_patch_in_its_place_beside_the_class_token() -> None:
+    network = timms("test_vit").eval()
+    entry = TokenMap(network)
+    tokens = torch.randn(2, 17, 64)
+    normed = nn.functional.layer_norm(tokens, (64,), eps=1e-6)
+    found = entry(tokens_to_features(tokens))
+    assert found.shape == (2, 64, 4, 4)
+    for row in range(4):
+        for column in range(4):
+            expected = normed[:, 1 + 4 * row + column] + normed[:, 0]
+            assert torch.allclose(found[:, :, row, column], expected, atol=1e-6)
+
+
+def test_tokens_are_features_with_the_channels_last_and_nothing_is_moved() -> None:
+    tokens = torch.randn(2, 17, 64)
+    features = tokens_to_features(tokens)
+    assert features.is_contiguous(memory_format=torch.channels_last)
+    assert features.data_ptr() == features_to_tokens(features).data_ptr() == tokens.data_ptr()
+    assert torch.equal(features_to_tokens(features), tokens)
+
+
+def test_freeze_keeps_the_class_token_and_the_positions() -> None:
+    network = build_network(ModelConfig("timm/test_vit"), 5, 64)
+    network.freeze(1)
+    still = {name for name, each in network.backbone.named_parameters() if not each.requires_grad}
+    assert still == {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+
+
+def test_weights_of_another_image_size_have_their_positions_resampled(tmp_path: Path) -> None:
+    source = timm.create_model("test_vit", num_classes=7, img_size=160)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    expected = timm.models.vision_transformer.checkpoint_filter_fn(dict(source.state_dict()), timms("test_vit"))
+    config = ModelConfig("timm/test_vit")
+    network = build_network(config, 7, 64)
+    assert load_pretrained(network, config, str(tmp_path / "w.pth")).reinitialised == ()
+    own = network.backbone.state_dict()
+    assert own["pos_embed"].shape == (1, 17, 64)
+    assert all(torch.equal(own[name], tensor) for name, tensor in expected.items())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +147,16 @@ def test_exits_attach_after_a_block_and_are_counted(name: str, after: str) -> No
     ("name", "words"),
     [
         ("timm/resnet26q", "timm has no 'resnet26q'; did you mean"),
-        ("timm/vit_base_patch16_224", "'vit_base_patch16_224' is of none of timm's families resnet, efficientnet"),
+        ("timm/swin_tiny_patch4_window7_224", "is of timm's family swin_transformer, which greenedge does not cut"),
+        (
+            "timm/deit_tiny_distilled_patch16_224",
+            "is a VisionTransformerDistilled, and greenedge cuts plain ViT and DeiT",
+        ),
+        ("timm/test_vit3", "pools its tokens by attention, and greenedge cuts ViT with a class token"),
+        (
+            "timm/vit_small_patch14_dinov2",
+            "patches of 14 px, and 64 px is no multiple of that; set data.image_size to 70",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_cut_is_one_sentence(name: str, words: str) -> None:

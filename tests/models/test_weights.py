@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import urllib.error
 from pathlib import Path
 from typing import NoReturn
@@ -107,6 +108,16 @@ def test_a_file_of_torchvisions_names_is_loaded_whole(tmp_path: Path, ending: st
     assert differing(model, state) == []
     assert report.sentence() == f"{len(state)} tensors loaded"
     assert all(torch.equal(tensor, head[name]) for name, tensor in model.heads.state_dict().items())
+
+
+def test_a_densenet_file_of_before_torch_0_4_is_loaded_whole(tmp_path: Path) -> None:
+    state = torchvisions("densenet121")
+    former = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): each for name, each in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in former
+    config = ModelConfig("densenet121")
+    model = network(5, config=config)
+    assert load_pretrained(model, config, str(save(former, tmp_path / "w.pth"))).reinitialised == ()
+    assert differing(model, state) == []
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
