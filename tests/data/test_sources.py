@@ -1,0 +1,164 @@
+"""Every layout of one data set gives the same arrays."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import open_prepared, read_manifest
+from greenedge.errors import UsageError
+from tests.conftest import write_image
+from tests.data.sources import refusal, write_class_folders, zip_folder
+
+
+def write_unsplit(root: Path) -> Path:
+    """Class folders without splits: 2 classes of 10 images."""
+    for label, name in enumerate(("cat", "dog")):
+        for index in range(10):
+            write_image(root / name / f"{index}.png", seed=10 * label + index)
+    return root
+
+
+def write_tar(folder: Path, out: Path) -> Path:
+    with tarfile.open(out, "w" if out.suffix == ".tar" else "w:gz") as archive:
+        archive.add(folder, folder.name)
+    return out
+
+
+def write_table(folder: Path, out: Path) -> Path:
+    with out.open("w", newline="") as file:
+        table = csv.writer(file, delimiter="\t" if out.suffix == ".tsv" else ",")
+        table.writerow(("filename", "class", "split"))
+        for path in folder.rglob("*.png"):
+            split, label, _ = path.relative_to(folder).parts
+            table.writerow((path.relative_to(out.parent), label, split))
+    return out
+
+
+LAYOUTS: dict[str, tuple[str, Callable[[Path, Path], Path]]] = {
+    "zip": ("pets.zip", zip_folder),
+    "tar": ("pets.tar", write_tar),
+    "tgz": ("pets.tgz", write_tar),
+    "csv": ("pets.csv", write_table),
+    "tsv": ("pets.tsv", write_table),
+}
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    expected, found = open_prepared(folder), open_prepared(other)
+    assert [info.id for info in found.classes] == [info.id for info in expected.classes]
+    for name in ("train", "val"):
+        np.testing.assert_array_equal(found.splits[name].images, expected.splits[name].images)
+        np.testing.assert_array_equal(found.splits[name].labels, expected.splits[name].labels)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_open_source_reads_the_same_arrays_from_every_layout(layout: str, tmp_path: Path) -> None:
+    folder = write_class_folders(tmp_path / "pets")
+    name, write = LAYOUTS[layout]
+    prepare([folder], tmp_path / "expected")
+    prepare([write(folder, tmp_path / name)], tmp_path / "found")
+    assert_same(tmp_path / "expected", tmp_path / "found")
+    assert read_manifest(tmp_path / "found").read_as
+
+
+def test_open_source_refuses_two_layouts(tmp_path: Path) -> None:
+    folder = write_class_folders(tmp_path / "pets")
+    assert "one layout at a time" in refusal(tmp_path, folder, write_table(folder, tmp_path / "pets.csv"))
+
+
+def test_set_val_aside_keeps_identical_images_on_one_side(tmp_path: Path) -> None:
+    source = write_unsplit(tmp_path / "pets")
+    for index in range(10):
+        shutil.copy(source / "cat" / f"{index}.png", source / "cat" / f"copy-{index}.png")
+    prepare([source], tmp_path / "out", PrepareOptions(val_fraction=0.3))
+    data = open_prepared(tmp_path / "out")
+    pixels = {name: {image.tobytes() for image in split.images} for name, split in data.splits.items()}
+    assert not pixels["train"] & pixels["val"]
+    assert np.bincount(data.splits["val"].labels).tolist() == [6, 3]
+    assert np.bincount(data.splits["train"].labels).tolist() == [14, 7]
+
+
+def test_set_val_aside_is_seeded_and_recorded(tmp_path: Path) -> None:
+    source = write_unsplit(tmp_path / "pets")
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        prepare([source], tmp_path / name, PrepareOptions(split_seed=seed))
+    # Neither names nor layout change the choice.
+    prepare([zip_folder(source, tmp_path / "pets.zip")], tmp_path / "d")
+    a, b, c, d = (open_prepared(tmp_path / name).splits["val"].images for name in "abcd")
+    assert len(a) == 2
+    assert np.array_equal(a, b)
+    assert np.array_equal(a, d)
+    assert not np.array_equal(a, c)
+    assert read_manifest(tmp_path / "c").val_split == {"fraction": 0.1, "seed": 1}
+
+
+def test_prepare_refuses_a_fraction_beside_validation_images(tmp_path: Path) -> None:
+    source = write_class_folders(tmp_path / "pets")
+    with pytest.raises(UsageError, match="have validation images"):
+        prepare([source], tmp_path / "out", PrepareOptions(val_fraction=0.1))
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "dev", "test"])
+def test_find_root_takes_what_serves_for_validation(name: str, tmp_path: Path) -> None:
+    source = write_class_folders(tmp_path / "pets")
+    prepare([source], tmp_path / "expected")
+    (source / "val").rename(source / name)
+    prepare([source], tmp_path / "found")
+    assert_same(tmp_path / "expected", tmp_path / "found")
+    assert read_manifest(tmp_path / "found").read_as == f"class folders, validation images from {name}/"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("link", tarfile.SYMTYPE, "is a link"),
+        ("hard", tarfile.LNKTYPE, "is a link"),
+        ("null", tarfile.CHRTYPE, "is a device"),
+        ("../x.png", tarfile.REGTYPE, "lies outside"),
+        ("/x.png", tarfile.REGTYPE, "lies outside"),
+    ],
+)
+def test_tar_archive_refuses_members_that_are_not_plain_files(
+    name: str, kind: bytes, expected: str, tmp_path: Path
+) -> None:
+    archive_path = write_tar(write_class_folders(tmp_path / "pets"), tmp_path / "pets.tar")
+    with tarfile.open(archive_path, "a") as archive:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info, io.BytesIO())
+    assert expected in refusal(tmp_path, archive_path)
+
+
+@pytest.mark.parametrize("name", ["pets.tar", "pets.tgz"])
+def test_tar_archive_refuses_truncated_files(name: str, tmp_path: Path) -> None:
+    archive_path = write_tar(write_class_folders(tmp_path / "pets"), tmp_path / name)
+    archive_path.write_bytes(archive_path.read_bytes()[:1900])
+    assert "truncated" in refusal(tmp_path, archive_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name,label\nx.png,a\n", "no column 'path'"),
+        ("path,label\n../x.png,a\n", ":2: names '../x.png'"),
+        ("path,label\n/x.png,a\n", ":2: names '/x.png'"),
+        ("path,label\nx.png,\n", ":2: has no label"),
+        ("path,label\nx.png\n", ":2: has 1 fields"),
+        ("path,label\nx.png,a\nx.png,b\n", ":3: names 'x.png' a second time"),
+        ("path,label,split\nx.png,a,spare\n", "a split 'spare'"),
+        ("path,label\n", "names no images"),
+        ("", "no column 'path'"),
+    ],
+)
+def test_open_tables_names_the_line(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text(text)
+    assert expected in refusal(tmp_path, tmp_path / "pets.csv")
