@@ -13,6 +13,7 @@ import numpy as np
 
 from greenedge.data.decode import convert_pixels, decode_image
 from greenedge.data.layouts import Listing, Record, read_listing
+from greenedge.data.parquet import is_parquet, open_parquet
 from greenedge.data.pickles import PickledSource
 from greenedge.data.tables import is_table, open_tables
 from greenedge.data.tree import SourceTree
@@ -85,6 +86,7 @@ def _open_folders(sources: Sequence[Path]) -> tuple[Listing, Reader]:
 
 # Layout -> what recognises a source of it, and what opens sources of it. The first that recognises one is taken.
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Sequence[Path]], tuple[Listing, Reader]]]] = {
+    "Parquet": (is_parquet, open_parquet),
     "a table": (is_table, open_tables),
     "folders or archives": (lambda _: True, _open_folders),
 }

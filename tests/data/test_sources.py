@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from greenedge.data.prepare import PrepareOptions, prepare
@@ -43,10 +47,27 @@ def write_table(folder: Path, out: Path) -> Path:
     return out
 
 
+def write_parquet(folder: Path, out: Path) -> Path:
+    """The Hub's layout: rows in another order than the labels, small row groups, and class names in the metadata."""
+    out.mkdir()
+    features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    schema = pyarrow.schema([("image", image), ("label", pyarrow.int64())], {"huggingface": json.dumps(features)})
+    for split, name in (("train", "train"), ("val", "validation")):
+        rows = [
+            {"image": {"bytes": path.read_bytes(), "path": path.name}, "label": ["cat", "dog"].index(path.parent.name)}
+            for path in sorted((folder / split).rglob("*.png"))
+        ]
+        table = pyarrow.Table.from_pylist(rows, schema)
+        pyarrow.parquet.write_table(table, out / f"{name}-00000-of-00001.parquet", row_group_size=2)
+    return out
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Path], Path]]] = {
     "zip": ("pets.zip", zip_folder),
     "tar": ("pets.tar", write_tar),
     "tgz": ("pets.tgz", write_tar),
+    "parquet": ("data", write_parquet),
     "csv": ("pets.csv", write_table),
     "tsv": ("pets.tsv", write_table),
 }
@@ -68,6 +89,29 @@ def test_open_source_reads_the_same_arrays_from_every_layout(layout: str, tmp_pa
     prepare([write(folder, tmp_path / name)], tmp_path / "found")
     assert_same(tmp_path / "expected", tmp_path / "found")
     assert read_manifest(tmp_path / "found").read_as
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([{"image": b"x", "text": "a"}], "expected the columns image and label, found"),
+        ([{"image": "x.png", "label": 1}], "expected the column image to hold bytes"),
+        ([{"image": b"x", "label": 0.5}], "expected the column label to hold numbers"),
+        ([{"image": b"x", "label": 1}, {"image": b"x", "label": None}], "row 1 has no label"),
+    ],
+)
+def test_open_parquet_names_what_is_wrong(rows: list[dict[str, object]], expected: str, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "train.parquet")
+    assert expected in refusal(tmp_path, tmp_path / "train.parquet")
+
+
+def test_open_parquet_refuses_damaged_files_and_a_missing_pyarrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 and no more")
+    assert "is not a readable Parquet file" in refusal(tmp_path, tmp_path / "train.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert "greenedge[parquet]" in refusal(tmp_path, tmp_path / "train.parquet")
 
 
 def test_open_source_refuses_two_layouts(tmp_path: Path) -> None:
