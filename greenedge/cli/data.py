@@ -71,6 +71,9 @@ def check(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) 
 def download(
     out: Out,
     url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="An address to try if the others fail; may be repeated.")
+    ] = None,
     md5: Annotated[str | None, typer.Option(help="The MD5 of that archive.")] = None,
 ) -> None:
     """Fetch TinyImageNet's archive (237 MB).
@@ -80,7 +83,7 @@ def download(
     from greenedge.data.download import OFFICIAL_MD5, OFFICIAL_URL
     from greenedge.workflows.data import download_data
 
-    for line in download_data(out, url or OFFICIAL_URL, md5 or OFFICIAL_MD5):
+    for line in download_data(out, [url or OFFICIAL_URL, *(mirror or ())], md5 or OFFICIAL_MD5):
         say(line)
 
 
