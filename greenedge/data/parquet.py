@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
+from greenedge.data.decode import is_image_name
 from greenedge.data.entries import Entry, list_entries, split_of_name
 from greenedge.data.layouts import Listing
-from greenedge.data.walk import MAX_FILE_BYTES, check_size
+from greenedge.data.walk import MAX_FILE_BYTES, check_size, walk_folder
 from greenedge.errors import DataError
 
 _ENDING = ".parquet"
@@ -35,9 +38,14 @@ def open_parquet(sources: Sequence[Path]) -> tuple[Listing, ParquetImages]:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise DataError(f"{sources[0]}: Parquet needs pyarrow; pip install 'greenedge[parquet]'") from None
-    images = ParquetImages([file for source in sources for file in (_files(source) if source.is_dir() else [source])])
+    unused: Counter[str] = Counter()
+    files: list[Path] = []
+    for source in sources:
+        files += _files_alone(source, unused) if source.is_dir() else [source]
+    images = ParquetImages(files)
     try:
-        return list_entries(sources[0], images.entries, "Parquet", images.classes), images
+        listing = list_entries(sources[0], images.entries, "Parquet", images.classes)
+        return replace(listing, unused={**listing.unused, **unused}), images
     except BaseException:
         images.close()
         raise
@@ -146,6 +154,21 @@ class ParquetImages:
 
 def _files(folder: Path) -> list[Path]:
     return sorted([*folder.glob(f"*{_ENDING}"), *folder.glob(f"*/*{_ENDING}")])
+
+
+def _files_alone(folder: Path, unused: Counter[str]) -> list[Path]:
+    """Returns the Parquet files of a folder, counts its other files by kind, and refuses images beside them."""
+    found, files = walk_folder(folder), _files(folder)
+    unused += found.ignored
+    for name in sorted(found.files):
+        if is_image_name(name):
+            raise DataError(
+                f"{folder}: holds both Parquet files ({files[0].relative_to(folder)}) and images ({name}); "
+                "prepare them separately: name the Parquet files, or move them out of this folder"
+            )
+        if folder / found.files[name] not in files:
+            unused[PurePosixPath(name).suffix.lower() or "file without ending"] += 1
+    return files
 
 
 def _check_columns(file: Path, schema: Any) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import tarfile
 import tempfile
@@ -68,9 +69,16 @@ class TarArchive:
             raise DataError(
                 f"{self._source}: is not a complete tar file ({error}); it may be truncated, so download it again"
             ) from None
-        # tarfile takes a damaged or missing header for the end; the true end is a block of zeros.
-        if os.pread(self._file.fileno(), tarfile.BLOCKSIZE, end) != bytes(tarfile.BLOCKSIZE):
+        # tarfile takes a damaged or cut header for the end. The true end is zeros, which some writers leave out.
+        rest = os.pread(self._file.fileno(), tarfile.BLOCKSIZE, end)
+        if any(rest) or os.fstat(self._file.fileno()).st_size < end:
             raise DataError(f"{self._source}: is damaged or truncated after {end} bytes; download it again")
+        if not rest:
+            logging.getLogger("greenedge").warning(
+                "%s: has no end mark, so members after its last may be missing; its %d files are whole",
+                self._source,
+                len(self._places),
+            )
 
     def _add(self, info: tarfile.TarInfo) -> None:
         if info.isdir():

@@ -114,6 +114,22 @@ def test_open_parquet_refuses_damaged_files_and_a_missing_pyarrow(
     assert "greenedge[parquet]" in refusal(tmp_path, tmp_path / "train.parquet")
 
 
+def test_open_parquet_refuses_images_beside_the_files(tmp_path: Path) -> None:
+    folder = write_class_folders(tmp_path / "pets")
+    write_parquet(folder, folder / "data")
+    assert "holds both Parquet files (data/train-00000-of-00001.parquet) and images" in refusal(tmp_path, folder)
+
+
+def test_open_parquet_counts_the_other_files(tmp_path: Path) -> None:
+    data = write_parquet(write_class_folders(tmp_path / "pets"), tmp_path / "data")
+    (data / "README.md").touch()
+    deeper = data / "a" / "b" / "train.parquet"
+    deeper.parent.mkdir(parents=True)
+    deeper.touch()
+    prepare([data], tmp_path / "out")
+    assert read_manifest(tmp_path / "out").unused == {".md": 1, ".parquet": 1}
+
+
 def test_open_source_refuses_two_layouts(tmp_path: Path) -> None:
     folder = write_class_folders(tmp_path / "pets")
     assert "one layout at a time" in refusal(tmp_path, folder, write_table(folder, tmp_path / "pets.csv"))
@@ -186,6 +202,33 @@ def test_tar_archive_refuses_members_that_are_not_plain_files(
 def test_tar_archive_refuses_truncated_files(name: str, tmp_path: Path) -> None:
     archive_path = write_tar(write_class_folders(tmp_path / "pets"), tmp_path / name)
     archive_path.write_bytes(archive_path.read_bytes()[:1900])
+    assert "truncated" in refusal(tmp_path, archive_path)
+
+
+def last_member_end(path: Path) -> int:
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1]
+    return last.offset_data + -(-last.size // 512) * 512
+
+
+def test_tar_archive_accepts_a_missing_end_mark_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_class_folders(tmp_path / "pets")
+    archive_path = write_tar(folder, tmp_path / "pets.tar")
+    prepare([archive_path], tmp_path / "expected")
+    assert not caplog.messages
+    archive_path.write_bytes(archive_path.read_bytes()[: last_member_end(archive_path)])
+    prepare([archive_path], tmp_path / "found")
+    assert_same(tmp_path / "expected", tmp_path / "found")
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{archive_path}: has no end mark")
+    assert warning.endswith("its 10 files are whole")
+
+
+@pytest.mark.parametrize("cut", [-1, -600, 100])
+def test_tar_archive_refuses_a_truncated_member_or_header(cut: int, tmp_path: Path) -> None:
+    archive_path = write_tar(write_class_folders(tmp_path / "pets"), tmp_path / "pets.tar")
+    whole = archive_path.read_bytes()[: last_member_end(archive_path)]
+    archive_path.write_bytes((whole + whole[:512])[: len(whole) + cut])
     assert "truncated" in refusal(tmp_path, archive_path)
 
 
