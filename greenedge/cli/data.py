@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get images 
 def prepare(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folders or zip files with train/ and val/, or pickles, which together hold one data set."),
+        typer.Argument(help="Folders, zip or tar files, tables or pickles, which together hold one data set."),
     ],
     out: Out,
     size: Annotated[int, typer.Option(min=1, help="Pixels per side of the stored images.")] = 64,
@@ -30,19 +30,24 @@ def prepare(
         Path | None, typer.Option(help="For pickles: a pickled dict from their labels to class indices.")
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")] = False,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="Without a validation split: the share of each class. Default: 0.1.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the choice of these images.")] = 0,
 ) -> None:
     """Decode images once into arrays.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
-    folder per class (train/CLASS/*, val/CLASS/*), and pickles train*.pkl and val*.pkl of a dict with "images" and
-    "labels"; nothing in a pickle is run.
+    folder per class (train/CLASS/* and val/CLASS/*, or CLASS/*), both also in zip and tar files, tables of
+    path,label[,split], and pickles train*.pkl and val*.pkl of a dict with "images" and "labels"; nothing in a pickle
+    is run.
     """
     from greenedge.data.prepare import PrepareOptions
     from greenedge.data.problems import ProblemsError
     from greenedge.errors import DataError
     from greenedge.workflows.data import prepare_data
 
-    options = PrepareOptions(size, classes, per_class, labels_map, skip_bad)
+    options = PrepareOptions(size, classes, per_class, labels_map, skip_bad, val_fraction, split_seed)
     try:
         lines = prepare_data(sources, out, options)
     except ProblemsError as error:
@@ -66,6 +71,9 @@ def check(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) 
 def download(
     out: Out,
     url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="An address to try if the others fail; may be repeated.")
+    ] = None,
     md5: Annotated[str | None, typer.Option(help="The MD5 of that archive.")] = None,
 ) -> None:
     """Fetch TinyImageNet's archive (237 MB).
@@ -75,7 +83,7 @@ def download(
     from greenedge.data.download import OFFICIAL_MD5, OFFICIAL_URL
     from greenedge.workflows.data import download_data
 
-    for line in download_data(out, url or OFFICIAL_URL, md5 or OFFICIAL_MD5):
+    for line in download_data(out, [url or OFFICIAL_URL, *(mirror or ())], md5 or OFFICIAL_MD5):
         say(line)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -66,6 +68,23 @@ def download(out: Path, url: str = OFFICIAL_URL, md5: str = OFFICIAL_MD5) -> Pat
         raise DataError(f"{printable(url)}: has MD5 {found}, expected {md5}; it was removed, download it again")
     partial.rename(target)
     return target
+
+
+def download_from_any(out: Path, urls: Sequence[str], md5: str = OFFICIAL_MD5) -> Path:
+    """Downloads an archive from the first address that gives it whole; a partial file of the same name is continued.
+
+    Raises:
+        DataError: none does; the message holds the reason of each.
+    """
+    reasons = []
+    for url in urls:
+        try:
+            return download(out, url, md5)
+        except DataError as error:
+            reasons.append(str(error))
+            if url != urls[-1]:
+                logging.getLogger("greenedge").warning("%s; trying the next address", error)
+    raise DataError("; ".join(reasons))
 
 
 def _file_name(url: str) -> str:

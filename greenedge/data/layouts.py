@@ -41,11 +41,15 @@ class Listing:
         classes: in index order (sorted by identifier).
         splits: the images of each split, sorted by path.
         unused: kind of file -> how many files of the source are neither images of the data set nor read for it.
+        read_as: the layout that was recognised, for people.
+        unsplit: whether the layout has no place for validation images, so that some are set aside.
     """
 
     classes: tuple[ClassInfo, ...]
     splits: dict[str, tuple[Record, ...]]
     unused: dict[str, int] = field(default_factory=dict)
+    read_as: str = ""
+    unsplit: bool = False
 
     def subset(self, classes: int | None, per_class: int | None) -> Listing:
         """Keeps the first `classes` classes, and the first `per_class` training images of each.
@@ -96,7 +100,17 @@ def read_listing(tree: SourceTree) -> Listing:
     classes = [ClassInfo(_text(i), names.get(i, _text(i))) for i in _class_ids(tree, labels)]
     listing = _listing(tree, classes, labels)
     _check_classes(tree, listing)
-    return replace(listing, unused=_unused(tree, labels, annotated=bool(flat)))
+    return replace(
+        listing,
+        unused=_unused(tree, labels, annotated=bool(flat)),
+        read_as=_read_as(tree, annotated=bool(flat)),
+        unsplit=tree.is_unsplit,
+    )
+
+
+def _read_as(tree: SourceTree, annotated: bool) -> str:
+    layout = "TinyImageNet's layout" if annotated else "class folders"
+    return layout + "".join(f", validation images from {name}/" for name in sorted(tree.val_names))
 
 
 def _flat_images(tree: SourceTree, images: dict[str, list[str]]) -> frozenset[str]:

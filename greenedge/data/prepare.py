@@ -29,11 +29,13 @@ from greenedge.data.prepared import (
 )
 from greenedge.data.problems import ProblemsError
 from greenedge.data.sources import Source, open_source
+from greenedge.data.val_split import set_val_aside
 from greenedge.errors import DataError, UsageError, printable
 from greenedge.files import write_json
 
 # Pixels per side; an image of this size takes 200 MB.
 MAX_SIZE = 8192
+DEFAULT_VAL_FRACTION = 0.1
 # How many of the images that were left out the manifest names.
 _MAX_NAMED = 100
 
@@ -48,6 +50,9 @@ class PrepareOptions:
         per_class: how many training images per class, the first in sorted order; None: all.
         labels_map: for pickled data sets, a file from their labels to class indices; None: their labels, sorted.
         skip_bad: leave out images that cannot be used; otherwise one of them ends the preparation.
+        val_fraction: which share of each class's training images to set aside where the sources have no validation
+            images; None: a tenth for layouts without splits, none otherwise.
+        split_seed: of the choice of these.
     """
 
     size: int = 64
@@ -55,6 +60,8 @@ class PrepareOptions:
     per_class: int | None = None
     labels_map: Path | None = None
     skip_bad: bool = False
+    val_fraction: float | None = None
+    split_seed: int = 0
 
 
 def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None = None) -> dict[str, Any]:
@@ -79,7 +86,8 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
     with open_source(sources, options.labels_map) as source:
-        listing = source.listing.subset(options.classes, options.per_class)
+        listing, fraction = _with_val(source, options)
+        listing = listing.subset(options.classes, options.per_class)
         with new_folder(out) as partial, warnings.catch_warnings():
             # Codecs warn of oddities in files. Filters apply to all threads, so they are set here.
             warnings.simplefilter("ignore")
@@ -92,9 +100,29 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
                 problems.update(left_out)
             _refuse(problems, listing, options)
             manifest = _manifest(source, listing, splits, options)
+            if fraction is not None:
+                manifest |= {"val_split": {"fraction": fraction, "seed": options.split_seed}}
             manifest |= {"skipped": len(problems), "skipped_images": [*map(printable, problems.values())][:_MAX_NAMED]}
             write_json(partial / MANIFEST, manifest, sealed=True)
     return manifest
+
+
+def _with_val(source: Source, options: PrepareOptions) -> tuple[Listing, float | None]:
+    """Sets validation images aside where the source has none and they are wanted.
+
+    Returns:
+        The listing, and the fraction of the images set aside; None for none.
+    """
+    listing, fraction = source.listing, options.val_fraction
+    if listing.splits["val"]:
+        if fraction is not None:
+            raise UsageError("--val-fraction: the sources have validation images of their own; leave it out")
+        return listing, None
+    if fraction is None and listing.unsplit:
+        fraction = DEFAULT_VAL_FRACTION
+    if fraction is None:
+        return listing, None
+    return set_val_aside(listing, source.digest, fraction, options.split_seed), fraction
 
 
 def _write_split(
@@ -161,6 +189,7 @@ def _manifest(
         "splits": {name: asdict(info) for name, info in splits.items()},
         "subset": {"classes": options.classes, "per_class": options.per_class},
         "unused": listing.unused,
+        "read_as": listing.read_as,
         "sources": source.digests(),
         "versions": {"greenedge": __version__, "numpy": np.__version__, "pillow": PIL.__version__},
     }

@@ -143,6 +143,8 @@ class Manifest:
         skipped: how many images could not be used and were left out.
         skipped_images: the paths of the first hundred of these, with the reason.
         unused: kind of file -> how many files of the sources are not images of the data set.
+        read_as: the layout of the sources, for people; empty in older ones.
+        val_split: the fraction and seed by which validation images were set aside; empty where the sources split.
     """
 
     format: Literal[1, 2]
@@ -155,6 +157,8 @@ class Manifest:
     skipped: CountOrZero = 0
     skipped_images: tuple[str, ...] = ()
     unused: dict[str, Count] = field(default_factory=dict)
+    read_as: str = ""
+    val_split: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the rules between keys."""

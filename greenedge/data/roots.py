@@ -13,6 +13,8 @@ from greenedge.errors import DataError
 
 # Lower-case name of a folder -> its split.
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+# Names of folders that hold the validation images only where no other does, the better one first.
+OTHER_VAL_NAMES = ("dev", "test")
 ANNOTATIONS = "val_annotations.txt"
 
 
@@ -22,15 +24,22 @@ class Root:
 
     Attributes:
         prefix: the path of their folder: empty, or ending with `/`.
-        splits: name of a folder there -> `train` or `val`.
+        splits: name of a folder there -> its place in the tree: `train` or `val`, or `train/<class>` without splits.
     """
 
     prefix: str
     splits: dict[str, str]
 
+    @property
+    def is_unsplit(self) -> bool:
+        """Whether the folders are classes, not splits."""
+        return any("/" in place for place in self.splits.values())
+
 
 def find_root(source: Path, found: Found) -> Root:
-    """Finds the folder that holds the splits, the one closest to the top.
+    """Finds the folder that holds the splits, the one closest to the top; without splits, the one of all classes.
+
+    Beside `train`, where nothing else is called a validation split, `dev` or else `test` is it.
 
     Raises:
         DataError: there is none, there are several, or two folders mean one split.
@@ -48,6 +57,8 @@ def find_root(source: Path, found: Found) -> Root:
         if any(_is_split(_joined(parent, name), children, with_images, found) for name in names)
     ]
     if not roots:
+        if classes := _class_folders(source, with_images):
+            return classes
         raise DataError(_without_splits(source, with_images))
 
     depth = min(_depth(root) for root in roots)
@@ -63,7 +74,29 @@ def find_root(source: Path, found: Found) -> Root:
             raise DataError(
                 f"{source / root}: both {names[0]}/ and {names[1]}/ hold the {split} images; merge them or remove one"
             )
+    if set(splits.values()) == {"train"}:
+        splits |= _other_val(root, children)
     return Root(f"{root}/" if root else "", splits)
+
+
+def _other_val(root: str, children: dict[str, list[str]]) -> dict[str, str]:
+    """Finds the folder that serves for validation where none is called so; one without class folders does not."""
+    names = {name.lower(): name for name in children[root]}
+    for lower in OTHER_VAL_NAMES:
+        if lower in names and set(children.get(_joined(root, names[lower]), ())) - {"images"}:
+            return {names[lower]: "val"}
+    return {}
+
+
+def _class_folders(source: Path, with_images: set[str]) -> Root | None:
+    """Finds class folders side by side; None where images lie elsewhere too, or a folder is called like a split."""
+    parents = {folder.rpartition("/")[0] for folder in with_images}
+    names = {folder.rpartition("/")[2] for folder in with_images}
+    is_split_named = any(name.lower() in (*SPLIT_NAMES, *OTHER_VAL_NAMES) for name in (*names, source.name))
+    if len(parents) != 1 or len(with_images) < 2 or "" in with_images or is_split_named:
+        return None
+    parent = parents.pop()
+    return Root(f"{parent}/" if parent else "", {name: f"train/{name}" for name in sorted(names)})
 
 
 def _joined(parent: str, name: str) -> str:

@@ -1,11 +1,11 @@
-"""The sources of data sets: files in folders and zip files, or pickles of arrays."""
+"""The sources of data sets, and the table of the layouts that are recognised."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from greenedge.data.decode import convert_pixels, decode_image
 from greenedge.data.layouts import Listing, Record, read_listing
+from greenedge.data.parquet import is_parquet, open_parquet
 from greenedge.data.pickles import PickledSource
+from greenedge.data.tables import is_table, open_tables
 from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
 
@@ -44,14 +46,55 @@ class Source(Protocol):
         """Loads one image. Safe to call from several threads."""
         ...
 
+    def digest(self, record: Record) -> bytes:
+        """Returns the SHA-256 of the bytes of an image, without decoding it."""
+        ...
+
     def digests(self) -> list[dict[str, Any]]:
         """Returns the name and SHA-256 of each file or folder."""
         ...
 
 
+class Reader(Protocol):
+    """What a layout is read by: its images by path. All but `close` are safe to call from several threads."""
+
+    def read(self, path: str) -> bytes:
+        """Reads the bytes of an image."""
+        ...
+
+    def locate(self, path: str) -> str:
+        """Names an image for messages."""
+        ...
+
+    def digests(self) -> list[dict[str, Any]]:
+        """Returns the name and SHA-256 of each file or folder."""
+        ...
+
+    def close(self) -> None:
+        """Closes its files."""
+        ...
+
+
+def _open_folders(sources: Sequence[Path]) -> tuple[Listing, Reader]:
+    tree = SourceTree(sources)
+    try:
+        return read_listing(tree), tree
+    except BaseException:
+        tree.close()
+        raise
+
+
+# Layout -> what recognises a source of it, and what opens sources of it. The first that recognises one is taken.
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Sequence[Path]], tuple[Listing, Reader]]]] = {
+    "Parquet": (is_parquet, open_parquet),
+    "a table": (is_table, open_tables),
+    "folders or archives": (lambda _: True, _open_folders),
+}
+
+
 @contextmanager
 def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[Source]:
-    """Opens folders and zip files, or pickles.
+    """Opens sources of one layout.
 
     Args:
         sources: paths that together hold one data set.
@@ -68,33 +111,50 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
         return
     if labels_map is not None:
         raise DataError(f"{labels_map}: a label map is for pickled data sets; files name their classes themselves")
-    with SourceTree(sources) as tree:
-        yield _FileSource(tree)
+    if not sources:
+        raise DataError("no source was given; name a folder or zip files that hold train/ and val/")
+
+    layouts = [next(name for name, (recognises, _) in LAYOUTS.items() if recognises(source)) for source in sources]
+    for layout, source in zip(layouts, sources, strict=True):
+        if layout != layouts[0]:
+            raise DataError(
+                f"{source}: is {layout}, but {sources[0]} is {layouts[0]}; prepare one layout at a time, "
+                "each with its own --out"
+            )
+    listing, reader = LAYOUTS[layouts[0]][1](sources)
+    with closing(reader):
+        yield _FileSource(listing, reader)
 
 
 class _PickleSource:
     def __init__(self, pickles: PickledSource) -> None:
         self._pickles = pickles
-        self.listing = pickles.listing
+        self.listing = replace(pickles.listing, read_as="pickles of arrays")
 
     def load(self, record: Record, size: int) -> LoadedImage:
         image = self._pickles.image(record)
-        digest = hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
-        return LoadedImage(convert_pixels(image, self._pickles.locate(record), size), digest)
+        return LoadedImage(convert_pixels(image, self._pickles.locate(record), size), self.digest(record))
+
+    def digest(self, record: Record) -> bytes:
+        image = self._pickles.image(record)
+        return hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
 
     def digests(self) -> list[dict[str, Any]]:
         return self._pickles.digests()
 
 
 class _FileSource:
-    def __init__(self, tree: SourceTree) -> None:
-        self._tree = tree
-        self.listing = read_listing(tree)
+    def __init__(self, listing: Listing, reader: Reader) -> None:
+        self.listing = listing
+        self._reader = reader
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        content = self._tree.read(record.path)
-        pixels = decode_image(content, self._tree.locate(record.path), size)
+        content = self._reader.read(record.path)
+        pixels = decode_image(content, self._reader.locate(record.path), size)
         return LoadedImage(pixels, hashlib.sha256(content).digest())
 
+    def digest(self, record: Record) -> bytes:
+        return hashlib.sha256(self._reader.read(record.path)).digest()
+
     def digests(self) -> list[dict[str, Any]]:
-        return self._tree.digests()
+        return self._reader.digests()

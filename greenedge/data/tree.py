@@ -1,11 +1,9 @@
-"""Reads folders and zip files in place, as one tree of relative paths."""
+"""Reads folders, zip and tar files in place, as one tree of relative paths."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -15,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.data.decode import is_image_name
-from greenedge.data.roots import find_root
-from greenedge.data.walk import Found, list_zip, walk_folder
+from greenedge.data.roots import OTHER_VAL_NAMES, find_root
+from greenedge.data.tars import TarArchive, is_tar, list_tar
+from greenedge.data.walk import Found, check_size, list_zip, read_regular_file, walk_folder
 from greenedge.errors import DataError
 
 # Errors that zipfile raises on damaged zip files.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, MemoryError)
-
-# The bytes of the largest image that is decoded.
-MAX_FILE_BYTES = 1 << 28
 
 # A zip member above this size that grows by this ratio was made to fill the memory; no photo does.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 24, 200
@@ -40,7 +36,7 @@ class _Member:
 
 
 class SourceTree:
-    """The union of several sources, each a folder or a zip file, without the folders above `train/`.
+    """The union of several sources, each a folder, zip or tar file, without the folders above `train/`.
 
     Args:
         sources: folders or zip files that hold `train/` or `val/`, at their top or below one common folder. Other
@@ -49,6 +45,7 @@ class SourceTree:
     Attributes:
         paths: every file, as a `/`-separated path that starts with `train/`, `val/` or a file's name, sorted.
         folders: every folder of `train/` and `val/`, likewise.
+        val_names: the names of the folders whose images are for validation.
         ignored: kind -> how many files are ignored: those outside `train/` and `val/`, and system files.
 
     Raises:
@@ -61,9 +58,12 @@ class SourceTree:
             raise DataError("no source was given; name a folder or zip files that hold train/ and val/")
         self.sources = tuple(sources)
         self._zips: dict[int, zipfile.ZipFile] = {}
+        self._tars: dict[int, TarArchive] = {}
         self._members: dict[str, _Member] = {}
         self.folders: set[str] = set()
         self.ignored: Counter[str] = Counter()
+        self.val_names: set[str] = set()
+        self._unsplit: list[bool] = []
         try:
             for index, source in enumerate(self.sources):
                 self._add(index, source)
@@ -81,10 +81,17 @@ class SourceTree:
     def __contains__(self, path: str) -> bool:
         return path in self._members
 
+    @property
+    def is_unsplit(self) -> bool:
+        """Whether the sources hold class folders without splits."""
+        return any(self._unsplit)
+
     def close(self) -> None:
-        """Closes the zip files."""
+        """Closes the archives."""
         for archive in self._zips.values():
             archive.close()
+        for tar in self._tars.values():
+            tar.close()
 
     def read(self, path: str) -> bytes:
         """Reads the bytes of a file. Safe to call from several threads.
@@ -96,7 +103,9 @@ class SourceTree:
         try:
             if member.source in self._zips:
                 return self._read_zipped(self._zips[member.source], member.name, path)
-            return self._read_file(self.sources[member.source] / member.name, path)
+            if member.source in self._tars:
+                return self._tars[member.source].read(member.name)
+            return read_regular_file(self.sources[member.source] / member.name)
         except _ZIP_ERRORS as error:
             raise DataError(f"{self.locate(path)}: is damaged inside the zip ({error}); download it again") from None
         except OSError as error:
@@ -118,7 +127,7 @@ class SourceTree:
         """Names a file for messages: `folder/train/a.png`, or `x.zip:train/a.png`."""
         member = self._members[path]
         source = self.sources[member.source]
-        return f"{source}:{member.name}" if member.source in self._zips else str(source / member.name)
+        return f"{source}:{member.name}" if member.source in {**self._zips, **self._tars} else str(source / member.name)
 
     def digests(self) -> list[dict[str, str | int]]:
         """Returns the name and SHA-256 of each source: of a zip's bytes, of a folder's list of paths and sizes."""
@@ -133,7 +142,7 @@ class SourceTree:
             raise DataError(
                 f"{self.locate(path)}: is compressed by method {method}, not deflated; unpack the zip file first"
             )
-        self._check_size(path, info.file_size)
+        check_size(self.locate(path), info.file_size)
         if info.file_size > max(_BOMB_BYTES, _BOMB_RATIO * info.compress_size):
             ratio = info.file_size // max(1, info.compress_size)
             raise DataError(f"{self.locate(path)}: grows {ratio}-fold when unpacked, unlike an image")
@@ -144,26 +153,12 @@ class SourceTree:
             raise zipfile.BadZipFile(f"{len(content)} of {info.file_size} bytes")
         return content
 
-    def _read_file(self, file_path: Path, path: str) -> bytes:
-        # A file may have become a pipe since it was listed, which must not be waited for.
-        with os.fdopen(os.open(file_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{self.locate(path)}: is not a regular file")
-            self._check_size(path, status.st_size)
-            return file.read(MAX_FILE_BYTES)
-
-    def _check_size(self, path: str, size: int) -> None:
-        if size > MAX_FILE_BYTES:
-            raise DataError(
-                f"{self.locate(path)}: is {size / 1e6:.0f} MB, more than the limit of {MAX_FILE_BYTES / 1e6:.0f} MB"
-            )
-
     def _digest(self, index: int, source: Path) -> dict[str, str | int]:
-        if index in self._zips:
+        if index in self._zips or index in self._tars:
+            kind = "zip" if index in self._zips else "tar"
             with source.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"name": _text(source.name), "kind": "zip", "sha256": digest}
+            return {"name": _text(source.name), "kind": kind, "sha256": digest}
         names = sorted(m.name for m in self._members.values() if m.source == index)
         lines = "".join(f"{name}\t{_size(source / name)}\n" for name in names)
         digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
@@ -172,6 +167,15 @@ class SourceTree:
     def _add(self, index: int, source: Path) -> None:
         found = self._list(index, source)
         root = find_root(source, found)
+        self._unsplit.append(root.is_unsplit)
+        if self.is_unsplit and not all(self._unsplit):
+            raise DataError(f"{source}: one source has class folders in splits, another has none; prepare them apart")
+        self.val_names |= {name for name, place in root.splits.items() if place == "val"}
+        others = sorted(name for name in self.val_names if name.lower() in OTHER_VAL_NAMES)
+        if others and len(self.val_names) > 1:
+            raise DataError(
+                f"{source}: the sources hold {others[0]}/ and another validation split; remove or rename {others[0]}/"
+            )
         cut = len(root.prefix)
         self.ignored += found.ignored
 
@@ -199,6 +203,9 @@ class SourceTree:
             raise DataError(f"{source}: no such file or folder")
         if not source.is_file():
             raise DataError(f"{source}: is neither a folder nor a file")
+        if is_tar(source):
+            tar = self._tars[index] = TarArchive(source)
+            return list_tar(source, tar)
         try:
             archive = self._zips[index] = zipfile.ZipFile(source)
         except (*_ZIP_ERRORS, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 import zipfile
 from collections import Counter
@@ -19,6 +20,8 @@ _JUNK = frozenset(
         *("$recycle.bin", "recycler", "system volume information", "icon\r", "__pycache__"),
     )
 )
+# The bytes of the largest image that is decoded.
+MAX_FILE_BYTES = 1 << 28
 # Levels of folders.
 _MAX_DEPTH = 40
 
@@ -117,19 +120,28 @@ def list_zip(source: Path, archive: zipfile.ZipFile) -> Found:
     """
     found = Found()
     for info in archive.infolist():
-        parts = _parts(source, info.filename)
-        if any(is_junk(part) for part in parts):
-            found.ignored[JUNK_KIND] += 1
-            continue
-        is_folder = info.filename.endswith(("/", "\\"))
-        for depth in range(1, len(parts) + is_folder):
-            found.folders.add(unicodedata.normalize("NFC", "/".join(parts[:depth])))
-        if parts and not is_folder:
-            path = "/".join(parts)
-            if unicodedata.normalize("NFC", path) in found.files:
-                raise DataError(f"{source}: holds {path} twice; make the zip file again")
-            found.add(source, info.filename, path)
+        add_member(found, source, info.filename)
     return found
+
+
+def add_member(found: Found, source: Path, name: str) -> None:
+    """Adds a member of an archive by its name; folders end with `/`.
+
+    Raises:
+        DataError: the name lies outside the archive, or occurs twice.
+    """
+    parts = _parts(source, name)
+    if any(is_junk(part) for part in parts):
+        found.ignored[JUNK_KIND] += 1
+        return
+    is_folder = name.endswith(("/", "\\"))
+    for depth in range(1, len(parts) + is_folder):
+        found.folders.add(unicodedata.normalize("NFC", "/".join(parts[:depth])))
+    if parts and not is_folder:
+        path = "/".join(parts)
+        if unicodedata.normalize("NFC", path) in found.files:
+            raise DataError(f"{source}: holds {path} twice; make the archive again")
+        found.add(source, name, path)
 
 
 def _parts(source: Path, name: str) -> list[str]:
@@ -137,8 +149,32 @@ def _parts(source: Path, name: str) -> list[str]:
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if plain.startswith("/") or re.match("[A-Za-z]:/", plain) or ".." in parts:
-        raise DataError(f"{source}: its member {name!r} lies outside the archive; make the zip file again")
+        raise DataError(f"{source}: its member {name!r} lies outside the archive; make the archive again")
     return parts
+
+
+def read_regular_file(path: Path) -> bytes:
+    """Reads a file of at most `MAX_FILE_BYTES`.
+
+    Raises:
+        DataError: it is missing, larger or not a regular file.
+    """
+    try:
+        # A file may have become a pipe since it was listed, which must not be waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{path}: is not a regular file")
+            check_size(str(path), status.st_size)
+            return file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuses a file, called `name` in the message, of more than `MAX_FILE_BYTES`."""
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{name}: is {size / 1e6:.0f} MB, more than the limit of {MAX_FILE_BYTES / 1e6:.0f} MB")
 
 
 def is_junk(name: str) -> bool:

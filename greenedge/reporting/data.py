@@ -16,7 +16,7 @@ def prepared_lines(out: Path, manifest: Manifest, size_bytes: int) -> list[str]:
     for name, use in (("train", "train"), ("val", "evaluate")):
         if not counts.get(name):
             lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
-    return [*_left_out(manifest), *lines]
+    return [*_read_as(manifest), *_left_out(manifest), *lines]
 
 
 def checked_lines(folder: Path, checked: Mapping[str, int]) -> list[str]:
@@ -26,6 +26,18 @@ def checked_lines(folder: Path, checked: Mapping[str, int]) -> list[str]:
     ]
     without = f"{folder}: was prepared without digests, so only its shape was checked; prepare it again to have some"
     return lines or [without]
+
+
+def _read_as(manifest: Manifest) -> list[str]:
+    """The layout that was recognised, and how validation images were chosen."""
+    lines = [f"read as {manifest.read_as}"] if manifest.read_as else []
+    if manifest.val_split:
+        fraction, seed = manifest.val_split["fraction"], manifest.val_split["seed"]
+        lines.append(
+            f"note: {fraction:g} of the images of each class were set aside for validation (--val-fraction "
+            f"{fraction:g} --split-seed {seed:.0f})"
+        )
+    return lines
 
 
 def _left_out(manifest: Manifest) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from greenedge.data.download import download
+from greenedge.data.download import download_from_any
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import check_images, read_manifest
 from greenedge.data.synth import SynthOptions, synthesize
@@ -32,13 +32,13 @@ def check_data(folder: Path) -> list[str]:
     return checked_lines(folder, check_images(folder))
 
 
-def download_data(out: Path, url: str, md5: str) -> list[str]:
-    """Downloads an archive and tells how to go on.
+def download_data(out: Path, urls: Sequence[str], md5: str) -> list[str]:
+    """Downloads an archive from the first address that has it, and tells how to go on.
 
     Raises:
         DataError: it cannot be downloaded whole.
     """
-    archive = download(out, url, md5)
+    archive = download_from_any(out, urls, md5)
     return [f"{archive}: whole and checked; next: greenedge data prepare {quote(str(archive))} --out DIR"]
 
 

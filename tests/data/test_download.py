@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenedge.data.download import download
+from greenedge.data.download import download, download_from_any
 from greenedge.errors import DataError
 from tests.data.server import Archive, serve
 from tests.data.sources import is_one_sentence
@@ -231,3 +231,20 @@ def test_download_refuses_a_folder_that_is_a_file(archive: Archive, tmp_path: Pa
     assert "cannot be written" in refusal(tmp_path / "file" / "deeper", archive.url)
     (tmp_path / "archive.zip").mkdir()
     assert "exists with another MD5" in refusal(tmp_path, archive.url)
+
+
+def test_download_from_any_goes_on_to_the_next_address(archive: Archive, out: Path) -> None:
+    with serve(b"another archive", "other.zip") as dead, serve(b"wrong", "wrong.zip") as wrong:
+        dead.status = 404
+        assert download_from_any(out, [dead.url, wrong.url, archive.url], MD5) == out / "archive.zip"
+        assert files(out) == {"archive.zip": CONTENT}
+        with pytest.raises(DataError, match=r"Not Found.*has MD5"):
+            download_from_any(out, [dead.url, wrong.url], MD5)
+
+
+def test_download_from_any_continues_at_a_mirror(archive: Archive, out: Path) -> None:
+    with serve(CONTENT) as broken:
+        broken.breaks_after = 1_300_000
+        download_from_any(out, [broken.url, archive.url], MD5)
+    assert archive.asked == [f"bytes={broken.sent}-"]
+    assert files(out) == {"archive.zip": CONTENT}

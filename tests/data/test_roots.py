@@ -48,7 +48,7 @@ def test_find_root_accepts_classes_called_like_splits(tmp_path: Path) -> None:
     assert found(source) == {"train": ["bus", "train", "val"], "val": ["train", "val"]}
 
 
-@pytest.mark.parametrize("third", ["train", "val", "boat"])
+@pytest.mark.parametrize("third", ["train", "val", "sea/boat"])
 def test_find_root_explains_the_layout_for_class_folders_without_splits(tmp_path: Path, third: str) -> None:
     source = images(tmp_path / "photos", "bus", "car", third)
     message = refusal(tmp_path, source)

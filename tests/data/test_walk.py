@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from greenedge.data import tree as reading
+from greenedge.data import walk as walking
 from greenedge.data.layouts import Listing, read_listing
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import image_paths, open_prepared
@@ -146,7 +146,7 @@ def test_list_zip_refuses_a_repeated_member(pets: Path, tmp_path: Path) -> None:
     zip_names(tmp_path / "pets.zip", pets)
     with zipfile.ZipFile(tmp_path / "pets.zip", "a") as archive:
         archive.writestr("train\\cat\\0.png", b"another")
-    assert refusal(tmp_path, tmp_path / "pets.zip").endswith("holds train/cat/0.png twice; make the zip file again")
+    assert refusal(tmp_path, tmp_path / "pets.zip").endswith("holds train/cat/0.png twice; make the archive again")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -173,7 +173,7 @@ def test_source_tree_does_not_unpack_a_member_made_to_fill_the_memory(
     with zipfile.ZipFile(tmp_path / "pets.zip", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("train/cat/bomb.png", bytes(20_000_000))
     assert "train/cat/bomb.png: grows" in refusal(tmp_path, tmp_path / "pets.zip")
-    monkeypatch.setattr(reading, "MAX_FILE_BYTES", 19_999_999)
+    monkeypatch.setattr(walking, "MAX_FILE_BYTES", 19_999_999)
     assert "train/cat/bomb.png: is 20 MB, more than" in refusal(tmp_path, tmp_path / "pets.zip")
 
 
@@ -198,7 +198,7 @@ def test_source_tree_refuses_a_member_that_exceeds_its_stated_size(pets: Path, t
 
 def test_source_tree_does_not_read_a_file_that_is_too_large(pets: Path, tmp_path: Path) -> None:
     with (pets / "train" / "cat" / "huge.png").open("wb") as file:
-        file.truncate(reading.MAX_FILE_BYTES + 1)
+        file.truncate(walking.MAX_FILE_BYTES + 1)
     assert "huge.png: is 268 MB, more than the limit of 268 MB" in refusal(tmp_path, pets)
 
 
