@@ -27,13 +27,15 @@ def train(
     Writes weights, history and a figure into a run directory. What is interrupted can be continued with --resume.
     """
     stop = StopSignals().stay_until_exit()  # before the imports, which take seconds
+    from greenedge.training.plugins import named_files
     from greenedge.workflows.train import train as run_training
 
     outcome = run_training(config, overrides or [], out, resume=resume, stop=stop)
     stop.outcome_is_known = True
     if outcome.stopped_by is not None:
         # Without --config: the run's own config says all that it was started with, --set included.
-        again = shlex.join(["greenedge", "train", "--out", str(outcome.out), "--resume"])
+        plugins = [word for file in named_files() for word in ("--plugin", str(file))]
+        again = shlex.join(["greenedge", "train", "--out", str(outcome.out), "--resume", *plugins])
         say(f"stopped by {outcome.stopped_by}; continue with: {again}")
         raise typer.Exit(128 + signal.Signals[outcome.stopped_by])
     say(f"done: weights, history and figure are in {outcome.out}")
