@@ -39,6 +39,7 @@ _API = (
     "list_models",
     "load_checkpoint",
     "load_data",
+    "load_plugins",
     "plot_sweep",
     "sweep",
     "train",

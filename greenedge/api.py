@@ -55,6 +55,7 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
 from greenedge.models.weights import load_pretrained
 from greenedge.reporting.sweep_plot import plot_sweep
+from greenedge.training.plugins import load_plugins
 from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, open_data
 from greenedge.workflows.models import ExportedModel, open_model, resolve_precision
@@ -89,6 +90,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "load_data",
+    "load_plugins",
     "plot_sweep",
     "sweep",
     "train",

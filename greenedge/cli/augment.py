@@ -9,6 +9,7 @@ import typer
 
 from greenedge.cli.options import Overrides
 from greenedge.cli.output import say
+from greenedge.cli.plugins import with_plugins
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See what augmentations do.")
 
@@ -19,6 +20,7 @@ def main() -> None:
 
 
 @app.command()
+@with_plugins
 def preview(
     config: Annotated[Path, typer.Option(help="The config, a YAML file.")],
     out: Annotated[Path, typer.Option(help="The figure to write, a PNG.")],

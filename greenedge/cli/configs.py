@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.output import say, show, show_json
+from greenedge.cli.plugins import with_plugins
 
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a config may hold.")
 
@@ -18,6 +19,7 @@ def main() -> None:
 
 
 @config_app.command()
+@with_plugins
 def schema(
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:

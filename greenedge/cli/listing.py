@@ -9,6 +9,7 @@ import typer
 
 from greenedge.cli.options import Json
 from greenedge.cli.output import show_result
+from greenedge.cli.plugins import with_plugins
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a config can choose from.")
 
@@ -29,6 +30,7 @@ def main() -> None:
 
 
 @app.command()
+@with_plugins
 def backbones(as_json: Json = False) -> None:
     """Backbones, by family."""
     from greenedge.workflows.listing import list_backbones
@@ -37,6 +39,7 @@ def backbones(as_json: Json = False) -> None:
 
 
 @app.command()
+@with_plugins
 def blocks(
     backbone: Annotated[str, typer.Argument(help="A backbone, such as resnet18.")],
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels per side of the images.")] = 64,
@@ -61,7 +64,7 @@ def _list_table(table: str) -> Callable[..., None]:
 
 
 for _table, _help in _TABLES.items():
-    app.command(_table, help=_help)(_list_table(_table))
+    app.command(_table, help=_help)(with_plugins(_list_table(_table)))
 
 
 @app.command()

@@ -32,6 +32,7 @@ from greenedge.cli import (
     tune,
 )
 from greenedge.cli.output import say, say_error, shown_logs
+from greenedge.cli.plugins import with_plugins
 from greenedge.errors import GreenedgeError, printable
 
 app = typer.Typer(
@@ -47,18 +48,18 @@ app.add_typer(labels.app, name="labels")
 app.add_typer(configs.config_app, name="config")
 app.add_typer(configs.configs_app, name="configs")
 app.add_typer(listing.app, name="list")
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("sweep")(evaluate.sweep)
-app.command("tune")(tune.tune)
-app.command("place")(place.place)
-app.command("compare")(compare.compare)
-app.command("cascade")(cascade.cascade)
-app.command("diagnose")(diagnose.diagnose)
-app.command("predict")(predict.predict)
-app.command("bench")(bench.bench)
-app.command("export")(export.export)
-app.command("flops")(flops.flops)
+app.command("train")(with_plugins(train.train))
+app.command("eval")(with_plugins(evaluate.evaluate))
+app.command("sweep")(with_plugins(evaluate.sweep))
+app.command("tune")(with_plugins(tune.tune))
+app.command("place")(with_plugins(place.place))
+app.command("compare")(with_plugins(compare.compare))
+app.command("cascade")(with_plugins(cascade.cascade))
+app.command("diagnose")(with_plugins(diagnose.diagnose))
+app.command("predict")(with_plugins(predict.predict))
+app.command("bench")(with_plugins(bench.bench))
+app.command("export")(with_plugins(export.export))
+app.command("flops")(with_plugins(flops.flops))
 app.command("import-weights")(import_weights.import_weights)
 
 

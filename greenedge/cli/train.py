@@ -72,9 +72,13 @@ def _train_in_processes(arguments: list[str], processes: int, max_restarts: int)
 
 def _arguments(config: Path | None, overrides: list[str], out: Path | None, *, resume: bool) -> list[str]:
     """The command's own arguments again, without the number of processes."""
+    from greenedge.training.plugins import named_files
+
     arguments = [] if config is None else ["--config", str(config)]
     for override in overrides:
         arguments += ["--set", override]
     if out is not None:
         arguments += ["--out", str(out)]
-    return [*arguments, "--resume"] if resume else arguments
+    if resume:
+        arguments += ["--resume"]
+    return [*arguments, *(word for file in named_files() for word in ("--plugin", str(file)))]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from greenedge.config import ModelConfig
 from greenedge.data.pickle_machine import PickleError
-from greenedge.errors import CheckpointError
+from greenedge.errors import CheckpointError, ConfigError
 from greenedge.models.backbones import find_family
 from greenedge.models.installed import torchvision
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -184,7 +184,7 @@ def pretrained_normalisation(backbone: str, weights: str | None) -> Normalisatio
     find_family(backbone)
     if backbone.startswith(TIMM):
         return timm_normalisation(backbone)
-    transform = torchvision.models.get_model_weights(backbone).DEFAULT.transforms()
+    transform = _published(backbone).transforms()
     return _three(transform.mean), _three(transform.std)
 
 
@@ -232,10 +232,17 @@ def _with_imagenet_rows(
     return {name: tensor[rows] if name in names else tensor for name, tensor in state.items()}
 
 
+def _published(backbone: str) -> Any:
+    if backbone not in torchvision.models.list_models():
+        message = f"torchvision has no weights of {backbone}, which is a plugin's; name a file, or leave it null"
+        raise ConfigError(message, key="weights")
+    return torchvision.models.get_model_weights(backbone).DEFAULT
+
+
 def _imagenet_state(backbone: str) -> dict[str, Tensor]:
     if backbone.startswith(TIMM):
         return pretrained_timm(backbone)
-    weights = torchvision.models.get_model_weights(backbone).DEFAULT
+    weights = _published(backbone)
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if not path.exists():
         try:

@@ -226,6 +226,7 @@ def cascade_info(members: Sequence[Member], cost: NetworkCost) -> CheckpointInfo
         seen=last.model.seen if all(each.model.seen is not None for each in members) else None,
         cost=cost,
         members=tuple(config_to_text(each.config) for each in members),
+        plugins=tuple(dict.fromkeys(plugin for each in members for plugin in each.model.checkpoint.info.plugins)),
     )
 
 

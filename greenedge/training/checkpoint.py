@@ -20,9 +20,10 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.seen import SeenImages, parse_seen, plain_seen
 from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_bytes
+from greenedge.training.plugins import PluginFile
 
 FORMAT = "greenedge/1"
-_KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", "members", SEAL}
+_KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", "members", "plugins", SEAL}
 # The limit of safetensors itself.
 _MAX_HEADER = 100_000_000
 
@@ -40,6 +41,7 @@ class CheckpointInfo:
         seen: the images they were trained on; None where that is unknown.
         cost: of every exit; None where it was not stored.
         members: of a cascade, the resolved config of each; empty for a single network.
+        plugins: the plugins that the configs need.
     """
 
     config: str
@@ -49,6 +51,7 @@ class CheckpointInfo:
     seen: SeenImages | None = None
     cost: NetworkCost | None = None
     members: tuple[str, ...] = ()
+    plugins: tuple[PluginFile, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,6 +173,8 @@ def info_to_metadata(info: CheckpointInfo) -> dict[str, str]:
         found["cost"] = json.dumps(asdict(info.cost))
     if info.members:
         found["members"] = json.dumps(info.members)
+    if info.plugins:
+        found["plugins"] = json.dumps([asdict(each) for each in info.plugins])
     return found
 
 
@@ -210,13 +215,18 @@ class _Members:
     members: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Plugins:
+    plugins: tuple[PluginFile, ...]
+
+
 def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
     classes = convert_record({"classes": parse_json(metadata["classes"])}, _Classes).classes
     if not classes:
         raise RecordError("it has no classes")
     stored_size = metadata.get("stored_size")
     seen, cost = metadata.get("seen"), metadata.get("cost")
-    members = parse_json(metadata.get("members", "[]"))
+    members, plugins = (parse_json(metadata.get(key, "[]")) for key in ("members", "plugins"))
     return CheckpointInfo(
         config=metadata["config"],
         classes=classes,
@@ -225,6 +235,7 @@ def _info(metadata: Mapping[str, str]) -> CheckpointInfo:
         seen=None if seen is None else parse_seen(parse_json(seen)),
         cost=None if cost is None else convert_record(parse_json(cost), NetworkCost),
         members=convert_record({"members": members}, _Members).members,
+        plugins=convert_record({"plugins": plugins}, _Plugins).plugins,
     )
 
 

@@ -15,6 +15,7 @@ from greenedge.files import write_json
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.finite import check_finite
 from greenedge.training.history import HistoryRecord, is_best, write_history
+from greenedge.training.plugins import plugins_of
 from greenedge.training.run import Run
 from greenedge.training.run_files import BEST, ENVIRONMENT, HISTORY, LAST, STATE
 from greenedge.training.state import save_state
@@ -38,6 +39,7 @@ def checkpoint_info(run: Run) -> CheckpointInfo:
         stored_size=train.images.shape[-1],
         seen=seen_images(train, calibration),
         cost=count_costs(run.state.network),
+        plugins=plugins_of(run.config),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +19,12 @@ from greenedge.device.precision import RunPrecision
 from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
 from greenedge.training.configs import parse_config
+from greenedge.training.plugins import missing_plugins
 
 if TYPE_CHECKING:
     from greenedge.models.multi_exit import MultiExitNetwork
+
+_log = logging.getLogger("greenedge")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,12 +143,21 @@ def model_of(path: Path, checkpoint: Checkpoint) -> TrainedModel:
     Raises:
         CheckpointError: its config does not fit this version, or its metadata each other.
     """
+    missing = [
+        f"the plugin {each.name} (SHA-256 {each.digest[:12]})" for each in missing_plugins(checkpoint.info.plugins)
+    ]
     try:
         config = parse_config(checkpoint.info.config, str(path))
         members = tuple(parse_config(text, str(path)) for text in checkpoint.info.members)
     except ConfigError as error:
+        if missing:
+            raise CheckpointError(
+                f"{path}: its network needs {' and '.join(missing)}; name the file with --plugin"
+            ) from None
         mistakes = "; ".join(map(str, error.errors))
         raise CheckpointError(f"{path}: its config does not fit this version of greenedge ({mistakes})") from None
+    if missing:
+        _log.warning("note: %s was trained with %s, whose content is another now", path, " and ".join(missing))
     model = TrainedModel(path, checkpoint, config, members)
     cost = checkpoint.info.cost
     if cost is not None and len(cost.exits) != model.num_exits:

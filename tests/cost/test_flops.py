@@ -108,3 +108,13 @@ def test_count_costs_equals_the_operations_of_a_routed_batch(backbone: str, head
                 features = features[torch.from_numpy(uncertainty >= threshold)]
     executed = counter.get_total_flops() / 2 / 1e9  # torch counts a multiply-add as 2
     assert executed / 12 == pytest.approx(point.gflops, rel=1e-9)
+
+
+def test_count_costs_of_a_transformer_block_equals_a_count_by_hand() -> None:
+    pytest.importorskip("timm")
+    block = count_costs(network("timm/deit_tiny_patch16_224", 64, "linear", "blocks.0", "blocks.1")).exits[1]
+    tokens, width = 4 * 4 + 1, 192
+    linear = tokens * width * width * (3 + 1 + 4 + 4)  # queries, keys and values; the projection; the two of the MLP
+    attention = 2 * tokens * tokens * width  # queries by keys, and weights by values, over all heads
+    norms = 2 * 5 * tokens * width  # fvcore: five for a layer norm with scale and shift
+    assert block.trunk_gflops == pytest.approx((linear + attention + norms) / 1e9, rel=1e-9)
