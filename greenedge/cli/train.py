@@ -72,7 +72,7 @@ def _train_in_processes(arguments: list[str], processes: int, max_restarts: int)
 
 def _arguments(config: Path | None, overrides: list[str], out: Path | None, *, resume: bool) -> list[str]:
     """The command's own arguments again, without the number of processes."""
-    from greenedge.training.plugins import named_files
+    from greenedge.training.plugins_in_use import named_files
 
     arguments = [] if config is None else ["--config", str(config)]
     for override in overrides:

@@ -20,7 +20,7 @@ from greenedge.data.layouts import ClassInfo
 from greenedge.data.seen import SeenImages, parse_seen, plain_seen
 from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_bytes
-from greenedge.training.plugins import PluginFile
+from greenedge.training.plugins_in_use import PluginFile
 
 FORMAT = "greenedge/1"
 _KEYS = {"format", "config", "classes", "epoch", "stored_size", "seen", "cost", "members", "plugins", SEAL}

@@ -15,7 +15,7 @@ from greenedge.files import write_json
 from greenedge.training.checkpoint import CheckpointInfo, save_checkpoint
 from greenedge.training.finite import check_finite
 from greenedge.training.history import HistoryRecord, is_best, write_history
-from greenedge.training.plugins import plugins_of
+from greenedge.training.plugins_in_use import plugins_of
 from greenedge.training.run import Run
 from greenedge.training.run_files import BEST, ENVIRONMENT, HISTORY, LAST, STATE
 from greenedge.training.state import save_state

@@ -12,14 +12,12 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
 from greenedge.augment import AUGMENTATIONS
-from greenedge.config import RunConfig
 from greenedge.config.components import option_parameters
 from greenedge.config.docstrings import summary
 from greenedge.errors import UsageError
@@ -28,6 +26,7 @@ from greenedge.models.catalog import BACKBONE_FAMILIES, FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.models.family import Family
 from greenedge.training.losses import LOSSES
+from greenedge.training.plugins_in_use import IN_USE, Plugin, PluginFile
 
 GROUP = "greenedge.plugins"  # of entry points, each a module
 
@@ -38,39 +37,6 @@ _TABLES: dict[str, tuple[dict[str, Any], str]] = {
     "LOSSES": (LOSSES, "logits, targets"),
     "AUGMENTATIONS": (AUGMENTATIONS, "batch, generator"),
 }
-
-
-@dataclass(frozen=True)
-class PluginFile:
-    """What a checkpoint says of a plugin.
-
-    Attributes:
-        name: of the file, without its folder.
-        digest: SHA-256 of its content.
-    """
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin in use.
-
-    Attributes:
-        path: its file.
-        file: what checkpoints say of it.
-        named: whether it was named as a file, not installed.
-        entries: (table, name) of all that it adds.
-    """
-
-    path: Path
-    file: PluginFile
-    named: bool
-    entries: frozenset[tuple[str, str]]
-
-
-_plugins: dict[Path, Plugin] = {}  # those of this process, as the tables are
 
 
 def load_plugins(files: Sequence[Path]) -> None:
@@ -85,27 +51,8 @@ def load_plugins(files: Sequence[Path]) -> None:
     for entry_point in entry_points(group=GROUP):
         _add(f"the plugin {entry_point.name} of an installed package", _load_installed(entry_point), named=False)
     for file in files:
-        if file.resolve() not in _plugins:
+        if file.resolve() not in IN_USE:
             _add(str(file), _import_file(file), named=True)
-
-
-def named_files() -> tuple[Path, ...]:
-    """The files that the user named in this process."""
-    return tuple(each.path for each in _plugins.values() if each.named)
-
-
-def plugins_of(config: RunConfig) -> tuple[PluginFile, ...]:
-    """The plugins in use that a config needs."""
-    used = {("BACKBONES", config.model.backbone), ("LOSSES", config.train.loss.name)}
-    used |= {("EXIT_HEADS", exit.head.name) for exit in config.model.exits}
-    used |= {("AUGMENTATIONS", each.name) for each in config.augment}
-    return tuple(each.file for each in _plugins.values() if used & each.entries)
-
-
-def missing_plugins(files: Sequence[PluginFile]) -> tuple[PluginFile, ...]:
-    """Those that are not in use, or not with this content."""
-    digests = {each.file.digest for each in _plugins.values()}
-    return tuple(each for each in files if each.digest not in digests)
 
 
 def _load_installed(entry_point: EntryPoint) -> ModuleType:
@@ -158,7 +105,7 @@ def _add(name: str, module: ModuleType, *, named: bool) -> None:
         UsageError: it offers nothing, something invalid, or a name that is taken.
     """
     path = Path(str(module.__file__)).resolve()
-    if path in _plugins:
+    if path in IN_USE:
         return
     found = {table: getattr(module, table) for table in _TABLES if hasattr(module, table)}
     if not found:
@@ -177,7 +124,7 @@ def _add(name: str, module: ModuleType, *, named: bool) -> None:
         FAMILIES[path.name] = summary(module) or f"Of the plugin {path.name}."
     added = frozenset((table, key) for table, entries in found.items() for key in entries)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    _plugins[path] = Plugin(path, PluginFile(path.name, digest), named, added)
+    IN_USE[path] = Plugin(path, PluginFile(path.name, digest), named, added)
 
 
 def _check_entry(where: str, table: str, key: object, entry: object) -> None:

@@ -19,7 +19,7 @@ from greenedge.device.precision import RunPrecision
 from greenedge.errors import CheckpointError, ConfigError, DataError
 from greenedge.training.checkpoint import Checkpoint, load_into, read_checkpoint
 from greenedge.training.configs import parse_config
-from greenedge.training.plugins import missing_plugins
+from greenedge.training.plugins_in_use import missing_plugins
 
 if TYPE_CHECKING:
     from greenedge.models.multi_exit import MultiExitNetwork

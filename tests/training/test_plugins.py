@@ -15,7 +15,7 @@ import pytest
 from greenedge.errors import UsageError
 from greenedge.models.catalog import BACKBONE_FAMILIES, FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
-from greenedge.training import plugins
+from greenedge.training import plugins, plugins_in_use
 from tests.cli.conftest import Cli, cli
 from tests.conftest import REPOSITORY
 
@@ -33,7 +33,7 @@ Restart = Callable[[], None]
 @pytest.fixture(autouse=True)
 def restart() -> Iterator[Restart]:
     """Makes the tables what they are in a new process; so they are after each test."""
-    tables = [*(table for table, _ in plugins._TABLES.values()), BACKBONE_FAMILIES, FAMILIES, plugins._plugins]
+    tables = [*(table for table, _ in plugins._TABLES.values()), BACKBONE_FAMILIES, FAMILIES, plugins_in_use.IN_USE]
     before = [dict(each) for each in tables]
 
     def forget() -> None:
@@ -132,7 +132,7 @@ def test_load_plugins_says_what_is_wrong_and_adds_nothing(content: str, words: s
 def test_load_plugins_takes_a_file_once_and_misses_one(own: Path, tmp_path: Path) -> None:
     plugins.load_plugins([own, own])
     plugins.load_plugins([own])
-    assert plugins.named_files() == (own,)
+    assert plugins_in_use.named_files() == (own,)
     with pytest.raises(UsageError, match=r"nothing\.py: no such file; name a Python file"):
         plugins.load_plugins([tmp_path / "nothing.py"])
 
@@ -146,7 +146,7 @@ def test_load_plugins_takes_the_modules_of_installed_packages(
     (info / "entry_points.txt").write_text("[greenedge.plugins]\nown = installed_own\n")
     monkeypatch.syspath_prepend(str(own.parent))
     assert "focal: " in cli("list", "losses").raw
-    assert plugins.named_files() == ()
+    assert plugins_in_use.named_files() == ()
     monkeypatch.delitem(sys.modules, "installed_own")
     with pytest.raises(UsageError, match="no module in a file"):
         plugins._load_installed(EntryPoint("own", "math:pi", plugins.GROUP))
