@@ -162,7 +162,7 @@ def test_a_process_that_cannot_start_ends_the_others(tiny_config: Path, tmp_path
 def test_images_that_do_not_go_round_are_refused(cli: Cli, tiny_config: Path, tmp_path: Path) -> None:
     refused = cli("train", "--config", tiny_config, "--out", tmp_path / "run", "--set", "train.accumulate=3")
     assert refused.code == 2
-    assert "train.accumulate is 3, which does not divide train.batch_size, 8" in refused.sentence
+    assert "train.accumulate: is 3, which does not divide train.batch_size, 8" in refused.sentence
 
 
 @pytest.mark.slow
