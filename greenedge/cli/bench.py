@@ -14,7 +14,7 @@ from greenedge.cli.options import (
     Policy,
     ResultsFolder,
     Threshold,
-    Weights,
+    WeightsOrExport,
     parse_counts,
     policy_options,
 )
@@ -27,7 +27,7 @@ BenchPrecision = Annotated[
 
 
 def bench(
-    weights: Weights,
+    weights: WeightsOrExport,
     data: Data = None,
     threshold: Threshold = None,
     criterion: Criterion = None,
@@ -49,7 +49,8 @@ def bench(
     """Measure latency, throughput and energy.
 
     The backbone and the engine over PyTorch, ONNX Runtime and OpenVINO, each with and without early exit, take turns;
-    one sentence says what is fastest here. Writes bench.json, .csv and .png.
+    one sentence says what is fastest here. The folder of an ONNX export as --weights is timed alone. Writes bench.json,
+    .csv and .png.
     """
     from greenedge.inference.benchmark import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark

@@ -18,19 +18,21 @@ from greenedge.cost.energy import find_energy_meter
 from greenedge.cost.energy_use import EnergyResult, EnergyWindows, measure_energy
 from greenedge.cost.executed import COUNTED_OPERATORS, executed_gflops
 from greenedge.cost.flops import count_costs
-from greenedge.device.machine import Machine, describe_machine
+from greenedge.cost.table import NetworkCost
+from greenedge.device.machine import describe_machine
 from greenedge.device.precision import Precision
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.baseline import as_trained, best_layout
+from greenedge.inference.bench_result import BenchResult, TimedContender
 from greenedge.inference.contenders import (
     BACKBONE,
     ENGINE,
     PLAIN,
-    Contender,
     Entrant,
     NamedExport,
     Request,
     make_entrants,
+    make_export_entrants,
     resolve_dtype,
 )
 from greenedge.inference.optimized import OptimizedNetwork
@@ -68,94 +70,6 @@ class BenchOptions:
         return max(*self.batches, self.singles, IMAGES_PER_TURN)
 
 
-@dataclass(frozen=True)
-class TimedContender:
-    """A contender and what it did.
-
-    Attributes:
-        contender: what it is.
-        precision: that it ran in: `float32`, `bf16` or `int8`.
-        compiled: whether it was.
-        policy: when images exited; None: no image exits early.
-        chosen_in: the precision that the thresholds were chosen in; None: they do not say, or there are none.
-        exit_rates: (E,), of the images; None likewise.
-    """
-
-    contender: Contender
-    precision: str
-    compiled: bool = False
-    policy: ExitPolicy | None = None
-    chosen_in: str | None = None
-    exit_rates: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class BenchResult:
-    """What was measured.
-
-    Attributes:
-        policy: when images exit.
-        contenders: key -> what ran, in order.
-        left_out: name of a contender -> why it did not run here.
-        lead: the name of the contender that `precision`, `compiled`, `chunks`, `exit_rates` and GFLOPs are of:
-            `engine`, or, where that is not timed, the first other one.
-        timings: of all contenders.
-        energy: at the largest batch; None where no meter could be read.
-        meter: a sentence on the meter.
-        machine: the machine.
-        precision: of the lead, such as `bfloat16`.
-        compiled: whether its stages are.
-        device: where the network lies.
-        baseline_layout: that the backbone was faster in.
-        baseline_precision: of the backbone.
-        chunks: images at a time of each stage.
-        exit_rates: (E,), of the images, under the policy.
-        gflops: mean per image, under the policy.
-        backbone_gflops: of the backbone without exits.
-        full_gflops: of running everything.
-        executed_gflops: per image, of convolutions and matrix products that ran; None where PyTorch does not dispatch
-            them one by one, as in compiled code and in other runtimes.
-        table_gflops: of the same operators and exits, by the static table.
-    """
-
-    policy: ExitPolicy
-    contenders: Mapping[str, TimedContender]
-    left_out: Mapping[str, str]
-    lead: str
-    timings: Timings
-    energy: EnergyResult | None
-    meter: str
-    machine: Machine
-    precision: str
-    compiled: bool
-    device: str
-    baseline_layout: str
-    baseline_precision: str
-    chunks: tuple[int, ...]
-    exit_rates: tuple[float, ...]
-    gflops: float
-    backbone_gflops: float
-    full_gflops: float
-    executed_gflops: float | None
-    table_gflops: float
-
-    @property
-    def lead_keys(self) -> tuple[str, str]:
-        """The lead without early exit, and under the policy."""
-        without, under = (key for key, each in self.contenders.items() if each.contender.name == self.lead)
-        return without, under
-
-    @property
-    def threads(self) -> int:
-        """Of PyTorch and of the runtimes made here."""
-        return self.machine.threads
-
-    def __repr__(self) -> str:
-        size = self.timings.largest_batch
-        ratio = self.timings.ratio(size, self.lead_keys[1], BACKBONE.key)
-        return f"BenchResult({ratio:.3f} of the backbone's time at batch {size})"
-
-
 def benchmark_policy(
     network: MultiExitNetwork,
     policy: ExitPolicy,
@@ -182,27 +96,97 @@ def benchmark_policy(
     cost = count_costs(network)
     request = Request(options.precision, options.compiled, options.only)
     entrants, left_out = make_entrants(network, policy, cost, request, exports)
-    engines = {each.contender.key: each.engine for each in entrants if each.engine is not None}
+    dtype = resolve_dtype(network, policy, options.precision)
+    best = best_layout(network.backbone, dtype, images[:IMAGES_PER_TURN])
+    backbones = {PLAIN.key: as_trained(network.backbone), BACKBONE.key: best}
+    entrants = tuple(replace(each, backbone=backbones.get(each.contender.key)) for each in entrants)
+    lineup = _Lineup(
+        entrants=entrants,
+        left_out=left_out,
+        plain=PLAIN.key,
+        backbone=BACKBONE.key,
+        layout=best.layout,
+        precision="float32" if dtype == torch.float32 else "bf16",
+        compiled=options.compiled,
+        cost=cost,
+    )
+    return _benchmark(lineup, images, options, network)
+
+
+def benchmark_exports(
+    exports: Sequence[NamedExport],
+    backbones: Sequence[Callable[[Tensor], object]],
+    cost: NetworkCost,
+    images: Tensor,
+    options: BenchOptions,
+) -> BenchResult:
+    """Times exports, each as its backbone alone, without early exit and under its policy, in turns; runs no PyTorch.
+
+    Args:
+        exports: name (such as `onnxruntime int8`), segments and policy of each; ratios are over the first one's
+            backbone.
+        backbones: of each, from images to logits.
+        cost: of the exits.
+        images: float (N, 3, S, S), normalised, at least `options.images`.
+        options: how; `precision` and `compiled` do not matter.
+
+    Raises:
+        UsageError: a contender that was asked for does not exist, or a policy does not fit.
+    """
+    entrants = make_export_entrants(exports, backbones, options.only)
+    first = entrants[0].contender
+    lineup = _Lineup(
+        entrants=entrants,
+        left_out={},
+        plain=first.key,
+        backbone=first.key,
+        layout="NCHW",
+        precision=str(first.precision),
+        compiled=False,
+        cost=cost,
+    )
+    return _benchmark(lineup, images, options, None)
+
+
+@dataclass(frozen=True)
+class _Lineup:
+    """All that is timed, ready to run.
+
+    Attributes:
+        entrants: in order.
+        left_out: name -> why it does not run here.
+        plain: the key of the first backbone that ratios are over.
+        backbone: of the second; it may be the same.
+        layout: of the second.
+        precision: of the second.
+        compiled: whether the engine over PyTorch is.
+        cost: of the exits.
+    """
+
+    entrants: tuple[Entrant, ...]
+    left_out: Mapping[str, str]
+    plain: str
+    backbone: str
+    layout: str
+    precision: str
+    compiled: bool
+    cost: NetworkCost
+
+
+def _benchmark(lineup: _Lineup, images: Tensor, options: BenchOptions, network: MultiExitNetwork | None) -> BenchResult:
+    """Times a line-up; `network`: whose operators are counted where PyTorch runs them."""
+    engines = {each.contender.key: each.engine for each in lineup.entrants if each.engine is not None}
     _log.info("measuring the best chunk sizes of this machine, if they are not kept yet")
     for engine in engines.values():
         engine.autotune()
-    dtype = resolve_dtype(network, policy, options.precision)
-    baseline = best_layout(network.backbone, dtype, images[:IMAGES_PER_TURN])
-    contenders: dict[str, Callable[[Tensor], object]] = {
-        PLAIN.key: as_trained(network.backbone),
-        BACKBONE.key: baseline,
-        **{key: engine.predict for key, engine in engines.items()},
-    }
+    contenders = {each.contender.key: each.run for each in lineup.entrants}
 
     timings = _time(contenders, images, options)
     machine = describe_machine()  # now, while the clocks are those of work
     energy, meter = _measure_energy(contenders, images[: timings.largest_batch], options.windows)
 
     exits = {key: engine.predict(images) for key, engine in engines.items()}
-    timed = {
-        each.contender.key: _timed(each, exits, "float32" if dtype == torch.float32 else "bf16", options.compiled)
-        for each in entrants
-    }
+    timed = {each.contender.key: _timed(each, exits, lineup) for each in lineup.entrants}
     lead = next(each for each in timed.values() if each.policy is not None)
     engine, predictions = engines[lead.contender.key], exits[lead.contender.key]
     executed = None
@@ -211,25 +195,31 @@ def benchmark_policy(
     return BenchResult(
         policy=engine.policy,
         contenders=timed,
-        left_out=left_out,
+        left_out=lineup.left_out,
+        plain=lineup.plain,
+        backbone=lineup.backbone,
         lead=lead.contender.name,
         timings=timings,
         energy=energy,
         meter=meter,
         machine=machine,
-        precision=lead.precision.replace("bf16", "bfloat16"),
+        precision=_torch_name(lead.precision),
         compiled=lead.compiled,
         device=str(images.device),
-        baseline_layout=baseline.layout,
-        baseline_precision=str(baseline.dtype).removeprefix("torch."),
+        baseline_layout=lineup.layout,
+        baseline_precision=_torch_name(lineup.precision),
         chunks=engine.chunks,
-        exit_rates=_exit_rates(predictions, network.num_exits),
+        exit_rates=_exit_rates(predictions, len(lineup.cost.exits)),
         gflops=float(predictions.gflops.mean()),
-        backbone_gflops=cost.plain_gflops,
-        full_gflops=cost.exits[-1].gflops,
+        backbone_gflops=lineup.cost.plain_gflops,
+        full_gflops=lineup.cost.exits[-1].gflops,
         executed_gflops=executed,
-        table_gflops=_table_gflops(network, predictions.exits),
+        table_gflops=None if network is None else _table_gflops(network, predictions.exits),
     )
+
+
+def _torch_name(precision: str) -> str:
+    return precision.replace("bf16", "bfloat16")
 
 
 def _time(contenders: Mapping[str, Callable[[Tensor], object]], images: Tensor, options: BenchOptions) -> Timings:
@@ -258,13 +248,11 @@ def _measure_energy(
         return measure_energy(meter, runs, len(batch), windows, partial(bar.update, 1)), sentence
 
 
-def _timed(
-    entrant: Entrant, predictions: Mapping[str, Predictions], backbone_precision: str, compiled: bool
-) -> TimedContender:
+def _timed(entrant: Entrant, predictions: Mapping[str, Predictions], lineup: _Lineup) -> TimedContender:
     contender, engine = entrant.contender, entrant.engine
     if engine is None:
-        return TimedContender(contender, contender.precision or backbone_precision)
-    own = TimedContender(contender, engine.network.precision, compiled and contender.name == ENGINE)
+        return TimedContender(contender, contender.precision or lineup.precision)
+    own = TimedContender(contender, engine.network.precision, lineup.compiled and contender.name == ENGINE)
     if not contender.early_exit:
         return own
     rates = _exit_rates(predictions[contender.key], len(engine.policy.thresholds) + 1)

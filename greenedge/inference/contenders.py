@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
+from torch import Tensor
 
 from greenedge.cost.table import NetworkCost
 from greenedge.device.precision import Precision, RunPrecision, choose_autocast, computes_bf16
@@ -92,11 +93,20 @@ class Entrant:
         contender: what it is.
         engine: that runs it; None: of the backbones.
         chosen_in: the precision that its thresholds were chosen in; None: any, or there are none.
+        backbone: from images to logits; None: of the engines, and of a backbone that is still to be made.
     """
 
     contender: Contender
     engine: Engine | None = None
     chosen_in: str | None = None
+    backbone: Callable[[Tensor], object] | None = None
+
+    @property
+    def run(self) -> Callable[[Tensor], object]:
+        """What is timed."""
+        run = self.backbone if self.engine is None else self.engine.predict
+        assert run is not None
+        return run
 
 
 def resolve_dtype(network: MultiExitNetwork, policy: ExitPolicy, precision: Precision) -> torch.dtype:
@@ -133,7 +143,7 @@ def make_entrants(
         InstallationError: the engine was to be compiled, and no compiler works.
     """
     table = (*CONTENDERS, *(each for name, _, _ in exports for each in _both(name, "export")))
-    _check_names(table, request.only)
+    _check_names(table, request.only, " (the backbone always runs)")
     named = {name: (backend, own) for name, backend, own in exports}
     makers = _Makers(network, policy, cost, request)
 
@@ -162,6 +172,33 @@ def make_entrants(
         ready.append(Entrant(without, Engine(backend, own.without_early_exit())))
         ready.append(Entrant(under, Engine(backend, own), chosen_in))
     return tuple(ready), left_out
+
+
+def make_export_entrants(
+    exports: Sequence[NamedExport], backbones: Sequence[Callable[[Tensor], object]], only: tuple[str, ...] | None
+) -> tuple[Entrant, ...]:
+    """Makes exports ready to run, each as its backbone alone, without early exit, and under its policy.
+
+    Args:
+        exports: name, segments and policy of each.
+        backbones: of each, from images to logits.
+        only: names of those to time; None: all.
+
+    Raises:
+        UsageError: a name that was asked for is none of them, two have one name, or a policy does not fit.
+    """
+    names = [name for name, _, _ in exports]
+    _check_names(tuple(each for name in names for each in _both(name, "export")), only, "")
+    ready = []
+    for (name, backend, own), backbone in zip(exports, backbones, strict=True):
+        if only is not None and name not in only:
+            continue
+        alone = Contender(f"{name}, backbone", name, f"backbone in {name}", "backbone", backend.precision)
+        without, under = _both(name, "export")
+        ready.append(Entrant(alone, backbone=backbone))
+        ready.append(Entrant(without, Engine(backend, own.without_early_exit())))
+        ready.append(Entrant(under, Engine(backend, own), own.precision))
+    return tuple(ready)
 
 
 @dataclass(eq=False)
@@ -211,7 +248,7 @@ class _Makers:
         return open_graphs(self.graph, self.network, gflops, "float32", runtime)
 
 
-def _check_names(table: Sequence[Contender], only: tuple[str, ...] | None) -> None:
+def _check_names(table: Sequence[Contender], only: tuple[str, ...] | None, besides: str) -> None:
     keys = [each.key for each in table]
     if len(set(keys)) < len(keys):
         twice = next(each.name for each in table if keys.count(each.key) > 1)
@@ -219,7 +256,7 @@ def _check_names(table: Sequence[Contender], only: tuple[str, ...] | None) -> No
     names = list(dict.fromkeys(each.name for each in table if each.runs != "backbone"))
     for name in only or ():
         if name not in names:
-            raise UsageError(f"there is no contender {name!r}; there are {', '.join(names)} (the backbone always runs)")
+            raise UsageError(f"there is no contender {name!r}; there are {', '.join(names)}{besides}")
 
 
 def _device(network: MultiExitNetwork) -> torch.device:

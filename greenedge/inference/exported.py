@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,21 +92,48 @@ def open_export(folder: Path, manifest: Manifest, runtime: Runtime) -> ExportedN
         DataError: a file is missing, or is not the one that was exported.
         InstallationError: the runtime is not installed, or cannot run a graph.
     """
-    graphs = []
-    for each in manifest.exits:
-        path = folder / each.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error}); export again") from None
-        if digest_of(content) != manifest.files[each.file]:
-            raise DataError(f"{path}: is not the file that was exported with the manifest; export again")
-        graphs.append(open_graph(content, runtime, torch.get_num_threads()))
+    contents = (_read_graph(folder, manifest, name) for name in manifest.graphs)
+    graphs = [open_graph(content, runtime, torch.get_num_threads()) for content in contents]
     reads_images = [index == 0 or each.reads_images for index, each in enumerate(manifest.exits)]
     reads_logits = [each.reads_logits for each in manifest.exits]
     segments = list(map(ExportedSegment, range(len(graphs)), reads_images, reads_logits, graphs))
     gflops = torch.tensor([each.gflops for each in manifest.exits], dtype=torch.float64)
     return ExportedNetwork(segments, gflops, manifest.image_size, manifest.precision, runtime)
+
+
+def open_backbone(folder: Path, manifest: Manifest, runtime: Runtime) -> Callable[[Tensor], Tensor]:
+    """Opens the whole graph of an export without its early exits, from images (N, 3, S, S) to logits (N, C).
+
+    Args:
+        folder: where it lies.
+        manifest: of it, of the kind `onnx`.
+        runtime: that runs it.
+
+    Raises:
+        DataError: the file is missing, or is not the one that was exported.
+        InstallationError: the runtime or onnx is not installed, or the runtime cannot run the graph.
+    """
+    content = _read_graph(folder, manifest, manifest.network)
+    if importlib.util.find_spec("onnx") is None:
+        raise InstallationError("the backbone is cut out of the whole graph by onnx; pip install 'greenedge[onnx]'")
+    import onnx
+
+    from greenedge.inference.onnx_graphs import IMAGES, without_early_exits
+
+    backbone = without_early_exits(onnx.load_model_from_string(content)).SerializeToString()
+    graph = open_graph(backbone, runtime, torch.get_num_threads())
+    return lambda images: torch.from_numpy(graph({IMAGES: images.contiguous().numpy()})[0])
+
+
+def _read_graph(folder: Path, manifest: Manifest, name: str) -> bytes:
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); export again") from None
+    if digest_of(content) != manifest.files[name]:
+        raise DataError(f"{path}: is not the file that was exported with the manifest; export again")
+    return content
 
 
 def float_graph(network: MultiExitNetwork) -> onnx.ModelProto:

@@ -107,10 +107,17 @@ def cuts_of(network: MultiExitNetwork) -> list[Cut]:
 
 def without_boundaries(model: onnx.ModelProto) -> onnx.ModelProto:
     """The whole graph with the logits as its only outputs."""
-    logits = [value.name for value in model.graph.output if value.name.startswith(LOGITS)]
-    kept = _between(model, (), logits)
-    outputs = [value for value in model.graph.output if value.name in logits]
-    return _model_of(model, kept, [model.graph.input[0]], outputs)
+    return _up_to(model, [value for value in model.graph.output if value.name.startswith(LOGITS)])
+
+
+def without_early_exits(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The whole graph with the last logits as its only output, and nothing that they do not need."""
+    return _up_to(model, [value for value in model.graph.output if value.name.startswith(LOGITS)][-1:])
+
+
+def _up_to(model: onnx.ModelProto, outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+    nodes = _between(model, (), [value.name for value in outputs])
+    return _model_of(model, nodes, [model.graph.input[0]], outputs)
 
 
 def cut_graph(model: onnx.ModelProto, cut: Cut) -> onnx.ModelProto:

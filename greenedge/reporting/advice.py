@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from greenedge.cost.benchmark import Timing, Timings
-from greenedge.inference.contenders import PLAIN, Contender
+from greenedge.inference.contenders import Contender
 
 # No smaller difference is spoken of, however little the rounds differ: there may have been one round alone.
 _LEAST_DIFFERENCE = 0.02
@@ -33,13 +33,14 @@ class Fastest:
     early_exit_pays: bool | None
 
 
-def find_fastest(timings: Timings, batch: int, contenders: Mapping[str, Contender]) -> Fastest:
+def find_fastest(timings: Timings, batch: int, contenders: Mapping[str, Contender], plain: str) -> Fastest:
     """Compares all contenders at one batch size.
 
     Args:
-        timings: of all contenders, `PLAIN` among them.
+        timings: of all contenders.
         batch: images per batch, one of those timed.
         contenders: key -> contender.
+        plain: the key of the backbone as trained.
     """
     timed = timings.batches[batch]
     order = sorted(timed, key=lambda key: timed[key].median_s)
@@ -51,17 +52,18 @@ def find_fastest(timings: Timings, batch: int, contenders: Mapping[str, Contende
         batch=batch,
         keys=keys,
         images_per_second=timed[order[0]].images_per_second,
-        over_plain=timings.ratio(batch, order[0], PLAIN.key),
+        over_plain=timings.ratio(batch, order[0], plain),
         early_exit_pays=early.pop() if any_early and len(early) == 1 else None,
     )
 
 
-def advise(timings: Timings, contenders: Mapping[str, Contender], *, exits_early: bool) -> str:
+def advise(timings: Timings, contenders: Mapping[str, Contender], plain: str, *, exits_early: bool) -> str:
     """One sentence on what to deploy for single images and for the largest batches that were timed.
 
     Args:
-        timings: of all contenders, `PLAIN` among them.
+        timings: of all contenders.
         contenders: key -> contender.
+        plain: the key of the backbone as trained.
         exits_early: whether any image did; without, nothing is said of early exit.
     """
     if not exits_early:
@@ -69,7 +71,7 @@ def advise(timings: Timings, contenders: Mapping[str, Contender], *, exits_early
         kept = {size: _only(timed, contenders) for size, timed in timings.batches.items()}
         timings = replace(timings, batches=kept)
     sizes = sorted({size for size in timings.batches if size == 1} | {timings.largest_batch})
-    parts = [_part(find_fastest(timings, size, contenders), contenders, exits_early) for size in sizes]
+    parts = [_part(find_fastest(timings, size, contenders, plain), contenders, plain, exits_early) for size in sizes]
     return f"by time alone, deploy here {'; '.join(parts)}"
 
 
@@ -83,7 +85,7 @@ def _overlap(fastest: Timing, other: Timing) -> bool:
     return other.median_s * (1 - other.spread / 2) <= slow_end
 
 
-def _part(found: Fastest, contenders: Mapping[str, Contender], exits_early: bool) -> str:
+def _part(found: Fastest, contenders: Mapping[str, Contender], plain: str, exits_early: bool) -> str:
     if found.batch == 1:
         purpose, speed = "for single images", f"{1000 / found.images_per_second:.2f} ms per image"
     else:
@@ -93,7 +95,7 @@ def _part(found: Fastest, contenders: Mapping[str, Contender], exits_early: bool
     if len(found.keys) > _NAMED:
         named.append(f"{len(found.keys) - _NAMED} more")
     names = " or ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
-    text = f"{purpose} {names} ({speed}, {found.over_plain:.2f} of the time of the {PLAIN.shown}"
+    text = f"{purpose} {names} ({speed}, {found.over_plain:.2f} of the time of the {contenders[plain].shown}"
     text += "; no clear difference between them)" if len(found.keys) > 1 else ")"
     return f"{text}, so that early exit does not pay there" if found.early_exit_pays is False else text
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from greenedge.cost.energy_use import EnergyResult, EnergyUse, RepeatedValue
-from greenedge.inference.benchmark import BenchResult, TimedContender
-from greenedge.inference.contenders import BACKBONE, ENGINE, PLAIN, Contender
+from greenedge.inference.bench_result import BenchResult, TimedContender
+from greenedge.inference.contenders import ENGINE, Contender
 from greenedge.reporting.advice import advise, find_fastest
 from greenedge.reporting.bench_plot import plot_times
 from greenedge.reporting.blocks import CommandResult, Table, span
@@ -63,8 +63,8 @@ def _json(found: BenchResult, split: str, images: int) -> dict[str, Any]:
                 name: {
                     "median_s": each.median_s,
                     "images_per_second": each.images_per_second,
-                    "over_plain": timings.ratio(size, name, PLAIN.key),
-                    "over_backbone": timings.ratio(size, name, BACKBONE.key),
+                    "over_plain": timings.ratio(size, name, found.plain),
+                    "over_backbone": timings.ratio(size, name, found.backbone),
                     "spread": each.spread,
                 }
                 for name, each in batch.items()
@@ -80,14 +80,17 @@ def _json(found: BenchResult, split: str, images: int) -> dict[str, Any]:
         "left_out": dict(found.left_out),
         "energy": None if found.energy is None else _energy_json(found.energy),
         "machine": asdict(found.machine),
-        "fastest": {str(size): asdict(find_fastest(timings, size, _table(found))) for size in timings.batches},
+        "fastest": {
+            str(size): asdict(find_fastest(timings, size, _table(found), found.plain)) for size in timings.batches
+        },
         "advice": _advice(found),
     }
 
 
 def _advice(found: BenchResult) -> str:
     rates = [each.exit_rates for each in found.contenders.values() if each.exit_rates is not None]
-    return advise(found.timings, _table(found), exits_early=any(each[-1] < 1 for each in rates))
+    exits_early = any(each[-1] < 1 for each in rates)
+    return advise(found.timings, _table(found), found.plain, exits_early=exits_early)
 
 
 def _table(found: BenchResult) -> dict[str, Contender]:
@@ -142,14 +145,14 @@ def _blocks(model: str, found: BenchResult) -> list[Table | str]:
         f"{model}; {found.lead} runs in {found.precision}{compiled} on {found.device}, {found.threads} threads; chunks "
         f"{', '.join(map(str, found.chunks))}",
         _machine_sentence(found),
-        f"{PLAIN.shown}: NCHW in float32; {BACKBONE.shown}: {found.baseline_layout} in {found.baseline_precision}",
+        _baseline_sentence(found),
         *_notes(found),
         "single images:",
         _latency_table(found),
         "images per second, by batch size:",
         _batch_table(found, lambda size, name: f"{timings.batches[size][name].images_per_second:.0f}"),
-        f"time over that of the {BACKBONE.shown}, by batch size:",
-        _batch_table(found, lambda size, name: f"{timings.ratio(size, name, BACKBONE.key):.3f}"),
+        f"time over that of the {_backbone(found).shown}, by batch size:",
+        _batch_table(found, lambda size, name: f"{timings.ratio(size, name, found.backbone):.3f}"),
         *_savings(found),
     ]
     if found.executed_gflops is not None:
@@ -166,6 +169,19 @@ def _blocks(model: str, found: BenchResult) -> list[Table | str]:
             "nothing else running"
         )
     return [*blocks, _advice(found)]
+
+
+def _backbone(found: BenchResult) -> Contender:
+    """What the others are measured against."""
+    return found.contenders[found.backbone].contender
+
+
+def _baseline_sentence(found: BenchResult) -> str:
+    if found.plain == found.backbone:
+        return f"{_backbone(found).shown}: the whole graph without its early exits, in {found.baseline_precision}"
+    plain = found.contenders[found.plain].contender
+    layout = f"{found.baseline_layout} in {found.baseline_precision}"
+    return f"{plain.shown}: NCHW in float32; {_backbone(found).shown}: {layout}"
 
 
 def _machine_sentence(found: BenchResult) -> str:
@@ -205,14 +221,17 @@ def _savings(found: BenchResult) -> list[str]:
     def saved(name: str, other: str) -> str:
         return _percent_saved(found.timings.ratio(size, name, other))
 
+    layout = f"layout and precision save {saved(found.backbone, found.plain)}, "
+    engine = "folding and packing" if found.lead == ENGINE else f"{found.lead} without early exit"
+    if found.plain == found.backbone:
+        layout, engine = "", "to run in segments saves"
+    by_flops = _percent_saved(found.gflops / found.full_gflops)
     return [
         f"{found.policy}; exit rates: {rates} %",
         f"saving over the backbone: {_percent_saved(found.gflops / found.backbone_gflops)} predicted by FLOPs, "
-        f"{saved(under, BACKBONE.key)} measured at batch {size} by {found.lead} over the {BACKBONE.shown}",
-        f"measured at batch {size}, one after the other: layout and precision save {saved(BACKBONE.key, PLAIN.key)}, "
-        f"{'folding and packing' if found.lead == ENGINE else f'{found.lead} without early exit'} "
-        f"{saved(without, BACKBONE.key)} (the heads run besides), early exits {saved(under, without)} "
-        f"({_percent_saved(found.gflops / found.full_gflops)} predicted by FLOPs)",
+        f"{saved(under, found.backbone)} measured at batch {size} by {found.lead} over the {_backbone(found).shown}",
+        f"measured at batch {size}, one after the other: {layout}{engine} {saved(without, found.backbone)} (the heads "
+        f"run besides), early exits {saved(under, without)} ({by_flops} predicted by FLOPs)",
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from greenedge.inference.benchmark import BenchResult
-from greenedge.inference.contenders import BACKBONE, PLAIN, Contender
+from greenedge.inference.bench_result import BenchResult
+from greenedge.inference.contenders import PLAIN, Contender
 from greenedge.reporting.figures import COLOURS, new_figure, wrapped_title
 
 _ROW_INCHES, _PANEL_INCHES = 0.38, 2.3
@@ -20,7 +20,7 @@ def plot_times(found: BenchResult, title: str = "") -> Figure:
     """
     runs: dict[str, list[Contender]] = {each.contender.name: [] for each in found.contenders.values()}
     for key, each in found.contenders.items():
-        if key != BACKBONE.key:
+        if key != found.backbone:
             runs[each.contender.name].append(each.contender)
     rows = [(name, contenders) for name, contenders in runs.items() if contenders]
     sizes = list(found.timings.batches)
@@ -29,7 +29,7 @@ def plot_times(found: BenchResult, title: str = "") -> Figure:
     panels = figure.subplots(1, len(sizes), sharex=True, sharey=True, squeeze=False)[0]
     for axes, size in zip(panels, sizes, strict=True):
         for position, (_, contenders) in enumerate(rows):
-            times = [found.timings.ratio(size, contender.key, BACKBONE.key) for contender in contenders]
+            times = [found.timings.ratio(size, contender.key, found.backbone) for contender in contenders]
             axes.plot(times, [position] * len(times), color="0.7", zorder=1)
             colours = [_UNDER if contender.early_exit else _WITHOUT for contender in contenders]
             axes.scatter(times, [position] * len(times), color=colours, zorder=2)
@@ -50,7 +50,12 @@ def plot_times(found: BenchResult, title: str = "") -> Figure:
     axes.scatter([], [], color=_UNDER, label="policy")
     axes.plot([], [], color=_WITHOUT, linestyle=":", label="no early exit, predicted by FLOPs")
     axes.plot([], [], color=_UNDER, linestyle=":", label="policy, predicted by FLOPs")
-    axes.plot([], [], color=COLOURS[7], linewidth=1, label=f"{BACKBONE.shown}, same precision")
+    axes.plot([], [], color=COLOURS[7], linewidth=1, label=_baseline_label(found))
     figure.suptitle(wrapped_title(title, figure), fontsize="medium")
     figure.legend(fontsize="small", loc="outside lower center", ncols=3)
     return figure
+
+
+def _baseline_label(found: BenchResult) -> str:
+    shown = found.contenders[found.backbone].contender.shown
+    return shown if found.plain == found.backbone else f"{shown}, same precision"

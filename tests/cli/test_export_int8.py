@@ -222,6 +222,43 @@ def test_bench_times_an_export_beside_its_checkpoint(
     assert own.sentence == f"{exported / 'policy.json'}: was chosen for an export in int8; name that with --export"
 
 
+def test_bench_times_an_export_alone_under_its_own_policy(
+    cli: Cli, run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenedge.cost.benchmark.IMAGES_PER_TURN", 4)
+    float32 = tmp_path / "float32"
+    assert cli("export", "--weights", run / "best.safetensors", "--format", "onnx", "--out", float32).code == 0
+    arguments = ("bench", "--weights", exported, "--batches", "1,4", "--rounds", 1, "--out", tmp_path / "timed")
+    beside = "onnxruntime float32 of float32"
+    only = f"onnxruntime int8 of {exported.name},{beside}"
+    result = cli(*arguments, "--export", float32, "--only", only)
+    assert result.code == 0
+    report = json.loads((tmp_path / "timed" / "bench.json").read_text())
+    lead = f"onnxruntime int8 of {exported.name}"
+    assert list(report["contenders"]) == [
+        f"{name}, {ending}" for name in (lead, beside) for ending in ("backbone", "none leaves", "policy")
+    ]
+    own = json.loads((exported / "policy.json").read_text())
+    assert report["contenders"][f"{lead}, policy"]["policy"]["thresholds"] == own["thresholds"]
+    assert report["contenders"][f"{beside}, policy"]["exit_shares"] == [0, 1]
+    assert [report[key] for key in ("precision", "lead", "executed")] == [
+        *("int8", lead, {"gflops": None, "table_gflops": None})
+    ]
+    assert report["plain_gflops"] == load_model(run / "best.safetensors").cost.plain_gflops
+    for batch in report["batches"].values():
+        backbone = batch[f"{lead}, backbone"]["median_s"]
+        for each in batch.values():
+            assert each["over_plain"] == each["over_backbone"] == pytest.approx(each["median_s"] / backbone)
+    assert f"backbone in {lead}: the whole graph without its early exits, in int8" in " ".join(result.out.split())
+    assert "layout and precision save" not in result.out
+
+    assert cli(*arguments, "--compile").sentence.startswith("--compile is for PyTorch, which runs no export")
+    assert cli(*arguments, "--precision", "float32").sentence == (
+        f"{exported}: is an export in int8, and does not run in float32"
+    )
+    assert cli(*arguments, "--only", "engine").sentence.startswith("there is no contender 'engine'; there are onnx")
+
+
 def test_the_python_api_runs_an_export(exported: Path, images: np.ndarray) -> None:
     import greenedge
 

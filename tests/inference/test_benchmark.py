@@ -15,7 +15,8 @@ from greenedge.cost.energy_use import EnergyWindows
 from greenedge.errors import UsageError
 from greenedge.exits.policy import ExitPolicy, shared_policy
 from greenedge.inference import Engine, contenders
-from greenedge.inference.benchmark import BenchOptions, BenchResult, benchmark_policy
+from greenedge.inference.bench_result import BenchResult
+from greenedge.inference.benchmark import BenchOptions, benchmark_policy
 from greenedge.inference.contenders import BACKBONE, PLAIN
 from greenedge.inference.exported import ExportedNetwork, float_graph, open_graphs
 from greenedge.inference.runtimes import Runtime, is_installed

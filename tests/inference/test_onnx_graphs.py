@@ -8,7 +8,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from greenedge.config import Component, ExitConfig, ModelConfig
-from greenedge.inference.onnx_graphs import cut_graph, cuts_of, whole_graph, without_boundaries
+from greenedge.inference.onnx_graphs import cut_graph, cuts_of, whole_graph, without_boundaries, without_early_exits
 from greenedge.inference.quantization import Quantizer
 from greenedge.inference.runtimes import open_graph
 from greenedge.models.multi_exit import MultiExitNetwork, build_network
@@ -47,6 +47,19 @@ def test_the_whole_graph_gives_what_pytorch_gives(
     found = run(without_boundaries(graph), images=images[:count].numpy())
     assert len(found) == 3
     np.testing.assert_allclose(np.stack(found), logits[:, :count].numpy(), rtol=0, atol=1e-4)
+
+
+def test_the_graph_without_early_exits_is_the_backbone(
+    network: MultiExitNetwork, graph: onnx.ModelProto, images: Tensor
+) -> None:
+    backbone = without_early_exits(without_boundaries(graph))
+    (found,) = run(backbone, images=images.numpy())
+    with torch.inference_mode():
+        expected = network.backbone(images).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    held = sum(np.prod(tensor.dims) for tensor in backbone.graph.initializer)
+    weights = sum(parameter.numel() for parameter in network.backbone.parameters())
+    assert held == pytest.approx(weights, rel=0.01)  # batch norms are folded; the heads would be more
 
 
 def test_segments_in_a_row_give_what_the_whole_graph_gives(

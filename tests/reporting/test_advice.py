@@ -23,7 +23,9 @@ def timings(batches: dict[int, dict[str, float]], spread: float = 0.04) -> Timin
 
 
 def test_find_fastest_is_the_one_with_the_least_time() -> None:
-    found = find_fastest(timings({64: {PLAIN.key: 0.8, BACKBONE.key: 0.4, WITHOUT: 0.3, ENGINE: 0.2}}), 64, TABLE)
+    found = find_fastest(
+        timings({64: {PLAIN.key: 0.8, BACKBONE.key: 0.4, WITHOUT: 0.3, ENGINE: 0.2}}), 64, TABLE, PLAIN.key
+    )
     assert found.keys == (ENGINE,)
     assert found.images_per_second == pytest.approx(320)
     assert found.over_plain == pytest.approx(0.25)
@@ -44,7 +46,7 @@ def test_find_fastest_is_the_one_with_the_least_time() -> None:
 )
 def test_find_fastest_names_all_whose_rounds_overlap(seconds: float, spread: float, keys: tuple[str, ...]) -> None:
     given = timings({8: {PLAIN.key: 2.0, WITHOUT: 1.5, ENGINE: 1.0, ONNX: seconds}}, spread)
-    assert find_fastest(given, 8, TABLE).keys == keys
+    assert find_fastest(given, 8, TABLE, PLAIN.key).keys == keys
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_find_fastest_names_all_whose_rounds_overlap(seconds: float, spread: flo
     ],
 )
 def test_find_fastest_says_whether_early_exit_pays(seconds: dict[str, float], pays: bool | None) -> None:
-    assert find_fastest(timings({1: {PLAIN.key: 4.0, **seconds}}), 1, TABLE).early_exit_pays is pays
+    assert find_fastest(timings({1: {PLAIN.key: 4.0, **seconds}}), 1, TABLE, PLAIN.key).early_exit_pays is pays
 
 
 def test_advise_tells_single_images_from_batches() -> None:
@@ -72,6 +74,7 @@ def test_advise_tells_single_images_from_batches() -> None:
             }
         ),
         TABLE,
+        PLAIN.key,
         exits_early=True,
     )
     assert sentence == (
@@ -83,25 +86,27 @@ def test_advise_tells_single_images_from_batches() -> None:
 
 
 def test_advise_speaks_of_what_was_timed() -> None:
-    only_single = advise(timings({1: {PLAIN.key: 0.01, WITHOUT: 0.02, ENGINE: 0.02}}), TABLE, exits_early=True)
+    only_single = advise(
+        timings({1: {PLAIN.key: 0.01, WITHOUT: 0.02, ENGINE: 0.02}}), TABLE, PLAIN.key, exits_early=True
+    )
     assert only_single == (
         "by time alone, deploy here for single images the backbone, as trained (10.00 ms per image, 1.00 of the time "
         "of the backbone, as trained), so that early exit does not pay there"
     )
     batches_alone = timings({8: {PLAIN.key: 0.1, WITHOUT: 0.2, ENGINE: 0.3}})
-    assert "single images" not in advise(batches_alone, TABLE, exits_early=True)
+    assert "single images" not in advise(batches_alone, TABLE, PLAIN.key, exits_early=True)
 
 
 def test_advise_counts_those_that_it_does_not_name() -> None:
     same = dict.fromkeys(list(TABLE)[2:7], 0.5)
-    sentence = advise(timings({8: {PLAIN.key: 1.0, **same}}), TABLE, exits_early=True)
+    sentence = advise(timings({8: {PLAIN.key: 1.0, **same}}), TABLE, PLAIN.key, exits_early=True)
     assert "engine without early exit, engine with early exit, pytorch float32 without early exit or 2 more" in sentence
     assert "does not pay" not in sentence
 
 
 def test_advise_says_nothing_of_early_exit_where_no_image_exits_early() -> None:
     given = timings({8: {PLAIN.key: 1.0, WITHOUT: 0.5, ENGINE: 0.4, ONNX_WITHOUT: 0.2, ONNX: 0.3}})
-    sentence = advise(given, TABLE, exits_early=False)
+    sentence = advise(given, TABLE, PLAIN.key, exits_early=False)
     assert sentence == (
         "by time alone, deploy here for batches of 8 onnxruntime float32 (40 images/s, 0.20 of the time of the "
         "backbone, as trained)"
