@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, Precision, Split, Static
+from greenedge.cli.options import Criterion, Data, Json, OwnPrecision, Split, Static
 from greenedge.cli.output import show_result
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories or checkpoints, two or more.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, checkpoints or exports, two or more.")
+    ],
     data: Data = None,
     split: Split = "val",
     criterion: Criterion = None,
     static: Static = None,
-    precision: Precision = "float32",
+    precision: OwnPrecision = None,
     out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
     as_json: Json = False,
 ) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from greenedge.cli.options import Criterion, Data, Json, Precision, ResultsFolder, Split, Weights
+from greenedge.cli.options import Criterion, Data, Json, OwnPrecision, ResultsFolder, Runtime, Split, WeightsOrExport
 from greenedge.cli.output import show_result
 
 
 def diagnose(
-    weights: Weights,
+    weights: WeightsOrExport,
     data: Data = None,
     split: Split = "val",
     criterion: Criterion = None,
-    precision: Precision = "float32",
+    precision: OwnPrecision = None,
+    runtime: Runtime = None,
     out: ResultsFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -23,5 +24,5 @@ def diagnose(
     from greenedge.workflows.diagnose import diagnose as run_diagnosis
     from greenedge.workflows.outputs import PassOptions
 
-    result = run_diagnosis(weights, PassOptions(data, split, precision), criterion, out)
+    result = run_diagnosis(weights, PassOptions(data, split, precision), criterion, out, runtime)
     show_result(result, as_json=as_json)

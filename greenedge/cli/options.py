@@ -43,6 +43,10 @@ Precision = Annotated[
     Literal["auto", "float32", "bf16"],
     typer.Option(help="Numeric precision: float32, bf16 or auto (bf16 where it is faster)."),
 ]
+OwnPrecision = Annotated[
+    Literal["auto", "float32", "bf16"] | None,
+    typer.Option("--precision", help="Numeric precision: float32, bf16 or auto. Default: an export's, else float32."),
+]
 PolicyPrecision = Annotated[
     Literal["auto", "float32", "bf16"] | None,
     typer.Option("--precision", help="Numeric precision: float32, bf16 or auto. Default: the policy's, else float32."),

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Data, Json, Precision, Weights
+from greenedge.cli.options import Data, Json, OwnPrecision, Runtime, WeightsOrExport
 from greenedge.cli.output import show_result
 
 
 def tune(
-    weights: Weights,
+    weights: WeightsOrExport,
     data: Data = None,
     budget: Annotated[float | None, typer.Option(help="Mean GFLOPs per image that may be spent.")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="Accuracy to reach: 0.7 is 70 %.")] = None,
@@ -38,7 +38,8 @@ def tune(
     choose_on: Annotated[
         Literal["calibration", "val"], typer.Option(help="Images to choose on; val is the paper's way, and flatters.")
     ] = "calibration",
-    precision: Precision = "float32",
+    precision: OwnPrecision = None,
+    runtime: Runtime = None,
     out: Annotated[
         Path | None, typer.Option(help="The policy's file. Default: policy.json beside the weights.")
     ] = None,
@@ -63,6 +64,7 @@ def tune(
         temperatures=temperatures,
         choose_on=choose_on,
         precision=precision,
+        runtime=runtime,
     )
     result = run_tuning(weights, data, options, out)
     show_result(result, as_json=as_json)

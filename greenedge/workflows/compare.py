@@ -12,8 +12,8 @@ from greenedge.exits.sweep import score_outputs
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.comparison import present_comparison
 from greenedge.reporting.names import run_names
-from greenedge.training.run_files import BEST, checkpoint_path
-from greenedge.training.trained import load_model
+from greenedge.training.run_files import BEST
+from greenedge.workflows.models import open_run
 from greenedge.workflows.outputs import PassOptions, check_same_images, load_or_compute_outputs
 from greenedge.workflows.static_family import load_static
 
@@ -24,7 +24,7 @@ def compare(
     """Accuracy, cost and areas of every run, each pair's difference, and one figure; writes compare.json, .csv, .png.
 
     Args:
-        runs: run directories or checkpoints, two or more.
+        runs: run directories, checkpoints or folders of exports, two or more.
         options: which images, the same for all, and in which precision.
         criterion: a name in `CRITERIA`; None: each config's.
         out: folder for the results.
@@ -37,7 +37,7 @@ def compare(
     """
     if len(runs) < 2:
         raise UsageError("give at least two runs to compare")
-    models = [load_model(checkpoint_path(path)) for path in runs]
+    models = [open_run(path) for path in runs]
     evaluated = [load_or_compute_outputs(model, options) for model in models]
     for path, each in zip(runs, evaluated, strict=True):
         check_same_images(path, each, runs[0], evaluated[0])

@@ -8,30 +8,39 @@ from pathlib import Path
 
 from greenedge.exits.calibration import fit_temperatures
 from greenedge.exits.diagnosis import Diagnosis, diagnose_outputs
+from greenedge.inference.runtimes import Runtime
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.diagnosis import EXAMPLES, present_diagnosis
-from greenedge.training.trained import TrainedModel, load_model, sets_aside
+from greenedge.training.trained import TrainedModel, sets_aside
+from greenedge.workflows.models import open_model
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
 
 _log = logging.getLogger("greenedge")
 
 
-def diagnose(weights: Path, options: PassOptions, criterion: str | None, out: Path | None) -> CommandResult[Diagnosis]:
+def diagnose(
+    weights: Path,
+    options: PassOptions,
+    criterion: str | None,
+    out: Path | None,
+    runtime: Runtime | None = None,
+) -> CommandResult[Diagnosis]:
     """Calibration error and failure prediction of each exit, and the images lost between an early and the final exit.
 
     Writes diagnose.json, overthinking.csv and overthinking.png. Temperatures are fitted on the calibration images,
     where there are any and another split is looked at.
 
     Args:
-        weights: the checkpoint.
+        weights: the checkpoint, or the folder of an export.
         options: which images, and in which precision.
         criterion: a name in `CRITERIA` whose failure prediction is measured; None: the config's.
         out: folder for the results; None: the checkpoint's.
+        runtime: that runs an export; None: ONNX Runtime.
 
     Raises:
         GreenedgeError: the checkpoint or the data cannot be used.
     """
-    model = load_model(weights)
+    model = open_model(weights, runtime)
     run = load_or_compute_outputs(model, options, out)
     temperatures = _temperatures(model, options, out)
     found = diagnose_outputs(run.outputs, criterion or model.config.sweep.criterion, temperatures)

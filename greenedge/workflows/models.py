@@ -16,6 +16,7 @@ from greenedge.exits.policy import ExitPolicy
 from greenedge.inference.manifest import MANIFEST, Manifest, is_export, needs_exact_sums, read_manifest
 from greenedge.inference.runtimes import Runtime, runtime_version
 from greenedge.training.checkpoint import Checkpoint, info_from_metadata
+from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model, model_of
 
 if TYPE_CHECKING:
@@ -111,25 +112,37 @@ def _doubts(manifest: Manifest, runtime: Runtime) -> list[str]:
     if needs_exact_sums(manifest) and not sums_are_exact():
         found.append(f"its weights have 8 bits, and {NO_VNNI}; export it again on this machine")
     if manifest.precision == "int8" and runtime != "onnxruntime":
-        found.append(f"{runtime} rounds int8 otherwise than ONNX Runtime, on whose logits its policy was fitted")
+        found.append(
+            f"{runtime} rounds int8 otherwise than ONNX Runtime, on whose logits export fitted its policy; "
+            f"greenedge tune --runtime {runtime} fits one anew"
+        )
     return found
 
 
-def resolve_precision(model: TrainedModel, requested: Precision | RunPrecision) -> RunPrecision:
+def open_run(path: Path) -> TrainedModel:
+    """Reads what `open_model` reads, or the best weights of a run directory."""
+    return open_model(path if is_export(path) else checkpoint_path(path))
+
+
+def resolve_precision(model: TrainedModel, requested: Precision | RunPrecision | None) -> RunPrecision:
     """The precision that a network runs in: an export in its own, PyTorch in what is asked for.
+
+    Args:
+        model: the network.
+        requested: None: an export's own, else float32.
 
     Raises:
         UsageError: it cannot run in what is asked for.
     """
     own = model.own_precision
     if own is not None:
-        if requested not in ("auto", own):
+        if requested not in ("auto", None, own):
             raise UsageError(f"{model.path.parent}: is an export in {own}, and does not run in {requested}")
         return own
     if requested == "int8":
         raise UsageError(f"{model.path}: runs in int8 only as an export; give the export's folder as --weights")
     if requested != "auto":
-        return requested
+        return requested or "float32"
     return "float32" if choose_autocast("auto", model.network, choose_device("auto")) is None else "bf16"
 
 

@@ -31,12 +31,13 @@ class PassOptions:
     Attributes:
         data: a prepared data set; None: the one trained on.
         split: `val`, `calibration` or `train`.
-        precision: what the network runs in; `auto`: by the rule of `device/precision.py`.
+        precision: what the network runs in; `auto`: by the rule of `device/precision.py`; None: an export's own, else
+            float32.
     """
 
     data: Path | None = None
     split: str = "val"
-    precision: Precision | RunPrecision = "float32"
+    precision: Precision | RunPrecision | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

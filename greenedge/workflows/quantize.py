@@ -25,10 +25,8 @@ from greenedge.inference.exported import float_graph, open_graphs
 from greenedge.inference.layer_search import QuantizedGraph, quantize_within
 from greenedge.inference.quantization import Quantizer, WeightBits
 from greenedge.training.trained import TrainedModel, open_data
+from greenedge.workflows.calibration_parts import divide_calibration
 from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs, open_images
-
-_RANGE_IMAGES, _SEARCH_IMAGES = 128, 1500
-_MIN_IMAGES = 20  # of the calibration split
 
 _log = logging.getLogger("greenedge")
 
@@ -101,7 +99,7 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
         DataError: the data cannot be used.
     """
     calibration = open_images(model, PassOptions(options.data, "calibration"))
-    ranges, search, rest = _divide(calibration)
+    ranges, search, rest = divide_calibration(calibration)
     transform = build_transform(model.config.data, channels_last=False)
     bits: WeightBits = 8 if sums_are_exact() else 7
     if bits == 7:
@@ -146,21 +144,6 @@ def quantize_model(model: TrainedModel, saved: SavedPolicy, options: Int8Options
         split, exact, other = shown.split, shown.outputs, outputs_on(shown.split)
     comparison = compare_precisions(exact, saved.policy, other, fresh.policy)
     return Int8Network(found, bits, fresh, refitted, comparison, split, other, len(ranges), len(search))
-
-
-def _divide(split: PreparedSplit) -> tuple[PreparedSplit, PreparedSplit, PreparedSplit]:
-    """For the ranges, for the layers, and the rest, which is at least half."""
-    if len(split) < _MIN_IMAGES:
-        raise UsageError(
-            f"int8 needs at least {_MIN_IMAGES} calibration images, and there are {len(split)}; raise "
-            "data.calibration_per_class"
-        )
-    order = np.random.default_rng(0).permutation(split.rows)
-    held = min(_RANGE_IMAGES + _SEARCH_IMAGES, len(split) // 2)
-    first = min(_RANGE_IMAGES, held // 2)
-    parts = order[:first], order[first:held], order[held:]
-    ranges, search, rest = (replace(split, rows=np.sort(rows)) for rows in parts)
-    return ranges, search, rest
 
 
 def _read(split: PreparedSplit, transform: InputTransform) -> np.ndarray:

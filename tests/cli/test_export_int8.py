@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from greenedge.inference.manifest import read_manifest
 from greenedge.inference.onnx_runner import Runner
 from greenedge.inference.runtimes import open_graph
 from greenedge.training.trained import load_model
-from greenedge.workflows import quantize
+from greenedge.workflows.calibration_parts import divide_calibration
 from greenedge.workflows.train import train
 from tests.cli.conftest import Cli
 
@@ -111,7 +112,7 @@ def test_the_policy_is_fitted_anew_on_images_that_ranges_were_not_taken_from(
 def test_images_serve_one_purpose_each(run: Path, data: Path) -> None:
     model = load_model(run / "best.safetensors")
     split = open_named_split(open_prepared(data), "calibration", model.config.data)
-    parts = [set(part.rows.tolist()) for part in quantize._divide(split)]
+    parts = [set(part.rows.tolist()) for part in divide_calibration(split)]
     assert [len(part) for part in parts] == [30, 30, 60]
     assert set.union(*parts) == set(split.rows.tolist())
     assert sum(map(len, parts)) == len(split)
@@ -257,6 +258,57 @@ def test_bench_times_an_export_alone_under_its_own_policy(
         f"{exported}: is an export in int8, and does not run in float32"
     )
     assert cli(*arguments, "--only", "engine").sentence.startswith("there is no contender 'engine'; there are onnx")
+
+
+def test_tune_fits_a_policy_to_an_export_on_images_new_to_its_graphs(
+    cli: Cli, exported: Path, run: Path, tmp_path: Path
+) -> None:
+    before = json.loads((exported / "policy.json").read_text())["chosen"]
+    budget = read_manifest(exported).exits[0].gflops * 1.5
+    out = tmp_path / "policy.json"
+    arguments = ("--weights", exported, "--budget", budget, "--criterion", "margin")
+    result = cli("tune", *arguments, "--out", out, "--json")
+    assert result.code == 0
+    record = read_manifest(exported).quantization
+    assert record is not None
+    made_with = record["range_images"] + record["search_images"]
+    assert f"{made_with} calibration images, with which the graphs were made, are left out" in result.err
+    chosen = json.loads(out.read_text())["chosen"]
+    assert (chosen["precision"], chosen["runtime"]) == ("int8", "onnxruntime")
+    assert chosen["images"] == before["images"]
+    assert chosen["gflops"] <= budget
+
+    evaluated = cli("eval", "--weights", exported, "--policy", out, "--out", tmp_path, "--json")
+    told, tuned = json.loads(evaluated.raw), json.loads(result.raw)
+    shown = tuned["policies"][tuned["chosen"]]["val"]
+    assert [told[key] for key in ("accuracy", "gflops")] == pytest.approx(
+        [shown[key] for key in ("accuracy", "gflops")]
+    )
+    refused = cli("eval", "--weights", run / "best.safetensors", "--policy", out, "--precision", "float32")
+    assert f"{out}: was chosen in int8" in refused.sentence
+
+
+def test_an_export_whose_own_policy_tune_replaced_still_checks(cli: Cli, exported: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(exported, tmp_path / "again")
+    budget = read_manifest(exported).exits[0].gflops * 1.5
+    result = cli("tune", "--weights", again, "--budget", budget, "--criterion", "entropy")
+    assert result.code == 0
+    assert f"{again / 'policy.json'} is replaced, of which the model card speaks" in result.err
+    assert json.loads((again / "policy.json").read_text())["criterion"] == "entropy"
+    checked = cli("export", "--check", again)
+    assert checked.code == 0
+
+
+def test_compare_and_diagnose_take_an_export(cli: Cli, exported: Path, run: Path, tmp_path: Path) -> None:
+    compared = cli("compare", run, exported, "--out", tmp_path, "--json")
+    assert compared.code == 0
+    told = json.loads(cli("eval", "--weights", exported, "--out", tmp_path, "--json").raw)
+    accuracies = [each["accuracy"] for each in json.loads(compared.raw)["runs"]]
+    exact = json.loads(cli("eval", "--weights", run / "best.safetensors", "--out", tmp_path, "--json").raw)
+    assert accuracies == pytest.approx([each["exits"][-1]["accuracy"] for each in (exact, told)])
+    diagnosed = cli("diagnose", "--weights", exported, "--out", tmp_path)
+    assert diagnosed.code == 0
+    assert "exported for onnxruntime" in " ".join(diagnosed.out.split())
 
 
 def test_the_python_api_runs_an_export(exported: Path, images: np.ndarray) -> None:
