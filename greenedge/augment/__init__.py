@@ -20,7 +20,7 @@ from greenedge.augment.geometric import (
     translate,
     vertical_flip,
 )
-from greenedge.augment.mixing import cutmix, mixup
+from greenedge.augment.mixing import cutmix, mixup, resizemix
 from greenedge.augment.patches import cutout, local_augment, random_erasing
 from greenedge.augment.photometric import blur, brightness, channel_shuffle, contrast, gaussian_noise
 from greenedge.augment.policies import aug_mix, rand_augment, trivial_augment
@@ -43,6 +43,7 @@ AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
     "random_erasing": random_erasing,
     "random_resized_crop": random_resized_crop,
     "resize_and_crop": resize_and_crop,
+    "resizemix": resizemix,
     "rotate": rotate,
     "rotate_quarter": rotate_quarter,
     "scale": scale,

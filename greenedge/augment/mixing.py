@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from greenedge.augment.selection import random_spans
-from greenedge.config.convert import Positive, Probability
+from greenedge.augment.selection import as_float, random_spans, uniform
+from greenedge.config.convert import FractionAboveZero, Positive, Probability
 from greenedge.data.loader import Batch, to_device
 
 
@@ -53,6 +53,57 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
     keep = 1 - pasted.float().mean(dim=(1, 2, 3))
     images = torch.where(pasted, batch.images[partner], batch.images)
     return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)
+
+
+def resizemix(
+    batch: Batch,
+    generator: Generator,
+    *,
+    min_scale: FractionAboveZero = 0.1,
+    max_scale: FractionAboveZero = 0.8,
+    probability: Probability = 1.0,
+) -> Batch:
+    """Pastes another image of the batch, made smaller, at a random place of each image (Qin et al. 2020, ResizeMix).
+
+    Unlike a part of it, the whole of the other image surely shows what its label says. The sides of the pasted image
+    are those of the image times a scale, drawn for each image uniformly; the labels are weighted by the areas.
+
+    Args:
+        batch: images (B, 3, H, W).
+        generator: draws partners, scales and places.
+        min_scale: smallest side of the pasted image over that of the image.
+        max_scale: largest, likewise.
+        probability: that an image is mixed.
+
+    Raises:
+        ValueError: `min_scale` is above `max_scale`.
+    """
+    count, _, height, width = batch.images.shape
+    scales = uniform(count, min_scale, max_scale, generator)
+    mixed = torch.rand(count, generator=generator) < probability
+    partner = torch.randperm(count, generator=generator)
+    place = torch.rand(count, 2, generator=generator)
+
+    # Each image has a size of its own, so they are resized one by one.
+    images, keep = batch.images.clone(), torch.ones(count)
+    for index in mixed.nonzero().flatten().tolist():
+        rows, columns = (max(1, round(float(scales[index]) * side)) for side in (height, width))
+        top = int(place[index, 0] * (height - rows + 1))
+        left = int(place[index, 1] * (width - columns + 1))
+        pasted = _resized(batch.images[partner[index], None], rows, columns)
+        images[index, :, top : top + rows, left : left + columns] = pasted[0]
+        keep[index] = 1 - rows * columns / (height * width)
+
+    device = batch.images.device
+    targets = _mix_targets(batch, to_device(partner, device), to_device(keep, device))
+    return Batch(images, targets, batch.num_classes)
+
+
+def _resized(images: Tensor, rows: int, columns: int) -> Tensor:
+    def resize(pixels: Tensor) -> Tensor:
+        return F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
+
+    return as_float(resize)(images)
 
 
 def _own_weights(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:

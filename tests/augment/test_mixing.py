@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from greenedge.augment.mixing import cutmix, mixup
+from greenedge.augment.mixing import cutmix, mixup, resizemix
 from greenedge.data.loader import Batch
 
 
@@ -117,3 +119,47 @@ def test_mixing_a_batch_of_one_image_uses_the_image_itself(mix: Callable[..., Ba
     pixels = batch.images if result.images.dtype == torch.uint8 else batch.images / 255
     torch.testing.assert_close(result.images, pixels)
     assert result.targets.tolist() == [[1.0]]
+
+
+def test_resizemix_pastes_the_whole_other_image_in_proportion_to_the_label() -> None:
+    batch = one_class_each(48, height=40, width=30)
+    result = resizemix(batch, seeded(5))
+    sides = []
+    for index, image in enumerate(result.images):
+        partner, share = read_mixture(result.targets, index)
+        if partner == index:
+            continue
+        changed = (image != batch.images[index]).any(dim=0)
+        rows, columns = changed.any(dim=1).nonzero(), changed.any(dim=0).nonzero()
+        (top, bottom), (left, right) = ((int(each.min()), int(each.max()) + 1) for each in (rows, columns))
+        assert share == pytest.approx(1 - (bottom - top) * (right - left) / (40 * 30))
+        # Pillow's reduction with a triangle filter is another program for the same thing.
+        other = Image.fromarray(batch.images[partner].permute(1, 2, 0).numpy())
+        small = np.asarray(other.resize((right - left, bottom - top), Image.Resampling.BILINEAR)).astype(float)
+        pasted = image[:, top:bottom, left:right].permute(1, 2, 0).numpy()
+        assert np.abs(pasted - small).max() <= 1
+        sides.append((bottom - top) / 40)
+    assert len(sides) > 40
+    assert 0.1 <= min(sides) < 0.3
+    assert 0.6 < max(sides) <= 0.8
+
+
+def test_resizemix_pastes_everywhere_and_refuses_an_empty_range() -> None:
+    count = 2_000
+    images = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 16, 16) / count
+    result = resizemix(Batch(images, torch.arange(count), count), seeded(6), min_scale=0.25, max_scale=0.25)
+    pasted = (result.images != images)[:, 0].float()
+    assert pasted.mean().item() == pytest.approx((4 / 16) ** 2, rel=0.01)
+    # Of the 13 places along a side, the corner is covered by one, the middle by four.
+    assert pasted[:, 0, 0].mean().item() == pytest.approx((1 / 13) ** 2, abs=0.006)
+    assert pasted[:, 8, 8].mean().item() == pytest.approx((4 / 13) ** 2, abs=0.03)
+    with pytest.raises(ValueError, match=r"the range from 0\.5 to 0\.2 is empty"):
+        resizemix(Batch(images, torch.arange(count), count), seeded(), min_scale=0.5, max_scale=0.2)
+
+
+def test_resizemix_leaves_as_many_images_alone_as_it_should() -> None:
+    batch = one_class_each(1_000, height=8, width=8)
+    result = resizemix(batch, seeded(7), probability=0.3)
+    alone = (result.images == batch.images).flatten(1).all(dim=1)
+    assert alone.float().mean().item() == pytest.approx(0.7, abs=0.05)
+    assert (result.targets.diagonal()[alone] == 1).all()
