@@ -40,6 +40,7 @@ SINGLE = [
     "cascade",
     "compare",
     "diagnose",
+    "study",
     "predict",
     "bench",
     "export",
