@@ -36,7 +36,7 @@ def diagnose(weights: Path, options: PassOptions, criterion: str | None, out: Pa
     temperatures = _temperatures(model, options, out)
     found = diagnose_outputs(run.outputs, criterion or model.config.sweep.criterion, temperatures)
     rows = run.split.rows[found.overthinking.images[:EXAMPLES]]
-    result = present_diagnosis(run.summary, found, model.classes, list(run.split.images[rows]))
+    result = present_diagnosis(run.summary, found, model.classes, list(run.split.read(rows)))
     suffix = run.summary.suffix
     return write_result(result, run.folder, f"diagnose{suffix}", f"overthinking{suffix}")
 
