@@ -54,10 +54,8 @@ class DataConfig:
 
     Attributes:
         path: folder of a prepared data set (`greenedge data prepare`).
-        store: `arrays` or `originals`: how the data set must have been prepared (`data prepare --store`). null: either.
         image_size: pixels per side; arrays of other sizes are resized (bicubic) on the batch, originals are decoded to
             it. null: the size that the data set was prepared at.
-        training_crop: of originals, which part a training step sees. null: random crops of originals.
         calibration_per_class: training images per class set aside to choose weights and thresholds on. null: a fifth of
             each class, but at most 25, unless `calibration_fraction` is set.
         calibration_fraction: fraction of each class's training images that is set aside, in place of a number.
@@ -65,17 +63,19 @@ class DataConfig:
             drawn every time, and larger fractions contain the smaller ones.
         mean: mean of each channel (R, G, B), for pixels in [0, 1]. null: the pre-trained weights' own, else ImageNet's.
         std: standard deviation of each channel, with the same default.
+        store: `arrays` or `originals`: how the data set must have been prepared (`data prepare --store`). null: either.
+        training_crop: of originals, which part a training step sees. null: random crops of originals.
     """
 
     path: str
-    store: Literal["arrays", "originals"] | None = None
     image_size: Annotated[int, IMAGE_SIZES] | None = None
-    training_crop: TrainingCrop | None = None
     calibration_per_class: CountOrZero | None = None
     calibration_fraction: FractionBelowOne | None = None
     train_fraction: FractionAboveZero = 1.0
     mean: tuple[Probability, Probability, Probability] | None = None
     std: tuple[FractionAboveZero, FractionAboveZero, FractionAboveZero] | None = None
+    store: Literal["arrays", "originals"] | None = None
+    training_crop: TrainingCrop | None = None
 
     def __post_init__(self) -> None:
         """Rules between fields."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -100,22 +100,22 @@ def fit(
             mixed, rate, started = False, 0.0, time.perf_counter()
             # One check per process is enough to notice damage on the disk.
             check = state.epoch == first_epoch
-            batches = _batches(split, settings, order, state, check=check)
-            for batch in batches:
-                if settings.processes.any(stop_requested()):
-                    _report(state.running_sums, weights, bar, mixed=mixed)
-                    check_finite(state)
-                    return
+            with closing(_batches(split, settings, order, state, check=check)) as batches:
+                for batch in batches:
+                    if settings.processes.any(stop_requested()):
+                        _report(state.running_sums, weights, bar, mixed=mixed)
+                        check_finite(state)
+                        return
 
-                rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
-                with enough_memory(settings.batch_size // settings.parts):
-                    mixed = make_step(state, network, batch, settings, rate)
-                state.step += 1
-                bar.update(len(batch.targets))
-                if state.step % _REPORT_EVERY == 0 or state.step == steps:
-                    _report(state.running_sums, weights, bar, mixed=mixed)
-                if state.step < steps:
-                    after_step()
+                    rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
+                    with enough_memory(settings.batch_size // settings.parts):
+                        mixed = make_step(state, network, batch, settings, rate)
+                    state.step += 1
+                    bar.update(len(batch.targets))
+                    if state.step % _REPORT_EVERY == 0 or state.step == steps:
+                        _report(state.running_sums, weights, bar, mixed=mixed)
+                    if state.step < steps:
+                        after_step()
 
             # The last loss was computed before the last step, so the weights are checked too.
             check_finite(state)
@@ -138,13 +138,14 @@ def fit(
 
 def _batches(
     split: PreparedSplit, settings: TrainSettings, order: Tensor, state: TrainingState, *, check: bool
-) -> Iterator[Batch] | Iterator[FeatureBatch]:
+) -> Generator[Batch | FeatureBatch, None, None]:
     """What the steps of an epoch are made on: images, or the features that are kept of them."""
     device, kept = state.running_sums.device, settings.kept
     if kept is not None:
-        return kept.batches(order, settings.batch_size, state.epoch, device)
+        yield from kept.batches(order, settings.batch_size, state.epoch, device)
+        return
     crops = settings.crops_of(state.epoch)
-    return iterate_batches(split, settings.batch_size, order, device, check=check, crops=crops)
+    yield from iterate_batches(split, settings.batch_size, order, device, check=check, crops=crops)
 
 
 @contextmanager

@@ -31,9 +31,9 @@ BATCH, PIXELS, MEAN, STD = 128, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    options = harness.parser(__doc__, rounds=7).parse_args()
+    options = harness.parser(__doc__, rounds=5).parse_args()
     with tempfile.TemporaryDirectory() as work:
-        split = training_images(Path(work), per_class=5).prepared
+        split = training_images(Path(work), per_class=3).prepared
         rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0)).numpy()
         batches = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH, BATCH)]
         network = build_network(ModelConfig("resnet18", exits=(ExitConfig("layer1"),)), len(split.classes), PIXELS)
