@@ -1,6 +1,6 @@
 """Times training steps on a CPU whose batches are read when they are asked for, and by a thread before that.
 
-Each timing is an epoch of ResNet-18 with one exit over prepared images at 64 px, in batches of 128, with every image
+Each timing is an epoch of ResNet-18 with one exit over prepared images at 64 px, in batches of 64, with every image
 compared with its digest, as in the first epoch of a training. `network` makes the same steps on one batch that is
 there already: what no way of reading can beat.
 """
@@ -27,13 +27,15 @@ from greenedge.device.precision import choose_autocast
 from greenedge.models.multi_exit import build_network
 from greenedge.training.optimizers import adam
 
-BATCH, PIXELS, MEAN, STD = 128, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCH, PIXELS, MEAN, STD = 64, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
-    options = harness.parser(__doc__, rounds=5).parse_args()
+    parser = harness.parser(__doc__, rounds=7)
+    parser.add_argument("--per-class", type=int, default=5, help="images of each of the 200 classes")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        split = training_images(Path(work), per_class=3).prepared
+        split = training_images(Path(work), per_class=options.per_class).prepared
         rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(0)).numpy()
         batches = [rows[start : start + BATCH] for start in range(0, len(rows) - BATCH, BATCH)]
         network = build_network(ModelConfig("resnet18", exits=(ExitConfig("layer1"),)), len(split.classes), PIXELS)
