@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from greenedge.api import Engine
 from greenedge.config import RunConfig
 from greenedge.data.originals import ORIGINALS
 from greenedge.data.prepare import PrepareOptions, prepare
+from greenedge.data.prepared import image_paths
 from greenedge.errors import ConfigError
+from greenedge.exits.policy import shared_policy
 from greenedge.training.completion import complete_config
 from greenedge.training.configs import parse_config
 from greenedge.training.run import build_run
+from greenedge.training.trained import load_model
+from greenedge.workflows.outputs import PassOptions, load_or_compute_outputs
+from greenedge.workflows.train import train
 from tests.conftest import write_official_layout
 
 CONFIG = """\
@@ -74,3 +81,27 @@ def test_complete_config_says_that_originals_are_enlarged(originals: Path, caplo
     assert caplog.messages == [
         "note: half of the originals have a shorter side of at most 64 px; they are enlarged to 72 px"
     ]
+
+
+def test_predicting_files_gives_what_evaluating_their_originals_or_arrays_gives(
+    originals: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(CONFIG.format(path=originals))
+    train(tmp_path / "c.yaml", ["data.image_size=40", "train.precision=float32"], tmp_path / "run")
+    model = load_model(tmp_path / "run" / "last.safetensors")
+    assert model.stored_size == 40
+
+    evaluated = load_or_compute_outputs(model, PassOptions(), tmp_path)
+    source = originals.parent / "source"
+    files = [source / path for path in image_paths(evaluated.split) or ()]
+    predictions = Engine(model, shared_policy("entropy", None, 1), precision="float32").predict(files)
+    final = evaluated.outputs.logits[-1]
+    assert predictions.predictions.tolist() == final.argmax(axis=1).tolist()
+    expected = np.exp(final - final.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(
+        predictions.confidence, (expected / expected.sum(axis=1, keepdims=True)).max(axis=1), rtol=1e-4
+    )
+
+    prepare([source], tmp_path / "arrays", PrepareOptions(size=40))
+    arrays = load_or_compute_outputs(model, PassOptions(tmp_path / "arrays"), tmp_path / "other")
+    np.testing.assert_array_equal(arrays.outputs.logits, evaluated.outputs.logits)
