@@ -270,8 +270,9 @@ def load_data(
     if split == "calibration":
         raise UsageError("a folder has no calibration images; a trained network's config says which were set aside")
     prepared = open_prepared(Path(source))
-    transform = InputTransform(image_size or prepared.image_size, mean, std)
-    return PreparedLoader(prepared.split(split), transform, batch_size)
+    size = image_size or prepared.image_size
+    transform = InputTransform(size, mean, std)
+    return PreparedLoader(prepared.sized(size).split(split), transform, batch_size)
 
 
 def collect_outputs(

@@ -24,7 +24,7 @@ def build_augmentations(parts: Sequence[Component], split: PreparedSplit) -> tup
     Raises:
         ConfigError: an augmentation refuses its options, or images of that size.
     """
-    blank = torch.zeros(2, *split.images.shape[1:], dtype=torch.uint8)
+    blank = torch.zeros(2, 3, split.image_size, split.image_size, dtype=torch.uint8)
     batch = Batch(blank, torch.zeros(2, dtype=torch.int64), len(split.classes))
     for part in parts:
         try:
@@ -37,7 +37,7 @@ def build_augmentations(parts: Sequence[Component], split: PreparedSplit) -> tup
 
 def mixes_images(part: Component, split: PreparedSplit) -> bool:
     """Whether an augmentation of a config mixes images, and so their labels, as it does with two blank ones."""
-    blank = torch.zeros(2, *split.images.shape[1:], dtype=torch.uint8)
+    blank = torch.zeros(2, 3, split.image_size, split.image_size, dtype=torch.uint8)
     batch = Batch(blank, torch.zeros(2, dtype=torch.int64), len(split.classes))
     changed = instantiate_partial(with_probability_one(part), AUGMENTATIONS)(batch, Generator())
     return changed.targets.is_floating_point()

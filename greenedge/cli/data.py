@@ -21,7 +21,7 @@ def prepare(
         typer.Argument(help="Folders, zip or tar files, tables or pickles, which together hold one data set."),
     ],
     out: Out,
-    size: Annotated[int, typer.Option(min=1, help="Pixels per side of the stored images.")] = 64,
+    size: Annotated[int | None, typer.Option(min=1, help="Pixels per side. Default: 64; of originals 224.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Keep the first N classes.")] = None,
     per_class: Annotated[
         int | None, typer.Option(min=1, help="Keep the first N training images of each class.")
@@ -34,20 +34,24 @@ def prepare(
         float | None, typer.Option(help="Without a validation split: the share of each class. Default: 0.1.")
     ] = None,
     split_seed: Annotated[int, typer.Option(min=0, help="Of the choice of these images.")] = 0,
+    store: Annotated[str, typer.Option(help="arrays, or originals: files, decoded when read.")] = "arrays",
 ) -> None:
-    """Decode images once into arrays.
+    """Decode images once into arrays, or keep them.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
     folder per class (train/CLASS/* and val/CLASS/*, or CLASS/*), both also in zip and tar files, tables of
     path,label[,split], and pickles train*.pkl and val*.pkl of a dict with "images" and "labels"; nothing in a pickle
     is run.
     """
+    from greenedge.data.originals import DEFAULT_SIZES, parse_store
     from greenedge.data.prepare import PrepareOptions
     from greenedge.data.problems import ProblemsError
     from greenedge.errors import DataError
     from greenedge.workflows.data import prepare_data
 
-    options = PrepareOptions(size, classes, per_class, labels_map, skip_bad, val_fraction, split_seed)
+    kept = parse_store(store)
+    size = size or DEFAULT_SIZES[kept]
+    options = PrepareOptions(size, classes, per_class, labels_map, skip_bad, val_fraction, split_seed, kept)
     try:
         lines = prepare_data(sources, out, options)
     except ProblemsError as error:

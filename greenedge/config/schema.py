@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from greenedge.config.components import Component
 from greenedge.config.convert import (
+    AtLeastOne,
     Count,
     CountOrZero,
     FieldError,
@@ -33,12 +34,28 @@ _DEVICES = Pattern(
 
 
 @dataclass(frozen=True)
+class TrainingCrop:
+    """Which part of an original a training step sees; every other reading takes the largest square at the centre.
+
+    Attributes:
+        kind: `random`: another part each epoch, scaled to `image_size` (Szegedy et al. 2015); or `centre`.
+        min_area: smallest random crop, as a fraction of the image's area; the largest is the whole image.
+        max_ratio: largest aspect ratio of a random crop, the longer side over the shorter one.
+    """
+
+    kind: Literal["random", "centre"] = "random"
+    min_area: FractionAboveZero = 0.08
+    max_ratio: AtLeastOne = 4 / 3
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """The images, and how they are presented to the network.
 
     Attributes:
         path: folder of a prepared data set (`greenedge data prepare`).
-        image_size: pixels per side; other sizes are reached by bicubic resizing on the batch. null: as they are stored.
+        image_size: pixels per side; arrays of other sizes are resized (bicubic) on the batch, originals are decoded to
+            it. null: the size that the data set was prepared at.
         calibration_per_class: training images per class set aside to choose weights and thresholds on. null: a fifth of
             each class, but at most 25, unless `calibration_fraction` is set.
         calibration_fraction: fraction of each class's training images that is set aside, in place of a number.
@@ -46,6 +63,8 @@ class DataConfig:
             drawn every time, and larger fractions contain the smaller ones.
         mean: mean of each channel (R, G, B), for pixels in [0, 1]. null: the pre-trained weights' own, else ImageNet's.
         std: standard deviation of each channel, with the same default.
+        store: `arrays` or `originals`: how the data set must have been prepared (`data prepare --store`). null: either.
+        training_crop: of originals, which part a training step sees. null: random crops of originals.
     """
 
     path: str
@@ -55,11 +74,17 @@ class DataConfig:
     train_fraction: FractionAboveZero = 1.0
     mean: tuple[Probability, Probability, Probability] | None = None
     std: tuple[FractionAboveZero, FractionAboveZero, FractionAboveZero] | None = None
+    store: Literal["arrays", "originals"] | None = None
+    training_crop: TrainingCrop | None = None
 
     def __post_init__(self) -> None:
         """Rules between fields."""
         if self.calibration_per_class is not None and self.calibration_fraction is not None:
             raise FieldError("calibration_fraction", "is given beside calibration_per_class; give one of the two")
+        if self.training_crop is not None and self.store == "arrays":
+            raise FieldError(
+                "training_crop", "is for originals, and store is arrays; use augment: [random_resized_crop]"
+            )
 
     @property
     def input_size(self) -> int:

@@ -61,6 +61,19 @@ def map_array(path: Path, dtype: DType, shape: tuple[int, ...]) -> np.memmap:
     return np.memmap(path, dtype, "r", offset, shape)
 
 
+def map_bytes(path: Path, count: int) -> np.memmap:
+    """Maps a file of so many bytes read-only; no memory is read or reserved.
+
+    Raises:
+        ArrayError: a file of another length.
+        OSError: the file cannot be read.
+    """
+    found = path.stat().st_size
+    if found != count or count == 0:
+        raise ArrayError(f"holds {found} bytes, not {count}: it is damaged or truncated")
+    return np.memmap(path, np.uint8, "r")
+
+
 def _check_header(file: IO[bytes], dtype: DType, shape: tuple[int, ...]) -> None:
     """Reads past the header, which must be of C order and of this type and shape."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -44,6 +45,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
+
+# Width and height of an upright image -> left, top, right and bottom of the part that is wanted of it.
+Crop = Callable[[int, int], tuple[int, int, int, int]]
 
 # Threads decode large images one at a time, since each takes several times the memory of its pixels.
 _LARGE_PIXELS = 1 << 24
@@ -55,16 +60,18 @@ def is_image_name(path: str) -> bool:
     return "." + path.rpartition(".")[2].lower() in IMAGE_ENDINGS
 
 
-def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
+def decode_image(content: bytes, name: str, size: int, crop: Crop | None = None) -> np.ndarray:
     """Decodes an image to RGB, turned upright by its EXIF orientation, with transparency laid over white.
 
-    An image of another size is scaled so that its shorter side fits (bicubic) and cropped at the centre. Of
-    several frames, the first is taken. The content decides the format, not the name.
+    An image of another size is scaled so that its shorter side fits (bicubic) and cropped at the centre, or a crop of
+    it is scaled to the size, whatever its aspect ratio. Of several frames, the first is taken. The content decides the
+    format, not the name.
 
     Args:
         content: the file's bytes.
         name: the file's name, for messages.
         size: pixels per side.
+        crop: chooses a part of the upright image, in its own pixels; None: the largest square at the centre.
 
     Returns:
         uint8 (3, size, size).
@@ -75,7 +82,7 @@ def decode_image(content: bytes, name: str, size: int) -> np.ndarray:
     if not content:
         raise DataError(f"{name}: is empty")
     try:
-        return _decode(content, name, size)
+        return _decode(content, name, size, crop)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -133,23 +140,42 @@ def to_stored(image: Image.Image | np.ndarray, name: str, size: int) -> np.ndarr
     return _to_array(rgb if turn is None else rgb.transpose(turn), size)
 
 
-def _decode(content: bytes, name: str, size: int) -> np.ndarray:
+def shorter_side(content: bytes) -> int:
+    """Returns the pixels of the shorter side of an image that `decode_image` reads."""
+    return min(Image.open(io.BytesIO(content), formats=FORMATS).size)
+
+
+def _decode(content: bytes, name: str, size: int, crop: Crop | None) -> np.ndarray:
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
 
-    # A large JPEG can be decoded at 1/2, 1/4 or 1/8 in a fraction of the time; never below twice the wanted size.
-    if image.format in ("JPEG", "MPO") and min(image.size) >= 4 * size:
-        image.draft(None, (2 * size, 2 * size))
-
-    # Pillow forgets the packing when it loads the pixels.
+    # Pillow forgets the packing when it loads the pixels, as it does for some formats to find their orientation.
     packing = str(image.tile[0].args) if image.tile else ""
+    width, height = _upright_size(image) if crop is not None else image.size
+    box = None if crop is None else crop(width, height)
+    side = min(image.size) if box is None else min(box[2] - box[0], box[3] - box[1])
+    # A large JPEG can be decoded at 1/2, 1/4 or 1/8 in a fraction of the time; never below twice the wanted size.
+    smaller = side // (2 * size)
+    if image.format in ("JPEG", "MPO") and smaller > 1:
+        image.draft(None, (2 * size,) * 2 if box is None else (image.width // smaller, image.height // smaller))
+
     large = image.width * image.height > _LARGE_PIXELS
     with _LARGE if large else contextlib.nullcontext():
         image.load()
         rgb = to_rgb(image, name, packing)
         turn = _turn(image)
-        return _to_array(rgb if turn is None else rgb.transpose(turn), size)
+        upright = rgb if turn is None else rgb.transpose(turn)
+        if box is None:
+            return _to_array(upright, size)
+        across, down = upright.width / width, upright.height / height  # pixels that were decoded per pixel of the file
+        part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return np.asarray(upright.resize((size, size), Image.Resampling.BICUBIC, box=part)).transpose(2, 0, 1)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    turned = _turn(image) in {_TURNS[number] for number in _ON_ITS_SIDE}
+    return image.size[::-1] if turned else image.size
 
 
 def _reason(error: Exception) -> str:

@@ -65,7 +65,7 @@ def write_images(
             _write_all(file.fileno(), content, start + first * image_bytes)
             return len(chunk)
 
-        pool = ThreadPoolExecutor(_threads(image_bytes))
+        pool = ThreadPoolExecutor(decoding_threads(image_bytes))
         try:
             tasks = [pool.submit(write, first) for first in range(0, len(records), per_chunk)]
             with tqdm(total=len(records), desc=f"preparing {split}", unit=" images", disable=None) as bar:
@@ -96,7 +96,8 @@ def keep_rows(path: Path, rows: np.ndarray, shape: tuple[int, ...]) -> None:
         file.truncate(start + len(rows) * image_bytes)
 
 
-def _threads(image_bytes: int) -> int:
+def decoding_threads(image_bytes: int) -> int:
+    """Returns how many threads decode images of so many bytes each."""
     return max(1, min(os.cpu_count() or 1, _MAX_THREADS, _MEMORY_BYTES // (10 * image_bytes)))
 
 

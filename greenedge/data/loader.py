@@ -1,18 +1,30 @@
-"""Reads batches from the memory map and transforms them into a network's input."""
+"""Reads batches from either store and transforms them into a network's input."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from greenedge.config import DataConfig
 from greenedge.config.schema import IMAGENET_MEAN, IMAGENET_STD
+from greenedge.data.ahead import map_ahead
+from greenedge.data.crops import RandomCrops
 from greenedge.data.prepared import PreparedSplit
+from greenedge.device.machine import usable_cpus
+
+# Batches that are ready, or being read, before the one in use is done with.
+_AHEAD = 2
+# Originals that a thread decodes at a time: few, so that all threads are busy until the end of a batch.
+_PIECE, _MAX_THREADS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,13 @@ def iterate_batches(
     device: torch.device | str = "cpu",
     *,
     check: bool = True,
+    crops: RandomCrops | None = None,
 ) -> Iterator[Batch]:
     """Reads a split in batches of uint8 images.
+
+    Originals are decoded by several threads, and arrays for a GPU are read into pinned memory by one, before they are
+    asked for. Arrays for a network on a CPU are not: a thread would take from the network what it gives
+    (`scripts/benchmarks/prefetch.py`).
 
     Args:
         split: the images.
@@ -85,22 +102,50 @@ def iterate_batches(
         order: int64 (n,): positions within the split, in the wanted order; None: as stored.
         device: where the batches go.
         check: compare each image with the digest from its preparation.
+        crops: of originals; None: the largest square at the centre.
 
     Raises:
         DataError: an image has changed since.
     """
     rows = split.rows if order is None else split.rows[order.numpy()]
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        pixels, targets = torch.from_numpy(split.read(chosen, check=check)), torch.from_numpy(split.labels[chosen])
-        yield Batch(to_device(pixels, device), to_device(targets, device), num_classes=len(split.classes))
+    size = batch_size if split.originals is None else min(batch_size, _PIECE)
+    pinned = _is_gpu(device) and size == batch_size
+
+    def read(piece: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(split.read(piece, check=check, crops=crops))
+        return pixels.pin_memory() if pinned else pixels
+
+    pieces = (piece for batch in _in_parts(rows, batch_size) for piece in _in_parts(batch, size))
+    ahead = _AHEAD * math.ceil(batch_size / size)
+    with closing(map_ahead(read, pieces, threads=_threads(split, device), ahead=ahead)) as images:
+        for chosen in _in_parts(rows, batch_size):
+            found = list(islice(images, math.ceil(len(chosen) / size)))
+            pixels = found[0] if len(found) == 1 else torch.cat(found)
+            targets = torch.from_numpy(split.labels[chosen])
+            yield Batch(to_device(pixels, device), to_device(targets, device), num_classes=len(split.classes))
+
+
+def _in_parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def _threads(split: PreparedSplit, device: torch.device | str) -> int:
+    """How many threads read images before they are asked for."""
+    if split.originals is None:
+        return 1 if _is_gpu(device) else 0
+    return min(usable_cpus(), _MAX_THREADS)
+
+
+def _is_gpu(device: torch.device | str) -> bool:
+    return torch.device(device).type == "cuda"
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Moves a tensor to a device; to a GPU it is copied from pinned memory without waiting."""
-    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+    if not _is_gpu(device) or tensor.device.type != "cpu":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=64)

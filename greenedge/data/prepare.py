@@ -17,6 +17,7 @@ from greenedge.config.records import digest_of
 from greenedge.data.decoding import keep_rows, write_images
 from greenedge.data.folders import new_folder
 from greenedge.data.layouts import Listing, Record
+from greenedge.data.originals import ARRAYS, ORIGINALS, Store
 from greenedge.data.prepared import (
     FORMAT,
     MANIFEST,
@@ -24,12 +25,14 @@ from greenedge.data.prepared import (
     SplitInfo,
     array_path,
     content_digest,
+    originals_file,
     paths_content,
     paths_file,
 )
 from greenedge.data.problems import ProblemsError
 from greenedge.data.sources import Source, open_source
 from greenedge.data.val_split import set_val_aside
+from greenedge.data.write_originals import write_originals
 from greenedge.errors import DataError, UsageError, printable
 from greenedge.files import write_json
 
@@ -45,7 +48,7 @@ class PrepareOptions:
     """What to keep of a source.
 
     Attributes:
-        size: pixels per side of the stored images.
+        size: pixels per side of the stored images; of originals the size that they are decoded to by default.
         classes: how many classes, the first in sorted order; None: all.
         per_class: how many training images per class, the first in sorted order; None: all.
         labels_map: for pickled data sets, a file from their labels to class indices; None: their labels, sorted.
@@ -53,6 +56,7 @@ class PrepareOptions:
         val_fraction: which share of each class's training images to set aside where the sources have no validation
             images; None: a tenth for layouts without splits, none otherwise.
         split_seed: of the choice of these.
+        store: how images are kept: decoded to one size, or as the files they are.
     """
 
     size: int = 64
@@ -62,6 +66,7 @@ class PrepareOptions:
     skip_bad: bool = False
     val_fraction: float | None = None
     split_seed: int = 0
+    store: Store = ARRAYS
 
 
 def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None = None) -> dict[str, Any]:
@@ -83,6 +88,8 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
     options = options or PrepareOptions()
     if not 1 <= options.size <= MAX_SIZE:
         raise UsageError(f"images are stored at 1 to {MAX_SIZE} pixels per side, not {options.size}")
+    if options.store == ORIGINALS and any(path.suffix == ".pkl" for path in sources):
+        raise UsageError("--store originals keeps image files, and a pickle holds arrays; prepare it without --store")
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
     with open_source(sources, options.labels_map) as source:
@@ -95,11 +102,19 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
 
             splits: dict[str, SplitInfo] = {}
             problems: dict[Record, str] = {}
+            sides: list[int] = []
             for split, records in listing.splits.items():
-                splits[split], left_out = _write_split(source, partial, split, records, options)
+                if options.store == ORIGINALS:
+                    splits[split], left_out, found = _write_originals(source, partial, split, records, options)
+                    sides += found
+                else:
+                    splits[split], left_out = _write_split(source, partial, split, records, options)
                 problems.update(left_out)
             _refuse(problems, listing, options)
             manifest = _manifest(source, listing, splits, options)
+            if options.store == ORIGINALS:
+                median = int(np.median(sides))
+                manifest |= {"shorter_sides": {"smallest": min(sides), "median": median, "largest": max(sides)}}
             if fraction is not None:
                 manifest |= {"val_split": {"fraction": fraction, "seed": options.split_seed}}
             manifest |= {"skipped": len(problems), "skipped_images": [*map(printable, problems.values())][:_MAX_NAMED]}
@@ -147,12 +162,40 @@ def _write_split(
         digests = ImageDigests(digests.pixels[kept], digests.sources[kept])
         records = [records[row] for row in kept.tolist()]
 
+    return _write_index(folder, split, records, digests), left_out
+
+
+def _write_originals(
+    source: Source, folder: Path, split: str, records: Sequence[Record], options: PrepareOptions
+) -> tuple[SplitInfo, dict[Record, str], list[int]]:
+    """Writes files, offsets, labels, digests and paths of a split, and nothing for a split without images.
+
+    Returns:
+        What was written, the problem of each image that was left out, and the shorter sides of the others.
+    """
+    if not records:
+        return SplitInfo(0), {}, []
+    path = originals_file(folder, split)
+    written = write_originals(source, path, split, records, options.size)
+    left_out = {records[row]: problem for row, problem in written.problems.items()}
+    kept = [record for row, record in enumerate(records) if row not in written.problems]
+    if not kept:
+        path.unlink()
+        return SplitInfo(0), left_out, []
+    np.save(array_path(folder, split, "offsets"), written.offsets)
+    return _write_index(folder, split, kept, written.digests, written.offsets), left_out, written.sides.tolist()
+
+
+def _write_index(
+    folder: Path, split: str, records: Sequence[Record], digests: ImageDigests, offsets: np.ndarray | None = None
+) -> SplitInfo:
+    """Writes labels, digests and paths of the images that were written."""
     labels = np.array([record.label for record in records], dtype=np.int64)
     np.save(array_path(folder, split, "labels"), labels)
     np.save(array_path(folder, split, "digests"), np.stack([digests.pixels, digests.sources]))
     paths = paths_content([record.path for record in records])
     paths_file(folder, split).write_bytes(paths)
-    return SplitInfo(len(records), content_digest(labels, digests), digest_of(paths)), left_out
+    return SplitInfo(len(records), content_digest(labels, digests, offsets), digest_of(paths))
 
 
 def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOptions) -> None:
@@ -185,6 +228,7 @@ def _manifest(
     return {
         "format": FORMAT,
         "image_size": options.size,
+        "store": options.store,
         "classes": [asdict(info) for info in listing.classes],
         "splits": {name: asdict(info) for name, info in splits.items()},
         "subset": {"classes": options.classes, "per_class": options.per_class},

@@ -1,4 +1,4 @@
-"""Prepared data sets: memory-mapped uint8 arrays and a manifest that describes them."""
+"""Prepared data sets: memory-mapped uint8 arrays, or image files, and a manifest that describes them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ import numpy as np
 
 from greenedge.config.convert import Count, CountOrZero, Range
 from greenedge.config.records import RecordError, digest_of, parse_json, read_record
-from greenedge.data.arrays import ArrayError, map_array, read_array
+from greenedge.data.arrays import ArrayError, map_array, map_bytes, read_array
+from greenedge.data.crops import RandomCrops
 from greenedge.data.layouts import ClassInfo
+from greenedge.data.originals import ARRAYS, ORIGINALS, Originals, Store
 from greenedge.errors import DataError
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 # The first bytes of SHA-256's 32 that are kept of each image.
 DIGEST_BYTES = 16
+_CHECKED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class ImageDigests:
     """Digests that identify each image of a split in any data set.
 
     Attributes:
-        pixels: uint8 (N, 16), the start of the SHA-256 of the stored pixels.
+        pixels: uint8 (N, 16), the start of the SHA-256 of what is stored: the pixels, or of originals the file.
         sources: uint8 (N, 16), likewise of the bytes it was decoded from, equal at every size.
     """
 
@@ -38,16 +41,17 @@ class ImageDigests:
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """Images of one split, all or some rows of a memory map.
+    """Images of one split, all or some of those that are stored, in either store.
 
     Attributes:
         name: `train`, `calibration` or `val`.
-        images: uint8 (N, 3, H, W), memory-mapped, read-only.
+        images: uint8 (N, 3, H, W), memory-mapped, read-only; none, (0, 3, S, S), of originals. `read` knows both.
         labels: int64 (N,).
         rows: int64 (n,): which of the N belong to this split.
         classes: in the order of the labels.
         digests: of each of the N; None for data sets of format 1, which have none.
         folder: of the data set, for messages and for the paths of the images; None for one in memory.
+        originals: the files that images are decoded from when they are read; None where they are in `images`.
     """
 
     name: str
@@ -57,33 +61,71 @@ class PreparedSplit:
     classes: tuple[ClassInfo, ...]
     digests: ImageDigests | None = None
     folder: Path | None = None
+    originals: Originals | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images that are read."""
+        return int(self.images.shape[-1])
+
+    def sized(self, size: int) -> PreparedSplit:
+        """Returns the split with originals decoded to another size; images that are stored at one size keep it."""
+        if self.originals is None:
+            return self
+        return dataclasses.replace(
+            self,
+            images=np.empty((0, 3, size, size), np.uint8),
+            originals=dataclasses.replace(self.originals, image_size=size),
+        )
 
     def share(self, number: int, count: int) -> PreparedSplit:
         """Returns the split of every `count`-th image, from image `number` on; these are disjoint, and all together."""
         return dataclasses.replace(self, rows=self.rows[number::count])
 
-    def read(self, rows: np.ndarray, *, check: bool = True) -> np.ndarray:
-        """Copies some rows, as uint8 (n, 3, H, W).
+    def read(self, rows: np.ndarray, *, check: bool = True, crops: RandomCrops | None = None) -> np.ndarray:
+        """Copies or decodes some rows, as uint8 (n, 3, H, W). Safe to call from several threads.
 
         Args:
             rows: int64 (n,), of the N.
-            check: compare each image with its digest, in 0.7 microseconds per kilobyte.
+            check: compare what is stored of each image with its digest, in 0.7 microseconds per kilobyte.
+            crops: which part of each original to take; None: the largest square at the centre.
 
         Raises:
-            DataError: the pixels have changed since they were prepared.
+            DataError: an image has changed since it was prepared.
         """
+        if self.originals is not None:
+            decoded = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
+            for place, row in enumerate(rows.tolist()):
+                content = self.originals.file(row)
+                self._compare(row, content, check=check)
+                decoded[place] = self.originals.decode(content, row, self._named(row), crops)
+            return decoded
         pixels: np.ndarray = np.take(self.images, rows, axis=0)
-        if check and self.digests is not None:
-            for row, image in zip(rows.tolist(), pixels, strict=True):
-                if image_digest(image) != self.digests.pixels[row].tobytes():
-                    stored = "val" if self.name == "val" else "train"
-                    raise DataError(
-                        f"{self.folder}: image {row} of its {stored} images is damaged; prepare the data set again"
-                    )
+        for row, image in zip(rows.tolist(), pixels, strict=True) if check else ():
+            self._compare(row, image.data, check=check)
         return pixels
+
+    def check(self, rows: np.ndarray) -> None:
+        """Compares what is stored of some images with their digests.
+
+        Raises:
+            DataError: an image has changed since it was prepared.
+        """
+        if self.originals is None:
+            self.read(rows)
+            return
+        for row in rows.tolist():
+            self._compare(row, self.originals.file(row), check=True)
+
+    def _compare(self, row: int, stored: bytes | memoryview, *, check: bool) -> None:
+        if check and self.digests is not None and _start_of_digest(stored) != self.digests.pixels[row].tobytes():
+            raise DataError(f"{self._named(row)} is damaged; prepare the data set again")
+
+    def _named(self, row: int) -> str:
+        return f"{self.folder}: image {row} of its {'val' if self.name == 'val' else 'train'} images"
 
 
 @dataclass(frozen=True)
@@ -92,7 +134,7 @@ class PreparedData:
 
     Attributes:
         path: its folder.
-        image_size: pixels per side of the stored images.
+        image_size: pixels per side of the stored images; originals are decoded to it where nothing else is asked for.
         classes: in the order of the labels.
         splits: those of `train` and `val` that have images.
     """
@@ -101,6 +143,10 @@ class PreparedData:
     image_size: int
     classes: tuple[ClassInfo, ...]
     splits: dict[str, PreparedSplit]
+
+    def sized(self, size: int) -> PreparedData:
+        """Returns the data set with originals decoded to another size; images that are stored at one size keep it."""
+        return dataclasses.replace(self, splits={name: split.sized(size) for name, split in self.splits.items()})
 
     def split(self, name: str) -> PreparedSplit:
         """Returns a split, which must exist.
@@ -119,7 +165,7 @@ class SplitInfo:
 
     Attributes:
         images: how many there are.
-        digest: SHA-256 of its labels and of the digests of its images; empty in format 1.
+        digest: SHA-256 of its labels, of the digests of its images and of originals' offsets; empty in format 1.
         paths_digest: SHA-256 of the file of its images' paths; empty in format 1.
     """
 
@@ -134,9 +180,11 @@ class Manifest:
 
     Attributes:
         format: 2; format 1 has no digests and no paths.
-        image_size: pixels per side of the stored images.
+        image_size: pixels per side of the stored images, or of originals where nothing else is asked for.
         classes: in the order of the labels.
         splits: `train` and `val`.
+        store: how the images are kept.
+        shorter_sides: of originals, the smallest, the median and the largest shorter side in pixels.
         subset: how many classes and training images per class were asked for, or null.
         sources: name, kind and digest of each source.
         versions: of the programs that prepared it.
@@ -159,6 +207,8 @@ class Manifest:
     unused: dict[str, Count] = field(default_factory=dict)
     read_as: str = ""
     val_split: dict[str, float] = field(default_factory=dict)
+    store: Store = ARRAYS
+    shorter_sides: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the rules between keys."""
@@ -166,13 +216,20 @@ class Manifest:
             raise ValueError("it has no classes")
         if len({info.id for info in self.classes}) < len(self.classes):
             raise ValueError("two of its classes have the same id")
+        if self.format == 1 and self.store == ORIGINALS:
+            raise ValueError("its format is 1, which knew no originals")
         if not set(self.splits) <= {"train", "val"}:
             raise ValueError(f"its splits are {', '.join(self.splits)}, not train and val")
 
 
-def array_path(folder: Path, split: str, what: Literal["images", "labels", "digests"]) -> Path:
-    """Returns the file of a split's images, labels or digests."""
+def array_path(folder: Path, split: str, what: Literal["images", "labels", "digests", "offsets"]) -> Path:
+    """Returns the file of a split's images, labels, digests or offsets of originals."""
     return folder / f"{split}-{what}.npy"
+
+
+def originals_file(folder: Path, split: str) -> Path:
+    """Returns the file that holds the originals of a split, one after the other."""
+    return folder / f"{split}-originals.bin"
 
 
 def paths_file(folder: Path, split: str) -> Path:
@@ -182,13 +239,17 @@ def paths_file(folder: Path, split: str) -> Path:
 
 def image_digest(image: np.ndarray) -> bytes:
     """Returns the start of the SHA-256 of an image's pixels, uint8 (3, H, W)."""
-    return hashlib.sha256(image.data).digest()[:DIGEST_BYTES]
+    return _start_of_digest(image.data)
 
 
-def content_digest(labels: np.ndarray, digests: ImageDigests) -> str:
-    """Returns the SHA-256 of a split's labels, int64 (N,), and of the digests of its images."""
+def _start_of_digest(stored: bytes | memoryview) -> bytes:
+    return hashlib.sha256(stored).digest()[:DIGEST_BYTES]
+
+
+def content_digest(labels: np.ndarray, digests: ImageDigests, offsets: np.ndarray | None = None) -> str:
+    """Returns the SHA-256 of a split's labels, int64 (N,), of the digests of its images and of originals' offsets."""
     found = hashlib.sha256()
-    for array in (labels, digests.pixels, digests.sources):
+    for array in (labels, digests.pixels, digests.sources, *(() if offsets is None else (offsets,))):
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
 
@@ -264,16 +325,21 @@ def check_images(folder: Path) -> dict[str, int]:
     checked = {}
     for name, split in open_prepared(folder).splits.items():
         image_paths(split)
-        for start in range(0, len(split), 256):
-            split.read(split.rows[start : start + 256])
+        for start in range(0, len(split), _CHECKED_AT_ONCE):
+            split.check(split.rows[start : start + _CHECKED_AT_ONCE])
         checked[name] = 0 if split.digests is None else len(split)
     return checked
 
 
 def _open_split(folder: Path, name: str, manifest: Manifest, info: SplitInfo) -> PreparedSplit:
     count, size, classes = info.images, manifest.image_size, manifest.classes
-    images_path, labels_path = (array_path(folder, name, "images"), array_path(folder, name, "labels"))
-    images = _opened(images_path, np.uint8, (count, 3, size, size), mapped=True)
+    of_originals, offsets = manifest.store == ORIGINALS, None
+    if of_originals:
+        images = np.empty((0, 3, size, size), np.uint8)
+        offsets = _opened(array_path(folder, name, "offsets"), np.int64, (count + 1,))
+    else:
+        images = _opened(array_path(folder, name, "images"), np.uint8, (count, 3, size, size), mapped=True)
+    labels_path = array_path(folder, name, "labels")
     labels = _opened(labels_path, np.int64, (count,))
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(f"{labels_path}: has labels outside 0..{len(classes) - 1}; prepare again")
@@ -283,9 +349,20 @@ def _open_split(folder: Path, name: str, manifest: Manifest, info: SplitInfo) ->
 
     both = _opened(array_path(folder, name, "digests"), np.uint8, (2, count, DIGEST_BYTES))
     digests = ImageDigests(*both)
-    if content_digest(labels, digests) != info.digest:
-        raise DataError(f"{folder}: its {name} labels or digests were changed or damaged; prepare the data set again")
-    return PreparedSplit(name, images, labels, rows, classes, digests, folder)
+    if content_digest(labels, digests, offsets) != info.digest:
+        what = "labels, digests or offsets" if of_originals else "labels or digests"
+        raise DataError(f"{folder}: its {name} {what} were changed or damaged; prepare the data set again")
+    originals = None if offsets is None else _open_originals(originals_file(folder, name), offsets, size)
+    return PreparedSplit(name, images, labels, rows, classes, digests, folder, originals)
+
+
+def _open_originals(path: Path, offsets: np.ndarray, size: int) -> Originals:
+    try:
+        return Originals(map_bytes(path, int(offsets[-1])), offsets, size)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}; prepare the data set again") from None
+    except ArrayError as error:
+        raise DataError(f"{path}: {error}; prepare the data set again") from None
 
 
 def _opened(path: Path, dtype: type[np.generic], shape: tuple[int, ...], *, mapped: bool = False) -> np.ndarray:

@@ -36,7 +36,7 @@ def open_splits(config: DataConfig) -> Splits:
     Raises:
         DataError: the data set is missing, broken, or too small for the split.
     """
-    data = open_prepared(Path(config.path))
+    data = open_prepared(Path(config.path)).sized(config.input_size)
     train, calibration = _divided(data, config)
     has_calibration = len(calibration) > 0
     monitor = calibration if has_calibration else data.split("val")

@@ -27,10 +27,12 @@ class LoadedImage:
     Attributes:
         pixels: uint8 (3, size, size).
         digest: SHA-256 of the bytes it was decoded from.
+        content: these bytes; empty for an image that is no file.
     """
 
     pixels: np.ndarray
     digest: bytes
+    content: bytes = b""
 
 
 class Source(Protocol):
@@ -151,7 +153,7 @@ class _FileSource:
     def load(self, record: Record, size: int) -> LoadedImage:
         content = self._reader.read(record.path)
         pixels = decode_image(content, self._reader.locate(record.path), size)
-        return LoadedImage(pixels, hashlib.sha256(content).digest())
+        return LoadedImage(pixels, hashlib.sha256(content).digest(), content)
 
     def digest(self, record: Record) -> bytes:
         return hashlib.sha256(self._reader.read(record.path)).digest()

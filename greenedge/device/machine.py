@@ -39,6 +39,11 @@ class Machine:
     versions: Mapping[str, str | None]
 
 
+def usable_cpus() -> int:
+    """Returns how many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_machine(root: Path = Path("/")) -> Machine:
     """Reads what the system says of itself.
 

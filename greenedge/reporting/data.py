@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from greenedge.data.originals import ORIGINALS
 from greenedge.data.prepared import Manifest
 
 
@@ -12,7 +13,14 @@ def prepared_lines(out: Path, manifest: Manifest, size_bytes: int) -> list[str]:
     """What was left out of a prepared data set, and what it holds."""
     counts = {name: info.images for name, info in manifest.splits.items()}
     held = ", ".join(f"{count} {name} images" for name, count in counts.items())
-    lines = [f"{out}: {held} of {len(manifest.classes)} classes, {manifest.image_size} px, {size_bytes / 1e6:.0f} MB"]
+    size = f"{manifest.image_size} px"
+    if manifest.store == ORIGINALS:
+        sides = manifest.shorter_sides
+        size = (
+            f"originals with shorter sides of {sides['smallest']} to {sides['largest']} px (median {sides['median']}), "
+            f"decoded to {manifest.image_size} px where no config says otherwise"
+        )
+    lines = [f"{out}: {held} of {len(manifest.classes)} classes, {size}, {size_bytes / 1e6:.0f} MB"]
     for name, use in (("train", "train"), ("val", "evaluate")):
         if not counts.get(name):
             lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")

@@ -11,13 +11,16 @@ from greenedge.training.run import Run
 
 def header(run: Run) -> str:
     """What is trained on what, and where."""
-    images, image_size = run.splits.train.images, run.config.data.input_size
-    stored = images.shape[-1]
-    size = f"{image_size} px" if stored == image_size else f"{stored} px, resized to {image_size} px"
+    train, image_size = run.splits.train, run.config.data.input_size
+    size = (
+        f"{image_size} px" if train.image_size == image_size else f"{train.image_size} px, resized to {image_size} px"
+    )
+    if train.originals is not None:
+        size += f", {'centre' if run.settings.crops is None else 'random'} crops of originals"
     processes = run.settings.processes.count
     together = f", {processes} processes together" if processes > 1 else ""
     return (
-        f"{model_summary(run.config.model)}: {len(run.splits.train)} images of {size}, {len(run.splits.classes)} "
+        f"{model_summary(run.config.model)}: {len(train)} images of {size}, {len(run.splits.classes)} "
         f"classes, {run.precision} on {run.device}{together}; run directory {run.out}"
     )
 

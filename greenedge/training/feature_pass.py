@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 from tqdm import tqdm
 
+from greenedge.data.crops import RandomCrops
 from greenedge.data.kept_arrays import ArraySpec, free_bytes, open_arrays, write_arrays
 from greenedge.data.loader import Batch, InputTransform, iterate_batches
 from greenedge.data.prepared import PreparedSplit
@@ -50,6 +51,7 @@ class FeaturePass:
         autocast: the type of cheap operations, or None for float32.
         teacher: images of a batch, as they are stored -> logits of another network that are kept too, or None.
         teacher_name: says which network.
+        crops: of originals, drawn anew for each view; None: the largest square at the centre.
         too_large: what to do where the disk has no space for it.
     """
 
@@ -63,6 +65,7 @@ class FeaturePass:
     autocast: torch.dtype | None = None
     teacher: Callable[[Tensor], Tensor] | None = None
     teacher_name: str = ""
+    crops: RandomCrops | None = None
     too_large: str = field(default="free some space", compare=False)
 
 
@@ -137,6 +140,10 @@ def features_source(network: MultiExitNetwork, split: PreparedSplit, settings: F
         "precision": str(settings.autocast),
         "teacher": settings.teacher_name,
     }
+    if split.originals is not None:
+        crops = settings.crops
+        seed = None if crops is None else settings.seed
+        parts |= {"image size": split.image_size, "crops": None if crops is None else asdict(crops), "crop seed": seed}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -160,7 +167,10 @@ def _pieces(
         tqdm(total=total, desc=f"features of {split.name}", unit=" images", disable=None, leave=False) as bar,
     ):
         for view in range(settings.views):
-            batches = iterate_batches(split, _BATCH_SIZE, device=device, check=view == 0)
+            crops = settings.crops
+            if crops is not None:
+                crops = replace(crops, seed=derive_seed(settings.seed, "crop", view))
+            batches = iterate_batches(split, _BATCH_SIZE, device=device, check=view == 0, crops=crops)
             for index, batch in enumerate(batches):
                 if stop_requested():
                     raise PassStopped

@@ -43,6 +43,7 @@ def with_kept_features(run: Run, stop_requested: Callable[[], bool]) -> Run:
         augment=run.settings.augment,
         augment_names=json.dumps(plain_value(run.config.augment)),
         seed=run.config.train.seed,
+        crops=run.settings.crops,
         teacher=teacher,
         teacher_name="" if teacher is None else run.state.data,
     )

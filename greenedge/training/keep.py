@@ -36,7 +36,7 @@ def checkpoint_info(run: Run) -> CheckpointInfo:
         config_to_text(run.config),
         run.splits.classes,
         epoch=0,
-        stored_size=train.images.shape[-1],
+        stored_size=train.image_size,
         seen=seen_images(train, calibration),
         cost=count_costs(run.state.network),
         plugins=plugins_of(run.config),

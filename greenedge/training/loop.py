@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from greenedge.data.loader import iterate_batches
+from greenedge.data.loader import Batch, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
 from greenedge.training.agreement import check_same_weights
 from greenedge.training.finite import check_finite, not_finite
-from greenedge.training.kept_features import HeadsOnFeatures
+from greenedge.training.kept_features import FeatureBatch, HeadsOnFeatures
 from greenedge.training.seeds import derive_seed
 from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState
@@ -78,7 +78,6 @@ def fit(
         TrainingError: the loss or a number of the state is no longer finite, or memory has run out. The state must then
             not be saved.
     """
-    device = state.running_sums.device
     trained = state.network if settings.kept is None else HeadsOnFeatures(state.network)
     network = torch.compile(trained) if settings.compile else trained
     steps = settings.steps_per_epoch(len(split))
@@ -101,23 +100,22 @@ def fit(
             mixed, rate, started = False, 0.0, time.perf_counter()
             # One check per process is enough to notice damage on the disk.
             check = state.epoch == first_epoch
-            images = iterate_batches(split, settings.batch_size, order, device, check=check)
-            kept = settings.kept
-            for batch in images if kept is None else kept.batches(order, settings.batch_size, state.epoch, device):
-                if settings.processes.any(stop_requested()):
-                    _report(state.running_sums, weights, bar, mixed=mixed)
-                    check_finite(state)
-                    return
+            with closing(_batches(split, settings, order, state, check=check)) as batches:
+                for batch in batches:
+                    if settings.processes.any(stop_requested()):
+                        _report(state.running_sums, weights, bar, mixed=mixed)
+                        check_finite(state)
+                        return
 
-                rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
-                with enough_memory(settings.batch_size // settings.parts):
-                    mixed = make_step(state, network, batch, settings, rate)
-                state.step += 1
-                bar.update(len(batch.targets))
-                if state.step % _REPORT_EVERY == 0 or state.step == steps:
-                    _report(state.running_sums, weights, bar, mixed=mixed)
-                if state.step < steps:
-                    after_step()
+                    rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
+                    with enough_memory(settings.batch_size // settings.parts):
+                        mixed = make_step(state, network, batch, settings, rate)
+                    state.step += 1
+                    bar.update(len(batch.targets))
+                    if state.step % _REPORT_EVERY == 0 or state.step == steps:
+                        _report(state.running_sums, weights, bar, mixed=mixed)
+                    if state.step < steps:
+                        after_step()
 
             # The last loss was computed before the last step, so the weights are checked too.
             check_finite(state)
@@ -136,6 +134,18 @@ def fit(
             state.epoch, state.step = state.epoch + 1, 0
             state.running_sums.zero_()
             yield record
+
+
+def _batches(
+    split: PreparedSplit, settings: TrainSettings, order: Tensor, state: TrainingState, *, check: bool
+) -> Generator[Batch | FeatureBatch, None, None]:
+    """What the steps of an epoch are made on: images, or the features that are kept of them."""
+    device, kept = state.running_sums.device, settings.kept
+    if kept is not None:
+        yield from kept.batches(order, settings.batch_size, state.epoch, device)
+        return
+    crops = settings.crops_of(state.epoch)
+    yield from iterate_batches(split, settings.batch_size, order, device, check=check, crops=crops)
 
 
 @contextmanager

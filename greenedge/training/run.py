@@ -15,6 +15,8 @@ from torch import Tensor
 from greenedge.augment.build import build_augmentations, mixes_images
 from greenedge.config import RunConfig, instantiate, instantiate_partial
 from greenedge.config.origins import with_location
+from greenedge.config.schema import TrainingCrop
+from greenedge.data.crops import RandomCrops
 from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import Splits, open_splits
@@ -173,6 +175,7 @@ def build_settings(
         accumulate=section.accumulate,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
+        crops=_crops(config, split),
     )
 
 
@@ -190,6 +193,14 @@ def _check_augmentations(config: RunConfig, split: PreparedSplit) -> None:
                     "train without train.kept_features",
                     key=f"augment.{index}",
                 )
+
+
+def _crops(config: RunConfig, split: PreparedSplit) -> RandomCrops | None:
+    """What training sees of originals; None for arrays, and where it sees what every other reading does."""
+    wanted = config.data.training_crop or TrainingCrop()
+    if split.originals is None or wanted.kind == "centre":
+        return None
+    return RandomCrops(wanted.min_area, wanted.max_ratio)
 
 
 def _class_weights(config: RunConfig, split: PreparedSplit, device: torch.device) -> Tensor | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
+from greenedge.data.crops import RandomCrops
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.device.processes import ALONE, Processes
 from greenedge.training.kept_features import KeptFeatures
 from greenedge.training.objectives import Objective, WeightedSum
+from greenedge.training.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TrainSettings:
         kept: features of the frozen backbone, on which the heads are trained in place of the images, or None.
         accumulate: how many parts of a step's images each process computes, one after another.
         processes: those that train together.
+        crops: of originals, drawn anew each epoch; None: the largest square at the centre.
     """
 
     epochs: int
@@ -59,11 +62,16 @@ class TrainSettings:
     kept: KeptFeatures | None = None
     accumulate: int = 1
     processes: Processes = ALONE
+    crops: RandomCrops | None = None
 
     @property
     def parts(self) -> int:
         """Number of parts that a step's images are computed in; the result depends on it, not on who computes them."""
         return self.accumulate * self.processes.count
+
+    def crops_of(self, epoch: int) -> RandomCrops | None:
+        """Returns the crops of an epoch, counted from 0: an image's depends on seed, epoch and image alone."""
+        return None if self.crops is None else replace(self.crops, seed=derive_seed(self.seed, "crop", epoch))
 
     def frozen_blocks(self, epoch: int) -> int:
         """Returns how many first blocks are not trained in an epoch, counted from 0."""

@@ -168,6 +168,8 @@ def model_of(path: Path, checkpoint: Checkpoint) -> TrainedModel:
 def open_data(model: TrainedModel, data: Path | None) -> PreparedData:
     """The prepared data set that is named, or the one that the network was trained on; its classes must be the same.
 
+    Originals are decoded to the size of the images that the network was trained on, as `predict` decodes files.
+
     Raises:
         DataError: it is not there, or broken.
         CheckpointError: it has other classes.
@@ -183,7 +185,7 @@ def open_data(model: TrainedModel, data: Path | None) -> PreparedData:
             f"{model.path}: was trained on {len(ours)} other classes than the {len(theirs)} of {prepared.path} "
             f"(they first differ: {first}); evaluate on the data set it was trained on"
         )
-    return prepared
+    return prepared.sized(model.stored_size)
 
 
 def sets_aside(model: TrainedModel, data: Path | None) -> bool:

@@ -30,7 +30,8 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
         GreenedgeError: the config or its data cannot be used, or there is nothing to draw.
     """
     config = read_config(config_path, overrides)
-    split = open_prepared(Path(config.data.path)).split("train")
+    prepared = open_prepared(Path(config.data.path))
+    split = prepared.sized(config.data.image_size or prepared.image_size).split("train")
     parts = config.augment
     if every:
         parts = tuple(with_probability_one(Component(name)) for name in AUGMENTATIONS)

@@ -45,7 +45,7 @@ def diagnose(
     temperatures = _temperatures(model, options, out)
     found = diagnose_outputs(run.outputs, criterion or model.config.sweep.criterion, temperatures)
     rows = run.split.rows[found.overthinking.images[:EXAMPLES]]
-    result = present_diagnosis(run.summary, found, model.classes, list(run.split.images[rows]))
+    result = present_diagnosis(run.summary, found, model.classes, list(run.split.read(rows)))
     suffix = run.summary.suffix
     return write_result(result, run.folder, f"diagnose{suffix}", f"overthinking{suffix}")
 

@@ -46,7 +46,7 @@ def import_weights(weights: Path, data: Path, out: Path) -> list[str]:
     except CheckpointError as error:
         raise CheckpointError(f"{weights}: {error}") from None
     prepared = open_prepared(data)
-    classes, stored_size = prepared.classes, prepared.split("val").images.shape[-1]
+    classes, stored_size = prepared.classes, prepared.split("val").image_size
     text = _CONFIG.format(data="placeholder", image_size=published.image_size, backbone=published.backbone)
     config = parse_config(text, str(weights), [f"data.path={data}"])
     if len(classes) != PUBLISHED_CLASSES:

@@ -48,6 +48,27 @@ def test_a_subset_in_another_size_is_the_first_of_each(cli: Cli, official: Path,
     assert data.split("train").images.shape == (8, 3, 32, 32)
 
 
+def test_originals_are_kept_checked_and_refused_when_cut_short(cli: Cli, official: Path, tmp_path: Path) -> None:
+    out = tmp_path / "originals"
+    result = cli("data", "prepare", official, "--out", out, "--store", "originals")
+    assert "originals with shorter sides of 64 to 64 px (median 64), decoded to 224 px where no config" in result.err
+    assert open_prepared(out).image_size == 224
+    assert "all 36 train images are as they were prepared" in cli("data", "check", out).err
+
+    path = out / "train-originals.bin"
+    path.write_bytes(path.read_bytes()[:-5])
+    refused = cli("data", "check", out)
+    assert refused.code == 1
+    is_one_sentence(refused.sentence)
+    assert f"{path}: holds" in refused.sentence
+
+
+def test_an_unknown_store_is_a_usage_error(cli: Cli, official: Path, tmp_path: Path) -> None:
+    refused = cli("data", "prepare", official, "--out", tmp_path / "out", "--store", "tapes")
+    assert (refused.code, refused.sentence) == (2, "--store: there is no 'tapes'; known are arrays, originals")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_part_of_a_data_set_comes_with_a_note(cli: Cli, official: Path, tmp_path: Path) -> None:
     part = zip_folder(official, tmp_path / "part.zip", keep=lambda path: path.startswith("train/"))
     result = cli("data", "prepare", part, "--out", tmp_path / "out")

@@ -47,7 +47,7 @@ def test_mistakes_of_both_phases_and_of_overrides_are_reported_together_in_the_f
     assert mistakes(text, "train.seed", "augment.9=blur", "augment.1.cutmix.alpha=0") == [
         "a.yaml:1: data.image_size: expected a number at least 8 and at most 2048, found 3",
         "a.yaml:1: data.colour: unknown key; the keys here are path, image_size, calibration_per_class, "
-        "calibration_fraction, train_fraction, mean, std",
+        "calibration_fraction, train_fraction, mean, std, store, training_crop",
         "a.yaml:3: augment.0: there is no 'horizontal_flop'; did you mean 'horizontal_flip'?",
         "a.yaml:6: model.backbone: there is no 'resnet81'; did you mean 'resnet18'?",
         "a.yaml:10: model.exits.1.head.paper.width: unknown key; there are no options here",
