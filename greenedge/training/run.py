@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -80,6 +79,7 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
         GreenedgeError: something in the config, the data or the weights cannot be used.
     """
     splits = open_splits(config.data)
+    _check_calibration(config, splits)
     _check_parts(config, len(splits.train), processes)
     teacher = load_teacher(config, splits.classes)
     torch.manual_seed(config.train.seed)
@@ -100,14 +100,35 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     set_deterministic(device, settings.autocast)
     if config.train.kept_features is not None:
         network.backbone.requires_grad_(requires_grad=False)  # its classifier too; the optimizer knows the heads alone
-    optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
+    optimizer = instantiate(
+        config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr, config.train.layer_decay
+    )
     # Names what is learnt from: a run that goes on must not learn from something else.
     data = split_digest(splits.train)
     if teacher is not None:
         data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
-    state = new_state(network, optimizer, config.train.ema_decay, data=data)
+    averages_last = config.train.average_last is not None
+    state = new_state(network, optimizer, config.train.ema_decay, data=data, average_last=averages_last)
     state.parts = settings.parts
     return Run(state, splits, settings, config, device, out)
+
+
+def _check_calibration(config: RunConfig, splits: Splits) -> None:
+    """What follows the accuracy during training must not choose by the validation images.
+
+    Raises:
+        ConfigError: no images are set aside to choose on.
+    """
+    section = config.train
+    wanted = {"early_stopping": section.early_stopping is not None, "schedule": section.schedule.name == "plateau"}
+    with with_location(config, "train"):
+        for key, is_wanted in wanted.items():
+            if is_wanted and not splits.has_calibration:
+                raise ConfigError(
+                    "goes by the calibration images, and data sets none aside; raise data.calibration_per_class or "
+                    "data.calibration_fraction",
+                    key=key,
+                )
 
 
 def _check_parts(config: RunConfig, images: int, processes: Processes) -> None:
@@ -155,7 +176,7 @@ def build_settings(
     if section.kept_features is not None:
         _check_augmentations(config, split)
         frozen = ((len(names), section.epochs),)
-    schedule = instantiate_partial(section.schedule, SCHEDULES)
+    schedule, lr = instantiate_partial(section.schedule, SCHEDULES), float(section.optimizer.options["lr"])
     return TrainSettings(
         epochs=section.epochs,
         batch_size=section.batch_size,
@@ -166,11 +187,13 @@ def build_settings(
         objective=instantiate(section.objective, OBJECTIVES),
         class_weights=_class_weights(config, split, device),
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
-        learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
+        learning_rate=lambda progress, accuracies: schedule(progress, lr, accuracies),
         gradient_clip_norm=section.gradient_clip_norm,
         autocast=_autocast(config, network, device),
         compile=section.compile,
         accumulate=section.accumulate,
+        average_last=section.average_last or 0,
+        early_stopping=section.early_stopping,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
     )

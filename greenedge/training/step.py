@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from greenedge.data.loader import Batch
 from greenedge.device.processes import Processes
+from greenedge.training.average import ExponentialAverage
 from greenedge.training.kept_features import FeatureBatch
 from greenedge.training.objectives import StepOutputs
 from greenedge.training.optimizers import set_lr
@@ -61,7 +62,7 @@ def make_step(
     if settings.gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
     state.optimizer.step()
-    if state.averaged is not None:
+    if isinstance(state.averaged, ExponentialAverage):
         state.averaged.update_parameters(state.network)
     state.running_sums += sums
     return batch.targets.is_floating_point()

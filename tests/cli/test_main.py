@@ -23,6 +23,7 @@ GROUPS = {
         "blocks",
         "heads",
         "augmentations",
+        "loggers",
         "losses",
         "objectives",
         "optimizers",
