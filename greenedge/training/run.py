@@ -100,15 +100,14 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     set_deterministic(device, settings.autocast)
     if config.train.kept_features is not None:
         network.backbone.requires_grad_(requires_grad=False)  # its classifier too; the optimizer knows the heads alone
-    optimizer = instantiate(
-        config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr, config.train.layer_decay
-    )
+    section = config.train
+    optimizer = instantiate(section.optimizer, OPTIMIZERS, network, section.trunk_lr, section.layer_decay)
     # Names what is learnt from: a run that goes on must not learn from something else.
     data = split_digest(splits.train)
     if teacher is not None:
         data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
-    averages_last = config.train.average_last is not None
-    state = new_state(network, optimizer, config.train.ema_decay, data=data, average_last=averages_last)
+    averages_last = section.average_last is not None
+    state = new_state(network, optimizer, section.ema_decay, data=data, average_last=averages_last)
     state.parts = settings.parts
     return Run(state, splits, settings, config, device, out)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_fit_uses_each_image_at_most_once_per_epoch_in_a_new_order(prepared: Pat
 def test_fit_sets_the_learning_rate_of_every_step_by_even_progress(prepared: Path) -> None:
     asked: list[float] = []
 
-    def rate(progress: float) -> float:
+    def rate(progress: float, _: Sequence[float]) -> float:
         asked.append(progress)
         return progress / 100
 
