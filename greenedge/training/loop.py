@@ -96,7 +96,7 @@ def fit(
     with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=hidden) as bar:
         while state.epoch < settings.epochs and not ends_early(state.history, settings.early_stopping):
             bar.set_description(f"epoch {state.epoch + 1}/{settings.epochs}")
-            order = _epoch_order(len(split), settings.seed, state.epoch)
+            order = epoch_order(len(split), settings.seed, state.epoch)
             order = order[state.step * settings.batch_size : images_an_epoch]
 
             state.network.train()
@@ -185,5 +185,6 @@ def _report(running_sums: Tensor, counted: Collection[int], bar: tqdm[NoReturn],
     bar.set_postfix_str(f"loss {loss / count:.3f}, accuracy{labels} {accuracies} %")
 
 
-def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of so many images in an epoch, counted from 0."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))

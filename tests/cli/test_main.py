@@ -34,6 +34,7 @@ GROUPS = {
 }
 SINGLE = [
     "train",
+    "lr-range",
     "eval",
     "sweep",
     "tune",
