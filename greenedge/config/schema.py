@@ -180,7 +180,8 @@ class TrainConfig:
         average_last: number of last epochs whose weights, and batch-norm statistics, are averaged; from the first of
             them on the average so far is evaluated and kept. null: no averaging.
         early_stopping: ends the training where the calibration accuracy no longer rises. null: all epochs are trained.
-        precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
+        precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it. `fp16`: for GPUs
+            without bf16; the loss is scaled so that small gradients do not vanish.
         channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
         loggers: names in `LOGGERS`, with their options, that get the results of each epoch besides the run directory's
@@ -211,7 +212,7 @@ class TrainConfig:
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
     average_last: Annotated[int, Range(minimum=2)] | None = None
     early_stopping: EarlyStoppingConfig | None = None
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
     compile: bool = False
     loggers: tuple[Annotated[Component, Table("loggers")], ...] = ()

@@ -58,9 +58,10 @@ def _advice(result: LrRange, config: RunConfig) -> list[str]:
             "the loss does not fall clearly at any of these rates: try others (--lowest, --highest) or more --steps"
         ]
     name = config.train.optimizer.name
+    rate, lowest = f"{result.suggested:.2g}", f"{result.lowest_loss_at:.2g}"
     said = [
-        f"the loss falls fastest at a rate of {result.suggested:.2g}: --set train.optimizer.{name}.lr="
-        f"{result.suggested:.2g}; no schedule should rise above {result.lowest_loss_at:.2g}, where it is lowest"
+        f"the loss falls fastest at a rate of {rate}: --set train.optimizer.{name}.lr={rate}; the highest rate of "
+        f" a schedule belongs below {lowest}, where it is lowest"
     ]
     if result.diverged:
         said.append(f"it diverges at {result.rates[-1]:.2g}, where the test was ended")

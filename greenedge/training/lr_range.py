@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from greenedge.config import RunConfig
 from greenedge.config.origins import with_location
 from greenedge.data.loader import iterate_batches
 from greenedge.errors import ConfigError, UsageError
@@ -71,16 +72,23 @@ class LrRange:
     diverged: bool
 
 
+def check_range_test(config: RunConfig) -> None:
+    """Refuses a config that has no range test.
+
+    Raises:
+        ConfigError: it trains heads on kept features.
+    """
+    with with_location(config, "train"):
+        if config.train.kept_features is not None:
+            raise ConfigError("has no range test; set it to null for one of the whole network", key="kept_features")
+
+
 def find_lr_range(run: Run, wanted: RateRange) -> LrRange:
     """Trains with rising rates; the run's network is used up, and nothing is written.
 
     Raises:
-        ConfigError: the run trains heads on kept features.
         TrainingError: memory has run out.
     """
-    if run.config.train.kept_features is not None:
-        with with_location(run.config, "train"):
-            raise ConfigError("has no range test; set it to null for one of the whole network", key="kept_features")
     losses = _losses(run, wanted)
     return judge_losses([wanted.rate(step) for step in range(len(losses))], losses, diverged=len(losses) < wanted.steps)
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import Splits, open_splits
 from greenedge.data.splits import split_digest
-from greenedge.device.precision import RunPrecision, choose_autocast, choose_device, set_deterministic
+from greenedge.device.precision import choose_autocast, choose_device, set_deterministic
 from greenedge.device.processes import ALONE, Processes
 from greenedge.errors import ConfigError
 from greenedge.models.build import build_model, to_device
@@ -34,6 +35,9 @@ from greenedge.training.schedules import SCHEDULES
 from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, new_state
 from greenedge.training.teacher import build_teacher, load_teacher
+
+TrainPrecision = Literal["float32", "bf16", "fp16"]
+_NAMES: dict[torch.dtype | None, TrainPrecision] = {None: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 _log = logging.getLogger("greenedge")
 
@@ -61,9 +65,9 @@ class Run:
     kept_monitor: KeptFeatures | None = None
 
     @property
-    def precision(self) -> RunPrecision:
+    def precision(self) -> TrainPrecision:
         """What cheap operations run in."""
-        return "bf16" if self.settings.autocast else "float32"
+        return _NAMES[self.settings.autocast]
 
 
 def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Processes = ALONE) -> Run:
@@ -109,6 +113,8 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     averages_last = section.average_last is not None
     state = new_state(network, optimizer, section.ema_decay, data=data, average_last=averages_last)
     state.parts = settings.parts
+    if settings.autocast == torch.float16:
+        state.scaler = torch.amp.GradScaler(device.type)
     return Run(state, splits, settings, config, device, out)
 
 
@@ -236,7 +242,8 @@ def _class_weights(config: RunConfig, split: PreparedSplit, device: torch.device
 
 def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:
     """The type of cheap operations; float32 where gradients in bf16 would be wrong, which is logged."""
-    autocast = choose_autocast(config.train.precision, network, device)
+    with with_location(config, ""):
+        autocast = choose_autocast(config.train.precision, network, device)
     if autocast is None or device.type != "cpu":
         return autocast
     name = one_pixel_convolution(network)

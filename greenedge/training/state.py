@@ -35,6 +35,7 @@ class TrainingState:
         step: number of steps done in the current epoch.
         history: the records of the epochs done, from which `history.jsonl` can be written again.
         parts: number of parts that its steps are computed in.
+        scaler: of the loss, which keeps small gradients above the smallest number of fp16; None in other precisions.
     """
 
     network: MultiExitNetwork
@@ -46,6 +47,7 @@ class TrainingState:
     step: int = 0
     history: list[HistoryRecord] = field(default_factory=list)
     parts: int = 1
+    scaler: torch.amp.GradScaler | None = None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -140,6 +142,8 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
         state.optimizer.load_state_dict(content["optimizer"])
         if state.averaged is not None:
             state.averaged.load_state_dict(content["averaged"])
+        if state.scaler is not None:
+            state.scaler.load_state_dict(content["scaler"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: belongs to another network, config or data set ({_reason(error)})") from None
 
@@ -185,6 +189,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "step": state.step,
         "history": plain_records(state.history),
         "parts": state.parts,
+        "scaler": None if state.scaler is None else state.scaler.state_dict(),
     }
 
 

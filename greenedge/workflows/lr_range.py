@@ -9,7 +9,7 @@ from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.lr_range import present_lr_range
 from greenedge.training.completion import complete_config
 from greenedge.training.configs import read_config
-from greenedge.training.lr_range import LrRange, RateRange, find_lr_range
+from greenedge.training.lr_range import LrRange, RateRange, check_range_test, find_lr_range
 from greenedge.training.run import build_run
 
 
@@ -28,5 +28,7 @@ def lr_range(
         GreenedgeError: something in the config, the data or the weights cannot be used.
     """
     folder = out or Path("runs") / f"{config_path.stem}-lr-range"
-    run = build_run(complete_config(read_config(config_path, overrides)), folder, pretrained=True)
+    config = read_config(config_path, overrides)
+    check_range_test(config)
+    run = build_run(complete_config(config), folder, pretrained=True)
     return write_result(present_lr_range(find_lr_range(run, wanted), run.config), folder, "lr-range")

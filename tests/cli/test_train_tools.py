@@ -74,6 +74,10 @@ def test_average_last_is_what_is_kept(cli: Cli, tiny_config: Path, tmp_path: Pat
             ["train.schedule=plateau", "data.calibration_per_class=0"],
             "train.schedule: goes by the calibration images, and data sets none aside; raise data.calibration_",
         ),
+        (
+            ["train.precision=fp16", "train.device=cpu"],
+            "train.precision: fp16 is for GPUs, and the training runs on cpu; use auto, bf16 or float32",
+        ),
         (["train.average_last=1"], "train.average_last: expected a number at least 2"),
         (["train.average_last=3"], "train.average_last: is 3, and there are 2 epochs; give no more than these"),
         (
