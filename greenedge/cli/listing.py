@@ -17,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a conf
 _TABLES = {
     "heads": "Exit heads, with options and defaults.",
     "augmentations": "Augmentations, with options and defaults.",
+    "loggers": "Loggers of trainings, with their options.",
     "losses": "Losses, with options and defaults.",
     "objectives": "Objectives over all exits, with options.",
     "optimizers": "Optimizers, with options and defaults.",

@@ -26,6 +26,7 @@ from greenedge.cli import (
     import_weights,
     labels,
     listing,
+    lr_range,
     place,
     predict,
     study,
@@ -50,6 +51,7 @@ app.add_typer(configs.config_app, name="config")
 app.add_typer(configs.configs_app, name="configs")
 app.add_typer(listing.app, name="list")
 app.command("train")(with_plugins(train.train))
+app.command("lr-range")(with_plugins(lr_range.lr_range))
 app.command("eval")(with_plugins(evaluate.evaluate))
 app.command("sweep")(with_plugins(evaluate.sweep))
 app.command("tune")(with_plugins(tune.tune))

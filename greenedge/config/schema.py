@@ -161,6 +161,19 @@ class CheckpointEvery:
 
 
 @dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """When a training ends before its last epoch, by the calibration accuracy in the mean over the exits.
+
+    Attributes:
+        patience: number of epochs without a higher accuracy after which it ends.
+        min_delta: by how much an accuracy, in [0, 1], must exceed the best so far to count as higher.
+    """
+
+    patience: Count
+    min_delta: NonNegative = 0.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How the network is trained.
 
@@ -179,6 +192,8 @@ class TrainConfig:
             from.
         exit_weights: factor of each exit's loss, early exits in order, then the final one. null: all 1.
         trunk_lr: factor of the learning rate for the backbone's blocks; heads and classifier have 1.
+        layer_decay: factor of the learning rate from each block to the one before it; the last block has it once, and
+            heads and classifier have 1.
         trunk_only_epochs: number of first epochs in which only the final exit's loss counts; all exits are
             trained after them.
         freeze: blocks that are not trained in the first epochs.
@@ -187,9 +202,15 @@ class TrainConfig:
             `model.weights` gave them. null: the whole network is trained, on the images.
         gradient_clip_norm: largest norm of the whole gradient. null: unlimited.
         ema_decay: decay per step of the averaged weights, which are evaluated and kept as best. null: no averaging.
-        precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it.
+        average_last: number of last epochs whose weights, and batch-norm statistics, are averaged; from the first of
+            them on the average so far is evaluated and kept. null: no averaging.
+        early_stopping: ends the training where the calibration accuracy no longer rises. null: all epochs are trained.
+        precision: `float32`, `bf16` (autocast), or `auto`: bf16 where this machine is faster in it. `fp16`: for GPUs
+            without bf16; the loss is scaled so that small gradients do not vanish.
         channels_last: store images and weights with the channels last in memory, which is faster for convolutions.
         compile: run the network through `torch.compile`.
+        loggers: names in `LOGGERS`, with their options, that get the results of each epoch besides the run directory's
+            own files.
         checkpoint_every: how often the state is saved within an epoch. null: at its end, and when the training is
             stopped.
         keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
@@ -208,14 +229,18 @@ class TrainConfig:
     teacher: str | None = None
     exit_weights: tuple[NonNegative, ...] | None = None
     trunk_lr: NonNegative = 1.0
+    layer_decay: FractionAboveZero = 1.0
     trunk_only_epochs: CountOrZero = 0
     freeze: tuple[FreezeConfig, ...] = ()
     kept_features: Count | None = None
     gradient_clip_norm: Positive | None = None
     ema_decay: Annotated[float, Range(above=0, below=1)] | None = None
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    average_last: Annotated[int, Range(minimum=2)] | None = None
+    early_stopping: EarlyStoppingConfig | None = None
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
     compile: bool = False
+    loggers: tuple[Annotated[Component, Table("loggers")], ...] = ()
     checkpoint_every: CheckpointEvery | None = None
     keep_state: bool = True
     device: Annotated[str, _DEVICES] = "auto"
@@ -238,11 +263,32 @@ class TrainConfig:
                 f"the final exit's is 0, and trunk_only_epochs is {self.trunk_only_epochs}: in these epochs nothing "
                 "would be learnt; make it positive, or set trunk_only_epochs to 0",
             )
+        self._check_averages()
+        if self.kept_features is not None and self.layer_decay != 1:
+            raise FieldError(
+                "layer_decay", "is of the backbone's rates, which kept_features does not train; give one of the two"
+            )
         for name in ("freeze", "trunk_only_epochs"):
             if self.kept_features is not None and getattr(self, name):
                 raise FieldError(
                     name, "says how the backbone is trained, which kept_features leaves as it is; give one of the two"
                 )
+
+    def _check_averages(self) -> None:
+        """Rules of the average of the last epochs."""
+        if self.average_last is None:
+            return
+        if self.ema_decay is not None:
+            raise FieldError("average_last", "and ema_decay are both given; the weights are averaged in one way only")
+        if self.early_stopping is not None:
+            raise FieldError(
+                "average_last",
+                "is of the last of train.epochs, which early_stopping may not reach; give one of the two",
+            )
+        if self.average_last > self.epochs:
+            raise FieldError(
+                "average_last", f"is {self.average_last}, and there are {self.epochs} epochs; give no more than these"
+            )
 
 
 @dataclass(frozen=True)

@@ -118,12 +118,22 @@ def _readable(read: Callable[[], Any]) -> Any:
 
 
 def choose_autocast(requested: str, network: nn.Module, device: torch.device) -> torch.dtype | None:
-    """Returns the autocast type for `float32` (None), `bf16` or `auto`.
+    """Returns the autocast type for `float32` (None), `bf16`, `fp16` or `auto`.
 
     `auto` is a rule, not a measurement, so that the same config gives the same weights every time: bf16 on GPUs that
     support it, and on CPUs with bf16 instructions unless the network has depthwise convolutions, which are slower in
     bf16 there (docs/results.md).
+
+    Raises:
+        ConfigError: `fp16` on another device than a GPU.
     """
+    if requested == "fp16":
+        if device.type != "cuda":
+            raise ConfigError(
+                f"fp16 is for GPUs, and the training runs on {device.type}; use auto, bf16 or float32",
+                key="train.precision",
+            )
+        return torch.float16
     if requested == "float32":
         return None
     if requested == "bf16":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from greenedge.config.describe import model_summary
-from greenedge.training.history import HistoryRecord
+from greenedge.reporting.blocks import Table
+from greenedge.training.history import HistoryRecord, epoch_values
 from greenedge.training.run import Run
 
 
@@ -23,6 +24,17 @@ def header(run: Run) -> str:
         f"{model_summary(run.config.model)}: {len(train)} images of {size}, {len(run.splits.classes)} "
         f"classes, {run.precision} on {run.device}{together}; run directory {run.out}"
     )
+
+
+def history_table(history: Sequence[HistoryRecord]) -> Table:
+    """The epochs as rows of plain numbers; an exit whose loss did not count in an epoch has an empty cell there."""
+    values = [epoch_values(record) for record in history]
+    names = list(dict.fromkeys(name for each in values for name in each))
+    rows = [
+        [record.epoch, *(each.get(name, "") for name in names), record.train_labels, record.split]
+        for record, each in zip(history, values, strict=True)
+    ]
+    return Table(["epoch", *names, "train_labels", "split"], rows)
 
 
 def epoch_line(record: HistoryRecord, epochs: int) -> str:

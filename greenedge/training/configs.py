@@ -15,6 +15,7 @@ from greenedge.exits.confidence import CRITERIA
 from greenedge.files import write_text
 from greenedge.models.catalog import BACKBONE_FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
+from greenedge.training.loggers import LOGGERS
 from greenedge.training.losses import LOSSES
 from greenedge.training.objectives import OBJECTIVES
 from greenedge.training.optimizers import OPTIMIZERS
@@ -26,6 +27,7 @@ COMPONENT_TABLES: ComponentTables = {
     "backbones": BACKBONE_FAMILIES,
     "criteria": CRITERIA,
     "heads": EXIT_HEADS,
+    "loggers": LOGGERS,
     "losses": LOSSES,
     "objectives": OBJECTIVES,
     "optimizers": OPTIMIZERS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from greenedge.config.convert import Count, NonNegative, Probability
 from greenedge.config.records import RecordError, convert_record, parse_json
+from greenedge.config.schema import EarlyStoppingConfig
 from greenedge.errors import CheckpointError
 from greenedge.files import write_text
 
@@ -103,12 +105,41 @@ def parse_records(values: object, num_exits: int | None = None) -> list[HistoryR
     return records
 
 
+def epoch_values(record: HistoryRecord) -> dict[str, float]:
+    """The numbers of an epoch, as tables and loggers name them; those of untrained exits are left out."""
+    values = {
+        "loss": record.loss,
+        "learning_rate": record.learning_rate,
+        "seconds": record.seconds,
+        "images_per_second": record.images_per_second,
+        "accuracy/mean": mean_accuracy(record),
+    }
+    for name, accuracies in (("train_accuracy", record.train_accuracy), ("accuracy", record.accuracy)):
+        for index, accuracy in enumerate(accuracies):
+            exit_name = "final_exit" if index == len(accuracies) - 1 else f"exit_{index + 1}"
+            if accuracy is not None:
+                values[f"{name}/{exit_name}"] = accuracy
+    return values
+
+
 def is_best(record: HistoryRecord, before: Sequence[HistoryRecord]) -> bool:
     """Tells whether no earlier record has a higher accuracy in the mean over the exits."""
-    return _mean_accuracy(record) >= max(map(_mean_accuracy, before), default=0.0)
+    return mean_accuracy(record) >= max(map(mean_accuracy, before), default=0.0)
 
 
-def _mean_accuracy(record: HistoryRecord) -> float:
+def ends_early(history: Sequence[HistoryRecord], stopping: EarlyStoppingConfig | None) -> bool:
+    """Tells whether the accuracy has not risen for so many epochs that the training ends."""
+    if stopping is None:
+        return False
+    best, waited = -math.inf, 0
+    for record in history:
+        accuracy = mean_accuracy(record)
+        best, waited = (accuracy, 0) if accuracy > best + stopping.min_delta else (best, waited + 1)
+    return waited >= stopping.patience
+
+
+def mean_accuracy(record: HistoryRecord) -> float:
+    """The accuracy in the mean over the exits, by which epochs are compared."""
     return sum(record.accuracy) / len(record.accuracy)
 
 

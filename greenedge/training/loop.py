@@ -17,7 +17,9 @@ from greenedge.data.loader import Batch, iterate_batches
 from greenedge.data.prepared import PreparedSplit
 from greenedge.errors import TrainingError
 from greenedge.training.agreement import check_same_weights
+from greenedge.training.average import LastEpochsAverage
 from greenedge.training.finite import check_finite, not_finite
+from greenedge.training.history import ends_early, mean_accuracy
 from greenedge.training.kept_features import FeatureBatch, HeadsOnFeatures
 from greenedge.training.seeds import derive_seed
 from greenedge.training.settings import TrainSettings
@@ -58,10 +60,12 @@ def fit(
     stop_requested: Callable[[], bool],
     after_step: Callable[[], None] = lambda: None,
 ) -> Iterator[EpochRecord]:
-    """Trains from where `state` stands to `settings.epochs`, yielding after each epoch.
+    """Trains from where `state` stands to `settings.epochs`, or an early end, yielding after each epoch.
 
     An epoch consists of the whole batches that the images fill, in a new order each time; the remaining images are left
     out of this epoch. A split smaller than one batch is one batch.
+
+    The caller adds each epoch's record to the state's history, which early stopping and schedules go by.
 
     Once `stop_requested` returns True, in one of the processes, the generator ends before the next step. `state` can
     then be saved and continued, with the same result as an uninterrupted run.
@@ -89,14 +93,15 @@ def fit(
     # None: shown on a terminal.
     hidden = None if settings.processes.is_first else True
     with tqdm(total=settings.epochs * images_an_epoch, initial=done, unit=" images", disable=hidden) as bar:
-        while state.epoch < settings.epochs:
+        while state.epoch < settings.epochs and not ends_early(state.history, settings.early_stopping):
             bar.set_description(f"epoch {state.epoch + 1}/{settings.epochs}")
-            order = _epoch_order(len(split), settings.seed, state.epoch)
+            order = epoch_order(len(split), settings.seed, state.epoch)
             order = order[state.step * settings.batch_size : images_an_epoch]
 
             state.network.train()
             state.network.freeze(settings.frozen_blocks(state.epoch))
             weights = settings.weights(state.epoch)
+            accuracies = [mean_accuracy(each) for each in state.history]
             mixed, rate, started = False, 0.0, time.perf_counter()
             # One check per process is enough to notice damage on the disk.
             check = state.epoch == first_epoch
@@ -107,7 +112,8 @@ def fit(
                         check_finite(state)
                         return
 
-                    rate = settings.learning_rate((state.epoch + state.step / steps) / settings.epochs)
+                    progress = (state.epoch + state.step / steps) / settings.epochs
+                    rate = settings.learning_rate(progress, accuracies)
                     with enough_memory(settings.batch_size // settings.parts):
                         mixed = make_step(state, network, batch, settings, rate)
                     state.step += 1
@@ -117,6 +123,7 @@ def fit(
                     if state.step < steps:
                         after_step()
 
+            _average_epoch(state, settings)
             # The last loss was computed before the last step, so the weights are checked too.
             check_finite(state)
             check_same_weights(state, settings.processes)
@@ -167,6 +174,16 @@ def enough_memory(images: int) -> Iterator[None]:
         ) from None
 
 
+def _average_epoch(state: TrainingState, settings: TrainSettings) -> None:
+    """Takes the weights at an epoch's end into the average of the last epochs, if it is one of them."""
+    if not isinstance(state.averaged, LastEpochsAverage):
+        return
+    if settings.averages(state.epoch):
+        state.averaged.update_parameters(state.network)
+    else:  # a run that has become longer begins its average anew
+        state.averaged.begin_anew()
+
+
 def _report(running_sums: Tensor, counted: Collection[int], bar: tqdm[NoReturn], *, mixed: bool) -> None:
     loss, count, *right = running_sums.tolist()
     if count == 0:
@@ -178,5 +195,6 @@ def _report(running_sums: Tensor, counted: Collection[int], bar: tqdm[NoReturn],
     bar.set_postfix_str(f"loss {loss / count:.3f}, accuracy{labels} {accuracies} %")
 
 
-def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of so many images in an epoch, counted from 0."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))

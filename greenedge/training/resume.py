@@ -11,14 +11,14 @@ from greenedge.config import RunConfig
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import former_split_digest
 from greenedge.errors import CheckpointError, UsageError
-from greenedge.training.history import HistoryRecord, read_history, write_history
+from greenedge.training.history import HistoryRecord, ends_early, read_history, write_history
 from greenedge.training.run_files import HISTORY, STATE
 from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, restore_state
 
 # What may change between a run and its continuation without making it another run.
 _FREE = ("train.epochs", "train.device", "train.keep_state", "train.accumulate", "data.path")
-_FREE_SECTIONS = ("sweep.", "origins", "train.checkpoint_every")
+_FREE_SECTIONS = ("sweep.", "origins", "train.checkpoint_every", "train.loggers", "train.early_stopping")
 
 _log = logging.getLogger("greenedge")
 
@@ -49,9 +49,13 @@ def note_other_length(old: RunConfig, new: RunConfig) -> None:
     before, now = old.train.epochs, new.train.epochs
     if now < before:
         _log.warning("note: the run was given %d epochs and now ends after %d (train.epochs)", before, now)
-    if now != before and new.train.schedule.name != "constant":
+    if now != before and new.train.schedule.name not in ("constant", "plateau"):
         how = "stretched" if now > before else "shortened"
         _log.warning("note: the %s schedule is %s to %d epochs from here on", new.train.schedule.name, how, now)
+    if now > before and new.train.average_last is not None:
+        _log.warning(
+            "note: the average of the last %d epochs is begun anew before epoch %d", new.train.average_last, now
+        )
 
 
 def read_finished(out: Path, config: RunConfig) -> list[HistoryRecord]:
@@ -61,7 +65,7 @@ def read_finished(out: Path, config: RunConfig) -> list[HistoryRecord]:
         CheckpointError: the history is damaged, or more epochs are asked for than are done.
     """
     history = read_history(out / HISTORY, len(config.model.exits) + 1)
-    if len(history) < config.train.epochs:
+    if len(history) < config.train.epochs and not ends_early(history, config.train.early_stopping):
         raise CheckpointError(
             f"{out}: {len(history)} epochs are done, and {STATE} was not kept (train.keep_state: false) or removed, so "
             "no more can be added; start another run with --out"

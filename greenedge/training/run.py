@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from greenedge.data.loader import build_transform
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.run_splits import Splits, open_splits
 from greenedge.data.splits import split_digest
-from greenedge.device.precision import RunPrecision, choose_autocast, choose_device, set_deterministic
+from greenedge.device.precision import choose_autocast, choose_device, set_deterministic
 from greenedge.device.processes import ALONE, Processes
 from greenedge.errors import ConfigError
 from greenedge.models.build import build_model, to_device
@@ -37,6 +37,9 @@ from greenedge.training.schedules import SCHEDULES
 from greenedge.training.settings import TrainSettings
 from greenedge.training.state import TrainingState, new_state
 from greenedge.training.teacher import build_teacher, load_teacher
+
+TrainPrecision = Literal["float32", "bf16", "fp16"]
+_NAMES: dict[torch.dtype | None, TrainPrecision] = {None: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 _log = logging.getLogger("greenedge")
 
@@ -64,9 +67,9 @@ class Run:
     kept_monitor: KeptFeatures | None = None
 
     @property
-    def precision(self) -> RunPrecision:
+    def precision(self) -> TrainPrecision:
         """What cheap operations run in."""
-        return "bf16" if self.settings.autocast else "float32"
+        return _NAMES[self.settings.autocast]
 
 
 def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Processes = ALONE) -> Run:
@@ -82,6 +85,7 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
         GreenedgeError: something in the config, the data or the weights cannot be used.
     """
     splits = open_splits(config.data)
+    _check_calibration(config, splits)
     _check_parts(config, len(splits.train), processes)
     teacher = load_teacher(config, splits.classes)
     torch.manual_seed(config.train.seed)
@@ -102,14 +106,36 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     set_deterministic(device, settings.autocast)
     if config.train.kept_features is not None:
         network.backbone.requires_grad_(requires_grad=False)  # its classifier too; the optimizer knows the heads alone
-    optimizer = instantiate(config.train.optimizer, OPTIMIZERS, network, config.train.trunk_lr)
+    section = config.train
+    optimizer = instantiate(section.optimizer, OPTIMIZERS, network, section.trunk_lr, section.layer_decay)
     # Names what is learnt from: a run that goes on must not learn from something else.
     data = split_digest(splits.train)
     if teacher is not None:
         data = hashlib.sha256(f"{data} {teacher.digest}".encode()).hexdigest()
-    state = new_state(network, optimizer, config.train.ema_decay, data=data)
+    averages_last = section.average_last is not None
+    state = new_state(network, optimizer, section.ema_decay, data=data, average_last=averages_last)
     state.parts = settings.parts
+    if settings.autocast == torch.float16:
+        state.scaler = torch.amp.GradScaler(device.type)
     return Run(state, splits, settings, config, device, out)
+
+
+def _check_calibration(config: RunConfig, splits: Splits) -> None:
+    """What follows the accuracy during training must not choose by the validation images.
+
+    Raises:
+        ConfigError: no images are set aside to choose on.
+    """
+    section = config.train
+    wanted = {"early_stopping": section.early_stopping is not None, "schedule": section.schedule.name == "plateau"}
+    with with_location(config, "train"):
+        for key, is_wanted in wanted.items():
+            if is_wanted and not splits.has_calibration:
+                raise ConfigError(
+                    "goes by the calibration images, and data sets none aside; raise data.calibration_per_class or "
+                    "data.calibration_fraction",
+                    key=key,
+                )
 
 
 def _check_parts(config: RunConfig, images: int, processes: Processes) -> None:
@@ -157,7 +183,7 @@ def build_settings(
     if section.kept_features is not None:
         _check_augmentations(config, split)
         frozen = ((len(names), section.epochs),)
-    schedule = instantiate_partial(section.schedule, SCHEDULES)
+    schedule, lr = instantiate_partial(section.schedule, SCHEDULES), float(section.optimizer.options["lr"])
     return TrainSettings(
         epochs=section.epochs,
         batch_size=section.batch_size,
@@ -168,11 +194,13 @@ def build_settings(
         objective=instantiate(section.objective, OBJECTIVES),
         class_weights=_class_weights(config, split, device),
         exit_weights=section.exit_weights or (1.0,) * network.num_exits,
-        learning_rate=partial(schedule, lr=float(section.optimizer.options["lr"])),
+        learning_rate=lambda progress, accuracies: schedule(progress, lr, accuracies),
         gradient_clip_norm=section.gradient_clip_norm,
         autocast=_autocast(config, network, device),
         compile=section.compile,
         accumulate=section.accumulate,
+        average_last=section.average_last or 0,
+        early_stopping=section.early_stopping,
         trunk_only_epochs=section.trunk_only_epochs,
         frozen=frozen,
         crops=_crops(config, split),
@@ -225,7 +253,8 @@ def _class_weights(config: RunConfig, split: PreparedSplit, device: torch.device
 
 def _autocast(config: RunConfig, network: MultiExitNetwork, device: torch.device) -> torch.dtype | None:
     """The type of cheap operations; float32 where gradients in bf16 would be wrong, which is logged."""
-    autocast = choose_autocast(config.train.precision, network, device)
+    with with_location(config, ""):
+        autocast = choose_autocast(config.train.precision, network, device)
     if autocast is None or device.type != "cpu":
         return autocast
     name = one_pixel_convolution(network)

@@ -11,14 +11,25 @@ from pathlib import Path
 
 from greenedge.errors import CheckpointError, UsageError
 from greenedge.files import remove_abandoned
-from greenedge.training.run_files import BEST, CONFIG, ENVIRONMENT, FEATURES, HISTORY, LAST, LOCK, STATE
+from greenedge.training.run_files import (
+    BEST,
+    CONFIG,
+    ENVIRONMENT,
+    FEATURES,
+    HISTORY,
+    HISTORY_TABLE,
+    LAST,
+    LOCK,
+    LOGS,
+    STATE,
+)
 from greenedge.training.state import read_state
 
 _log = logging.getLogger("greenedge")
 
 # All files that exist before the first epoch is done.
-_START = {LOCK, CONFIG, ENVIRONMENT, STATE, FEATURES}
-_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, BEST, LAST, "training.png")
+_START = {LOCK, CONFIG, ENVIRONMENT, STATE, FEATURES, LOGS}
+_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, HISTORY_TABLE, BEST, LAST, "training.png")
 
 
 def chosen_directory(config: Path | None, out: Path | None) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY = (
+LOCK, CONFIG, ENVIRONMENT, STATE, HISTORY, HISTORY_TABLE = (
     *(".lock", "config.yaml", "environment.json"),
-    *("last.state.pt", "history.jsonl"),
+    *("last.state.pt", "history.jsonl", "history.csv"),
 )
 BEST, LAST = "best.safetensors", "last.safetensors"
+LOGS = "logs"  # a folder, of a run that has loggers
 FEATURES = "features"  # a folder, of a run that trains heads on kept features
 
 

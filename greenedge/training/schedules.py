@@ -1,23 +1,40 @@
-"""Learning rate schedules: pure functions of the progress in [0, 1) and the optimizer's learning rate."""
+"""Learning rate schedules: pure functions of the progress in [0, 1), the optimizer's learning rate and the accuracies.
+
+The accuracies are those of the epochs done, on the calibration images, in the mean over the exits.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from greenedge.config.convert import AtLeastOne, FractionAboveZero, FractionBelowOne, Positive
+from greenedge.config.convert import (
+    AtLeastOne,
+    CountOrZero,
+    FractionAboveZero,
+    FractionBelowOne,
+    NonNegative,
+    Positive,
+)
 
 # Progress is a quotient: the epoch that begins at a milestone must not miss it by a rounding error.
 _ROUNDING = 1e-9
 Milestones = tuple[FractionBelowOne, ...]
 
 
-def constant(progress: float, lr: float) -> float:  # noqa: ARG001  # every schedule has the same signature
+def constant(_progress: float, lr: float, _accuracies: Sequence[float] = ()) -> float:
     """Returns the optimizer's rate throughout."""
     return lr
 
 
-def cosine(progress: float, lr: float, *, warmup: FractionBelowOne = 0.0, final: FractionBelowOne = 0.0) -> float:
+def cosine(
+    progress: float,
+    lr: float,
+    _accuracies: Sequence[float] = (),
+    *,
+    warmup: FractionBelowOne = 0.0,
+    final: FractionBelowOne = 0.0,
+) -> float:
     """Follows half a cosine down from `lr` (Loshchilov and Hutter 2017), after a linear warm-up.
 
     Args:
@@ -34,6 +51,7 @@ def cosine(progress: float, lr: float, *, warmup: FractionBelowOne = 0.0, final:
 def one_cycle(
     progress: float,
     lr: float,
+    _accuracies: Sequence[float] = (),
     *,
     max_lr: Positive | None = None,
     warmup: FractionBelowOne = 0.3,
@@ -59,7 +77,14 @@ def one_cycle(
     return _anneal(highest, lowest / end, (progress - warmup) / (1 - warmup))
 
 
-def step(progress: float, lr: float, *, every: FractionAboveZero = 0.3, factor: FractionAboveZero = 0.1) -> float:
+def step(
+    progress: float,
+    lr: float,
+    _accuracies: Sequence[float] = (),
+    *,
+    every: FractionAboveZero = 0.3,
+    factor: FractionAboveZero = 0.1,
+) -> float:
     """Multiplies the rate by `factor` each time that a fraction of the training is done (torch's StepLR).
 
     Args:
@@ -72,7 +97,12 @@ def step(progress: float, lr: float, *, every: FractionAboveZero = 0.3, factor: 
 
 
 def multistep(
-    progress: float, lr: float, *, milestones: Milestones = (0.5, 0.75), factor: FractionAboveZero = 0.1
+    progress: float,
+    lr: float,
+    _accuracies: Sequence[float] = (),
+    *,
+    milestones: Milestones = (0.5, 0.75),
+    factor: FractionAboveZero = 0.1,
 ) -> float:
     """Multiplies the rate by `factor` at each milestone (torch's MultiStepLR).
 
@@ -85,11 +115,45 @@ def multistep(
     return lr * factor ** sum(progress + _ROUNDING >= each for each in milestones)
 
 
+def plateau(
+    _progress: float,
+    lr: float,
+    accuracies: Sequence[float] = (),
+    *,
+    factor: FractionAboveZero = 0.1,
+    patience: CountOrZero = 5,
+    min_delta: NonNegative = 0.0,
+    cooldown: CountOrZero = 0,
+    final: FractionBelowOne = 0.0,
+) -> float:
+    """Multiplies the rate by `factor` where the calibration accuracy no longer rises (torch's ReduceLROnPlateau).
+
+    Args:
+        lr: the first rate.
+        accuracies: of the epochs done.
+        factor: of the rate, in (0, 1].
+        patience: epochs without a higher accuracy after which one more lowers the rate.
+        min_delta: by how much an accuracy, in [0, 1], must exceed the best so far to count as higher.
+        cooldown: epochs after each lowering that do not count.
+        final: the lowest rate, as a factor of `lr`.
+    """
+    rate, best, waited, cooling = lr, -math.inf, 0, 0
+    for accuracy in accuracies:
+        higher = accuracy > best + min_delta
+        best, waited = (accuracy, 0) if higher else (best, waited + 1)
+        if cooling > 0:
+            cooling, waited = cooling - 1, 0
+        if waited > patience:
+            rate, waited, cooling = max(rate * factor, lr * final), 0, cooldown
+    return rate
+
+
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": constant,
     "cosine": cosine,
     "multistep": multistep,
     "one_cycle": one_cycle,
+    "plateau": plateau,
     "step": step,
 }
 

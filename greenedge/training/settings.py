@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
+from greenedge.config.schema import EarlyStoppingConfig
 from greenedge.data.crops import RandomCrops
 from greenedge.data.loader import Batch, InputTransform
 from greenedge.device.processes import ALONE, Processes
@@ -28,7 +29,7 @@ class TrainSettings:
         transform: from stored images to the network's input.
         loss: (logits, targets) -> the loss of each image at one exit, (B,).
         exit_weights: factor of each exit's loss.
-        learning_rate: progress in [0, 1) -> learning rate.
+        learning_rate: (progress in [0, 1), calibration accuracies of the epochs done) -> learning rate.
         gradient_clip_norm: largest norm of the whole gradient, or None.
         autocast: the type of autocast operations, or None for float32.
         compile: run the network through `torch.compile`.
@@ -39,6 +40,8 @@ class TrainSettings:
         class_weights: float32 (C,), a factor of the loss of each class's images, or None.
         kept: features of the frozen backbone, on which the heads are trained in place of the images, or None.
         accumulate: how many parts of a step's images each process computes, one after another.
+        average_last: at the end of so many last epochs the weights are averaged; 0: never.
+        early_stopping: after which epoch the training ends early, if at all.
         processes: those that train together.
         crops: of originals, drawn anew each epoch; None: the largest square at the centre.
     """
@@ -50,7 +53,7 @@ class TrainSettings:
     transform: InputTransform
     loss: Callable[[Tensor, Tensor], Tensor]
     exit_weights: tuple[float, ...]
-    learning_rate: Callable[[float], float]
+    learning_rate: Callable[[float, Sequence[float]], float]
     gradient_clip_norm: float | None = None
     autocast: torch.dtype | None = None
     compile: bool = False
@@ -61,6 +64,8 @@ class TrainSettings:
     class_weights: Tensor | None = None
     kept: KeptFeatures | None = None
     accumulate: int = 1
+    average_last: int = 0
+    early_stopping: EarlyStoppingConfig | None = None
     processes: Processes = ALONE
     crops: RandomCrops | None = None
 
@@ -76,6 +81,10 @@ class TrainSettings:
     def frozen_blocks(self, epoch: int) -> int:
         """Returns how many first blocks are not trained in an epoch, counted from 0."""
         return max((blocks for blocks, epochs in self.frozen if epoch < epochs), default=0)
+
+    def averages(self, epoch: int) -> bool:
+        """Tells whether the weights at the end of an epoch, counted from 0, belong to the average of the last ones."""
+        return epoch >= self.epochs - self.average_last
 
     def weights(self, epoch: int) -> dict[int, float]:
         """Returns exit -> factor of its loss in an epoch, counted from 0, for the exits whose loss counts."""

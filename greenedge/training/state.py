@@ -13,7 +13,7 @@ from greenedge.errors import CheckpointError
 from greenedge.files import SEAL, write_atomically
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_tensors
-from greenedge.training.average import ExponentialAverage
+from greenedge.training.average import ExponentialAverage, LastEpochsAverage
 from greenedge.training.history import HistoryRecord, parse_records, plain_records
 from greenedge.training.state_checks import check_content, check_optimizer, content_digest
 
@@ -27,7 +27,7 @@ class TrainingState:
     Attributes:
         network: the network that is trained.
         optimizer: with its own state.
-        averaged: exponential moving average of the weights, or None.
+        averaged: average of the weights, over steps or over the last epochs, or None.
         running_sums: float64 (2 + E,): sums over the current epoch of loss times images, images, and correct
             predictions per exit.
         data: digest of the training images; a state is not continued on others.
@@ -35,29 +35,50 @@ class TrainingState:
         step: number of steps done in the current epoch.
         history: the records of the epochs done, from which `history.jsonl` can be written again.
         parts: number of parts that its steps are computed in.
+        scaler: of the loss, which keeps small gradients above the smallest number of fp16; None in other precisions.
     """
 
     network: MultiExitNetwork
     optimizer: optim.Optimizer
-    averaged: ExponentialAverage | None
+    averaged: ExponentialAverage | LastEpochsAverage | None
     running_sums: Tensor
     data: str
     epoch: int = 0
     step: int = 0
     history: list[HistoryRecord] = field(default_factory=list)
     parts: int = 1
+    scaler: torch.amp.GradScaler | None = None
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network to evaluate and store: the averaged one, if there is one."""
-        return self.network if self.averaged is None else self.averaged.module
+        """The network to evaluate and store: the averaged one, if there is one yet."""
+        if self.averaged is None or (isinstance(self.averaged, LastEpochsAverage) and not self.averaged.has_begun):
+            return self.network
+        return self.averaged.module
 
 
 def new_state(
-    network: MultiExitNetwork, optimizer: optim.Optimizer, ema_decay: float | None, data: str = ""
+    network: MultiExitNetwork,
+    optimizer: optim.Optimizer,
+    ema_decay: float | None,
+    data: str = "",
+    *,
+    average_last: bool = False,
 ) -> TrainingState:
-    """Builds the state before the first step; the network must already be on its device."""
-    averaged = None if ema_decay is None else ExponentialAverage(network, ema_decay)
+    """Builds the state before the first step; the network must already be on its device.
+
+    Args:
+        network: that is trained.
+        optimizer: of its parameters.
+        ema_decay: of an average over steps, or None.
+        data: digest of the training images.
+        average_last: the last epochs are averaged.
+    """
+    averaged: ExponentialAverage | LastEpochsAverage | None = None
+    if ema_decay is not None:
+        averaged = ExponentialAverage(network, ema_decay)
+    elif average_last:
+        averaged = LastEpochsAverage(network)
     device = next(network.parameters()).device
     dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     running_sums = torch.zeros(2 + network.num_exits, dtype=dtype, device=device)
@@ -121,6 +142,8 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
         state.optimizer.load_state_dict(content["optimizer"])
         if state.averaged is not None:
             state.averaged.load_state_dict(content["averaged"])
+        if state.scaler is not None:
+            state.scaler.load_state_dict(content["scaler"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: belongs to another network, config or data set ({_reason(error)})") from None
 
@@ -166,6 +189,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "step": state.step,
         "history": plain_records(state.history),
         "parts": state.parts,
+        "scaler": None if state.scaler is None else state.scaler.state_dict(),
     }
 
 

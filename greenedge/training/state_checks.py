@@ -14,7 +14,7 @@ from greenedge.training.history import parse_records
 
 _KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
 # The first versions did not write these.
-_LATER_KEYS = {"history", "parts"}
+_LATER_KEYS = {"history", "parts", "scaler"}
 _GROUP_KEYS_THAT_CHANGE = {"params", "lr"}
 
 
@@ -47,10 +47,23 @@ def check_content(
         raise ValueError("only one of the two averages its weights")
     if content["data"] not in names:
         raise ValueError("it was trained on other images, or by another teacher")
+    _check_scaler(content.get("scaler"), own["scaler"])
     _check_tensors(content["network"], own["network"])
     if own["averaged"] is not None:
         _check_tensors(content["averaged"], own["averaged"])
     _check_progress(content, own["tally"], steps_per_epoch)
+
+
+def _check_scaler(found: Any, own: Any) -> None:
+    if (found is None) != (own is None):
+        raise ValueError("only one of the two is trained in fp16")
+    if found is None:
+        return
+    if not isinstance(found, Mapping) or found.keys() != own.keys():
+        raise ValueError("its scale of the loss is not one")
+    for name, number in found.items():
+        if type(number) not in (int, float) or not 0 <= number < float("inf") or (number == 0 and name == "scale"):
+            raise ValueError(f"its scaler's {name} is {number!r}")
 
 
 def _check_tensors(found: Mapping[str, Any], own: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from greenedge.data.loader import Batch
 from greenedge.device.processes import Processes
+from greenedge.training.average import ExponentialAverage
 from greenedge.training.kept_features import FeatureBatch
 from greenedge.training.objectives import StepOutputs
 from greenedge.training.optimizers import set_lr
@@ -58,10 +59,16 @@ def make_step(
         gradients = [each.grad for each in state.network.parameters() if each.grad is not None]
         _sum_in_one_exchange([*gradients, *statistics.sums, sums], settings.processes)
         statistics.settle(settings.parts)
+    if state.scaler is not None:
+        state.scaler.unscale_(state.optimizer)
     if settings.gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
-    state.optimizer.step()
-    if state.averaged is not None:
+    if state.scaler is None:
+        state.optimizer.step()
+    else:  # leaves a step out whose gradients are too large for fp16, and scales less from then on
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    if isinstance(state.averaged, ExponentialAverage):
         state.averaged.update_parameters(state.network)
     state.running_sums += sums
     return batch.targets.is_floating_point()
@@ -108,7 +115,8 @@ def _compute_part(
         losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
         loss = settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits))
     share = count / len(batch.targets)
-    (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+    descended = loss if share == 1 else loss * share
+    (descended if state.scaler is None else state.scaler.scale(descended)).backward()  # type: ignore[no-untyped-call]
 
     labels = targets.argmax(1) if targets.is_floating_point() else targets
     sums = torch.zeros_like(state.running_sums)

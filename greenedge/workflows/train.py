@@ -24,6 +24,7 @@ from greenedge.training.resume import check_same_run, note_other_length, read_fi
 from greenedge.training.run import build_run
 from greenedge.training.run_directory import chosen_directory, is_begun, locked
 from greenedge.training.run_files import CONFIG, STATE
+from greenedge.training.run_loggers import check_loggers
 from greenedge.workflows.train_epochs import run_epochs
 
 _log = logging.getLogger("greenedge")
@@ -72,6 +73,7 @@ def train(
         begun = processes.first_says(lambda: is_begun(out, resume=resume, has_config=config_path is not None))
         own_config = out / CONFIG
         config = complete_config(read_config(config_path or own_config, overrides))
+        check_loggers(config)
         if begun:
             check_same_run(read_config(own_config), config, out)
             if processes.first_says(lambda: not (out / STATE).is_file()):

@@ -17,17 +17,19 @@ from greenedge.inference.collect import collect_logits
 from greenedge.inference.finite import check_finite_logits
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.reporting.figures import save_figure
-from greenedge.reporting.training import epoch_line
+from greenedge.reporting.tables import write_csv
+from greenedge.reporting.training import epoch_line, history_table
 from greenedge.reporting.training_plot import plot_history
 from greenedge.training.finite import not_finite
 from greenedge.training.head_training import remove_features
-from greenedge.training.history import HistoryRecord
+from greenedge.training.history import HistoryRecord, ends_early
 from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import PeriodicSaving, checkpoint_info, keep_epoch, settle_state
 from greenedge.training.kept_features import kept_logits
 from greenedge.training.loop import enough_memory, fit
 from greenedge.training.run import Run
-from greenedge.training.run_files import STATE
+from greenedge.training.run_files import HISTORY_TABLE, STATE
+from greenedge.training.run_loggers import opened_loggers
 from greenedge.training.state import save_state
 
 _log = logging.getLogger("greenedge")
@@ -46,21 +48,28 @@ def run_epochs(run: Run, stop: StopSignals) -> str | None:
     state, epochs, is_first = run.state, run.settings.epochs, run.settings.processes.is_first
     info = checkpoint_info(run)
 
-    for steps in fit(state, run.splits.train, run.settings, stop.requested, PeriodicSaving(run)):
-        record = HistoryRecord(
-            **dataclasses.asdict(steps),
-            split="calibration" if run.splits.has_calibration else "val",
-            accuracy=_accuracies(run),
-        )
-        keep_epoch(run, info, record)
-        if is_first:
-            save_figure(plot_history(state.history), run.out / "training.png")
-        _log.info("%s", epoch_line(record, epochs))
+    with opened_loggers(run) as record_epoch:
+        for steps in fit(state, run.splits.train, run.settings, stop.requested, PeriodicSaving(run)):
+            record = HistoryRecord(
+                **dataclasses.asdict(steps),
+                split="calibration" if run.splits.has_calibration else "val",
+                accuracy=_accuracies(run),
+            )
+            keep_epoch(run, info, record)
+            if is_first:
+                table = history_table(state.history)
+                write_csv(run.out / HISTORY_TABLE, table.headers, table.rows)
+                save_figure(plot_history(state.history), run.out / "training.png")
+            record_epoch(record)
+            _log.info("%s", epoch_line(record, epochs))
 
-    if state.epoch < epochs:
+    stopping = run.settings.early_stopping
+    if state.epoch < epochs and not ends_early(state.history, stopping):
         if is_first:
             save_state(run.out / STATE, state)
         return _signal_name(run, stop)
+    if state.epoch < epochs and stopping is not None:
+        _log.info("the calibration accuracy has not risen for %d epochs: the training ends early", stopping.patience)
     if is_first:
         settle_state(run)
         remove_features(run)

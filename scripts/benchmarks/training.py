@@ -51,7 +51,7 @@ def greenedge(images: Images, rounds: int, autocast: torch.dtype | None) -> Call
         transform=InputTransform(64, MEAN, STD, channels_last=True),
         loss=cross_entropy,
         exit_weights=(1.0,),
-        learning_rate=lambda _: 0.001,
+        learning_rate=lambda *_: 0.001,
         autocast=autocast,
     )
     epochs = fit(new_state(network, adam(network), None), images.prepared, settings, lambda: False)

@@ -14,7 +14,7 @@ from greenedge.training.configs import COMPONENT_TABLES, build_schema
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 
-COMPONENTS = ["heads", "augmentations", "losses", "objectives", "optimizers", "schedules"]
+COMPONENTS = ["heads", "augmentations", "loggers", "losses", "objectives", "optimizers", "schedules"]
 
 
 @pytest.mark.parametrize("table", COMPONENTS)

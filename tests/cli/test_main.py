@@ -23,6 +23,7 @@ GROUPS = {
         "blocks",
         "heads",
         "augmentations",
+        "loggers",
         "losses",
         "objectives",
         "optimizers",
@@ -33,6 +34,7 @@ GROUPS = {
 }
 SINGLE = [
     "train",
+    "lr-range",
     "eval",
     "sweep",
     "tune",

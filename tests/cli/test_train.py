@@ -32,6 +32,7 @@ def test_a_run_directory_holds_what_a_run_leaves(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {
         "config.yaml",
         "environment.json",
+        "history.csv",
         "history.jsonl",
         "best.safetensors",
         "last.safetensors",

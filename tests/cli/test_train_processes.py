@@ -80,6 +80,25 @@ def test_two_processes_train_what_one_trains_in_two_parts(tiny_config: Path, in_
         assert ours["accuracy"] == theirs["accuracy"]
 
 
+EARLY = "train.early_stopping={patience: 2, min_delta: 0.05}"
+PLATEAU = "train.schedule={plateau: {patience: 0, factor: 0.5, min_delta: 0.05}}"
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_what_follows_the_epochs(tiny_config: Path, tmp_path: Path) -> None:
+    common = ["--config", tiny_config, "--set", EARLY, "--set", PLATEAU, "--set", "train.epochs=30"]
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    logged = ("--set", "train.loggers=[tensorboard]")
+    first = start(*common, *logged, "--out", together, "--processes", 2)
+    second = start(*common, "--set", "train.accumulate=2", "--out", alone)
+    assert (finish(first)[0], finish(second)[0]) == (0, 0)
+    assert same(together, alone)
+    ours, theirs = records(together), records(alone)
+    assert 3 <= len(ours) < 30
+    assert [each["learning_rate"] for each in ours] == [each["learning_rate"] for each in theirs]
+    assert len(list((together / "logs").glob("events.*"))) == 1  # one of them logs
+
+
 @pytest.mark.slow
 def test_a_stopped_training_of_two_goes_on_to_the_same_weights(
     tiny_config: Path, in_parts: Path, tmp_path: Path

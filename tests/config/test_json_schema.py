@@ -82,7 +82,7 @@ def test_schema_takes_every_shipped_config(validator: Any, path: Path) -> None:
         ("train.epochs", True),
         ("train.optimizer", "sdg"),
         ("train.optimizer", {"sgd": {"nesterov": 1}}),
-        ("train.precision", "fp16"),
+        ("train.precision", "fp8"),
         ("train.device", "gpu"),
         ("train.freeze", [{"until": "layer1"}]),
         ("train.ema_decay", 1),

@@ -123,6 +123,7 @@ def test_the_tables_are_those_that_the_schema_names() -> None:
         "backbones",
         "criteria",
         "heads",
+        "loggers",
         "losses",
         "objectives",
         "optimizers",

@@ -63,7 +63,7 @@ def settings(**changes: Any) -> TrainSettings:
         "transform": TRANSFORM,
         "loss": cross_entropy,
         "exit_weights": (1.0, 1.0),
-        "learning_rate": lambda _: 0.05,
+        "learning_rate": lambda *_: 0.05,
     }
     return TrainSettings(**(usual | changes))
 

@@ -43,6 +43,6 @@ def test_first_infinite_accepts_numbers_whose_squares_overflow() -> None:
 def test_fit_checks_the_weights_after_the_last_step_of_an_epoch(prepared: Path, steps: int) -> None:
     """The last loss is computed before the last step, so it cannot show the final weights."""
     rates = iter([1e-6] * (steps - 1) + [1e38] * 9)
-    setting = settings(batch_size=36 // steps, learning_rate=lambda _: next(rates), exit_weights=(1e4, 1e4))
+    setting = settings(batch_size=36 // steps, learning_rate=lambda *_: next(rates), exit_weights=(1e4, 1e4))
     with pytest.raises(TrainingError, match="no longer finite"):
         train(tiny_state(), train_split(prepared), setting)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_fit_uses_each_image_at_most_once_per_epoch_in_a_new_order(prepared: Pat
 def test_fit_sets_the_learning_rate_of_every_step_by_even_progress(prepared: Path) -> None:
     asked: list[float] = []
 
-    def rate(progress: float) -> float:
+    def rate(progress: float, _: Sequence[float]) -> float:
         asked.append(progress)
         return progress / 100
 
@@ -108,7 +109,7 @@ def test_fit_counts_mixed_labels_by_the_dominant_one(prepared: Path) -> None:
         return dataclasses.replace(batch, targets=0.6 * one_hot + 0.4 * one_hot.roll(1, dims=1))
 
     records = [
-        train(tiny_state(), train_split(prepared), settings(augment=augment, learning_rate=lambda _: 0.0))[0]
+        train(tiny_state(), train_split(prepared), settings(augment=augment, learning_rate=lambda *_: 0.0))[0]
         for augment in ((), (soften,), (AUGMENTATIONS["mixup"],))
     ]
     assert [record.train_labels for record in records] == ["true", "dominant", "dominant"]
@@ -139,7 +140,7 @@ def test_fit_does_nothing_after_the_last_epoch(prepared: Path) -> None:
 def test_fit_learns_a_few_images_by_heart(prepared: Path) -> None:
     state = tiny_state(width=32, dropout=0.0, optimizer=partial(adamw, lr=0.01))
     transform = InputTransform(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    setting = settings(epochs=25, batch_size=12, transform=transform, learning_rate=lambda p: 0.02 * (1 - p))
+    setting = settings(epochs=25, batch_size=12, transform=transform, learning_rate=lambda p, _: 0.02 * (1 - p))
     records = train(state, train_split(prepared), setting)
     assert records[0].train_accuracy[-1] < 0.7
     assert records[-1].train_accuracy[-1] > 0.9

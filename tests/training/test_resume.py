@@ -40,7 +40,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
     stop_after: int,
 ) -> None:
     split = train_split(prepared)
-    setting = settings(epochs=4, augment=AUGMENT, gradient_clip_norm=1.0, learning_rate=lambda p: 0.1 * (1 - p))
+    setting = settings(epochs=4, augment=AUGMENT, gradient_clip_norm=1.0, learning_rate=lambda p, _: 0.1 * (1 - p))
     unbroken = tiny_state(optimizer=optimizer, ema_decay=ema_decay)
     expected = train(unbroken, split, setting)
 

@@ -4,9 +4,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
-from greenedge.training.schedules import constant, cosine, multistep, one_cycle, step
+from greenedge.training.schedules import constant, cosine, multistep, one_cycle, plateau, step
 
 progresses = st.floats(0, 1, exclude_max=True)
 rates = st.floats(1e-6, 10)
@@ -64,6 +71,36 @@ def test_multistep_equals_torchs(epochs: int, milestones: list[int]) -> None:
     fractions = tuple(each / epochs for each in milestones)
     ours = [multistep(epoch / epochs, 0.3, milestones=fractions, factor=0.2) for epoch in range(epochs)]
     assert ours == pytest.approx(torchs_rates(scheduler, epochs), rel=1e-9)
+
+
+@given(
+    accuracies=st.lists(st.integers(0, 8).map(lambda n: n / 8), max_size=30),
+    patience=st.integers(0, 3),
+    min_delta=st.sampled_from([0.0, 0.125, 0.3]),
+    cooldown=st.integers(0, 3),
+    final=st.sampled_from([0.0, 0.3]),
+)
+def test_plateau_equals_torchs(
+    accuracies: list[float], patience: int, min_delta: float, cooldown: int, final: float
+) -> None:
+    by_torch = optimizer(0.4)
+    scheduler = ReduceLROnPlateau(
+        by_torch,
+        mode="max",
+        factor=0.5,
+        patience=patience,
+        threshold=min_delta,
+        threshold_mode="abs",
+        cooldown=cooldown,
+        min_lr=0.4 * final,
+        eps=0,
+    )
+    for done, accuracy in enumerate(accuracies, start=1):
+        scheduler.step(accuracy)
+        options = {"patience": patience, "min_delta": min_delta, "cooldown": cooldown, "final": final}
+        ours = plateau(0.5, 0.4, accuracies[:done], factor=0.5, **options)  # type: ignore[arg-type]
+        assert ours == pytest.approx(by_torch.param_groups[0]["lr"], rel=1e-12)
+    assert plateau(0.0, 0.4) == 0.4
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1])

@@ -97,7 +97,7 @@ def test_each_part_drops_other_features(prepared: Path) -> None:
     state.network.backbone[0][3].register_forward_hook(hook)
     with torch.no_grad():  # all that is zero is dropped
         state.network.backbone[0][1].bias.fill_(100.0)
-    train(state, train_split(prepared), settings(batch_size=36, accumulate=2, learning_rate=lambda _: 0.0))
+    train(state, train_split(prepared), settings(batch_size=36, accumulate=2, learning_rate=lambda *_: 0.0))
     first, second = dropped
     assert not torch.equal(first, second)
     assert 0.4 < first.double().mean() < 0.6

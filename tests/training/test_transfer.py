@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from greenedge.config import ExitConfig, ModelConfig
+from greenedge.models.multi_exit import build_network
 from greenedge.training.optimizers import OPTIMIZERS, adamw, set_lr, sgd
 from greenedge.training.state import restore_state, save_state
 from tests.training.helpers import differing, settings, tiny_network, tiny_state, train, train_split
@@ -89,6 +91,38 @@ def test_trunk_lr_scales_the_first_step_of_the_backbone(factor: float) -> None:
     for name in full:
         expected = full[name] * (factor if name in backbone else 1)
         torch.testing.assert_close(slowed[name], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("trunk_lr", [1.0, 0.2])
+def test_layer_decay_gives_each_block_a_rate_of_its_own(name: str, trunk_lr: float) -> None:
+    exits = (ExitConfig("layer1"), ExitConfig("layer3"))
+    torch.manual_seed(0)
+    network = build_network(ModelConfig("resnet18", exits=exits), 3, 32)
+    optimizer = OPTIMIZERS[name](network, trunk_lr, 0.75)
+    set_lr(optimizer, 0.01)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(rates)
+
+    # By hand: a stem and eight blocks, the last of which is one step from the classifier.
+    depths = {"conv1": 9, "bn1": 9}
+    for stage in range(1, 5):
+        depths |= {f"layer{stage}.{block}": 10 - 2 * stage - block for block in range(2)}
+    for parameter_name, parameter in network.named_parameters():
+        prefixes = [f"backbone.{block}." for block in depths]
+        [*depth] = (depths[p[9:-1]] for p in prefixes if parameter_name.startswith(p))
+        expected = 0.01 * trunk_lr * 0.75 ** depth[0] if depth else 0.01
+        assert rates[id(parameter)] == pytest.approx(expected, rel=1e-12), parameter_name
+    assert min(rates.values()) == pytest.approx(0.01 * trunk_lr * 0.75**9)
+
+
+def test_layer_decay_goes_with_frozen_blocks(prepared: Path) -> None:
+    state = tiny_state(optimizer=partial(sgd, layer_decay=0.5))
+    before = values(state.network.state_dict())
+    train(state, train_split(prepared), settings(frozen=((1, 1),)))
+    after = state.network.state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor) == name.startswith("backbone.0."), name
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
