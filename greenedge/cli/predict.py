@@ -23,6 +23,7 @@ from greenedge.cli.output import show_result
 
 _MOST_SHOWN = 1000  # lines of the table
 
+
 def predict(
     images: Annotated[
         list[str],
@@ -46,7 +47,7 @@ def predict(
 ) -> None:
     """Classify image files, exiting early.
 
-    Folders are read recursively. A file that cannot be used is named on standard error and passed over, and the exit code
+    Folders are read recursively. A file that cannot be used is named on standard error and passed over; the exit code
     is then 1. With --out the predictions are written as they come, in memory that does not grow with their number.
     """
     from greenedge.workflows.predict import PredictOptions

@@ -36,8 +36,8 @@ def find_images(sources: Sequence[str], listed: BinaryIO | None = None) -> Itera
 
     A folder stands for all files below it whose names end like an image's, in the order of their names; hidden and
     system files are passed over. A pattern (`*`, `?`, `[...]`, `**` for any folders) stands for what it matches. A name
-    that exists is no pattern, and a file that is named itself is taken whatever its ending. What cannot be used is given
-    in its place. No more names are held than those of one folder, or of one pattern.
+    that exists is no pattern, and a file that is named itself is taken whatever its ending. What cannot be used is
+    given in its place. No more names are held than those of one folder, or of one pattern.
 
     Args:
         sources: files, folders and patterns; `-` for the files and folders of `listed`.
@@ -72,8 +72,8 @@ def read_image_file(path: Path) -> bytes:
 
 
 def _of_pattern(pattern: str) -> Iterator[Path | FailedImage]:
-    matches = sorted(glob.iglob(pattern, recursive=True))
-    folders = {match.rstrip("/") for match in matches if os.path.isdir(match)}
+    matches = sorted(glob.iglob(pattern, recursive=True))  # noqa: PTH207  # which takes no absolute pattern
+    folders = {match.rstrip("/") for match in matches if Path(match).is_dir()}
     if not matches:
         yield FailedImage(Path(pattern), f"{pattern}: no file matches")
     for match in matches:

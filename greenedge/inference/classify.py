@@ -103,7 +103,7 @@ def classify_files(
 
     def batches() -> Iterator[Tensor]:
         held: list[Path | FailedImage] = []  # of batches without any image
-        for group in _decoded(images, stored_size, batch_size):
+        for group in decode_files(images, stored_size, batch_size):
             pixels = [content for _, content in group if content is not None]
             held += [each for each, _ in group]
             if pixels:
@@ -122,10 +122,10 @@ def classify_files(
         yield each
 
 
-_Decoded = tuple[Path | FailedImage, np.ndarray | None]
+Decoded = tuple[Path | FailedImage, np.ndarray | None]
 
 
-def _decoded(images: Iterable[Path | FailedImage], size: int, batch_size: int) -> Iterator[list[_Decoded]]:
+def decode_files(images: Iterable[Path | FailedImage], size: int, batch_size: int) -> Iterator[list[Decoded]]:
     """Files and their pixels, uint8 (3, size, size), in batches; threads decode the next one meanwhile."""
     remaining = iter(images)
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
@@ -135,7 +135,7 @@ def _decoded(images: Iterable[Path | FailedImage], size: int, batch_size: int) -
             yield [task.result() for task in now]
 
 
-def _decode(image: Path | FailedImage, size: int) -> _Decoded:
+def _decode(image: Path | FailedImage, size: int) -> Decoded:
     if isinstance(image, FailedImage):
         return image, None
     try:

@@ -78,6 +78,6 @@ def unknown_names(run: Path, error: ConfigError) -> UsageError | None:
         return None
     listed = ", ".join(sorted({match[1] for match in names if match}))
     return UsageError(
-        f"{run}: its config names {listed}, which greenedge itself does not have; if the run was started with a plugin, "
-        "name its file again with --plugin"
+        f"{run}: its config names {listed}, which greenedge itself does not have; if the run was started with a "
+        "plugin, name its file again with --plugin"
     )

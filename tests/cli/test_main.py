@@ -40,6 +40,7 @@ SINGLE = [
     "cascade",
     "compare",
     "diagnose",
+    "robustness",
     "predict",
     "bench",
     "export",
