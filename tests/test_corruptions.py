@@ -21,7 +21,7 @@ sys.path.insert(0, str(FOLDER))
 import corruptions  # noqa: E402
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-SMOOTH = np.asarray(Image.fromarray(IMAGE[::16, ::16]).resize((64, 64), Image.Resampling.BICUBIC))
+SMOOTH = np.asarray(Image.fromarray(IMAGE[::4, ::4]).resize((64, 64), Image.Resampling.BICUBIC))
 
 
 def corrupted(name: str, severity: int, image: np.ndarray = IMAGE) -> np.ndarray:

@@ -41,7 +41,7 @@ def defocus_blur(pixels: np.ndarray, strength: tuple[float, float], _random: Ran
     height, width, _ = pixels.shape
     padded = np.pad(pixels, ((_REACH, _REACH), (_REACH, _REACH), (0, 0)), mode="reflect")
     found = np.zeros_like(pixels)
-    for row, column in np.argwhere(kernel > 0).tolist():
+    for row, column in np.argwhere(kernel > 1e-12).tolist():
         found += kernel[row, column] * padded[row : row + height, column : column + width]
     return found
 
