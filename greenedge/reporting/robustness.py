@@ -84,7 +84,7 @@ def _means(found: Robustness, corruption: str | None) -> dict[str, Any]:
 
 
 def _record(found: Robustness, each: ShiftedPoint) -> dict[str, Any]:
-    record = {"corruption": each.corruption or None, "severity": each.severity, "images": each.images}
+    record: dict[str, Any] = {"corruption": each.corruption or None, "severity": each.severity, "images": each.images}
     record |= {**_point(found, each.point), "accuracy_interval": each.accuracy_interval.ends}
     return record if each.held is None else {**record, "held": _point(found, each.held)}
 
