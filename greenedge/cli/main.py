@@ -29,6 +29,7 @@ from greenedge.cli import (
     lr_range,
     place,
     predict,
+    robustness,
     study,
     train,
     tune,
@@ -60,6 +61,7 @@ app.command("compare")(with_plugins(compare.compare))
 app.command("cascade")(with_plugins(cascade.cascade))
 app.command("diagnose")(with_plugins(diagnose.diagnose))
 app.command("study")(with_plugins(study.study))
+app.command("robustness")(with_plugins(robustness.robustness))
 app.command("predict")(with_plugins(predict.predict))
 app.command("bench")(with_plugins(bench.bench))
 app.command("export")(with_plugins(export.export))

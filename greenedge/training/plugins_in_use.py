@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.config import RunConfig
+from greenedge.errors import ConfigError, UsageError
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,23 @@ def missing_plugins(files: Sequence[PluginFile]) -> tuple[PluginFile, ...]:
     """Those that are not in use, or not with this content."""
     digests = {each.file.digest for each in IN_USE.values()}
     return tuple(each for each in files if each.digest not in digests)
+
+
+def unknown_names(run: Path, error: ConfigError) -> UsageError | None:
+    """What to tell who resumes a run whose config has nothing wrong but names that are not known, as of a plugin.
+
+    Args:
+        run: the run directory.
+        error: of its config.
+
+    Returns:
+        None where something else is wrong with it.
+    """
+    names = [re.match("there is no ('.*?')", each.message) for each in error.errors]
+    if not all(names):
+        return None
+    listed = ", ".join(sorted({match[1] for match in names if match}))
+    return UsageError(
+        f"{run}: its config names {listed}, which greenedge itself does not have; if the run was started with a "
+        "plugin, name its file again with --plugin"
+    )

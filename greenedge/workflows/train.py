@@ -10,6 +10,7 @@ from pathlib import Path
 
 from greenedge.config import config_to_text
 from greenedge.device.processes import joined_processes
+from greenedge.errors import ConfigError
 from greenedge.files import write_text
 from greenedge.reporting.training import header
 from greenedge.training.agreement import check_same_start
@@ -20,6 +21,7 @@ from greenedge.training.head_training import with_kept_features
 from greenedge.training.history import HistoryRecord
 from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import write_start
+from greenedge.training.plugins_in_use import unknown_names
 from greenedge.training.resume import check_same_run, note_other_length, read_finished, restore_run
 from greenedge.training.run import build_run
 from greenedge.training.run_directory import chosen_directory, is_begun, locked
@@ -72,7 +74,10 @@ def train(
         resume = resume or processes.restarts > 0
         begun = processes.first_says(lambda: is_begun(out, resume=resume, has_config=config_path is not None))
         own_config = out / CONFIG
-        config = complete_config(read_config(config_path or own_config, overrides))
+        try:
+            config = complete_config(read_config(config_path or own_config, overrides))
+        except ConfigError as error:
+            raise (begun and unknown_names(out, error)) or error from None
         check_loggers(config)
         if begun:
             check_same_run(read_config(own_config), config, out)

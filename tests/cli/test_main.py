@@ -43,6 +43,7 @@ SINGLE = [
     "compare",
     "diagnose",
     "study",
+    "robustness",
     "predict",
     "bench",
     "export",

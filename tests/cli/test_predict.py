@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,64 @@ def test_bad_input_is_one_sentence(cli: Cli, weights: Path, pictures: list[Path]
         result = cli("predict", "--weights", weights, *arguments)
         assert (result.code, result.sentence) == (code, sentence)
         assert result.out == ""
+
+
+def test_a_folder_a_pattern_and_a_list_are_predicted_as_their_files(
+    cli: Cli, weights: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("predict", "--weights", weights, "--threshold", "1.05", "--json", "--batch-size", "4")
+    expected = json.loads(cli(*arguments, *pictures).out)
+    folder = pictures[0].parent
+    assert json.loads(cli(*arguments, folder).out) == expected
+    assert json.loads(cli(*arguments, f"{folder}/val_*.JPEG").out) == expected
+    listed = "".join(f"{path}\n" for path in pictures).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    assert json.loads(cli(*arguments, "-").out) == expected
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert cli(*arguments, "-").sentence == "standard input names no image; give one file or folder per line"
+
+
+def test_a_file_of_predictions_holds_what_json_does_and_bad_images_are_passed_over(
+    cli: Cli, weights: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    arguments = ("predict", "--weights", weights, "--threshold", "1.05", "--batch-size", "2")
+    expected = json.loads(cli(*arguments, "--json", *pictures).out)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not an image")
+    # A whole batch of bad files, some between, and one at the end.
+    given = [broken, broken, *pictures[:3], tmp_path / "no*.png", *pictures[3:], broken]
+    for out in (tmp_path / "new" / "out.csv", tmp_path / "out.jsonl"):
+        result = cli(*arguments, "--out", out, *given)
+        assert (result.code, result.sentence) == (1, "4 of 19 images cannot be used, and have no prediction")
+        assert result.err.count("left out: ") == 4
+        assert f"written: {out}" in result.out
+        with out.open(newline="") as file:
+            lines = list(csv.DictReader(file)) if out.suffix == ".csv" else [json.loads(line) for line in file]
+        assert [{key: str(value) for key, value in each.items()} for each in lines] == [
+            {key: str(value) for key, value in each.items()} for each in expected["predictions"]
+        ]
+    as_json = json.loads(cli(*arguments, "--json", "--out", tmp_path / "out.csv", *given).out)
+    assert as_json["gflops"] == pytest.approx(expected["gflops"])
+    assert (as_json["images"], as_json["failed_images"], len(as_json["failed"])) == (15, 4, 4)
+    exits = [each["exit"] for each in expected["predictions"]]
+    assert as_json["exit_shares"] == [exits.count(exit) / 15 for exit in (1, 2, 3)]
+
+
+def test_a_file_of_predictions_is_whole_or_absent(
+    cli: Cli, weights: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("former")
+    missing = [tmp_path / "a.png", tmp_path / "b.png"]
+    result = cli("predict", "--weights", weights, "--out", out, *missing)
+    assert result.sentence == "none of the 2 images can be used"
+    assert [path.read_text() for path in tmp_path.iterdir() if path.is_file()] == ["former"]
+    for name, sentence in [
+        ("out.txt", f"--out {tmp_path / 'out.txt'}: expected a name that ends in .csv or .jsonl"),
+        ("copied", f"--out {tmp_path / 'copied'}: expected a name that ends in .csv or .jsonl"),
+    ]:
+        result = cli("predict", "--weights", weights, "--out", tmp_path / name, pictures[0])
+        assert (result.code, result.sentence) == (2, sentence)
+    (tmp_path / "folder.csv").mkdir()
+    result = cli("predict", "--weights", weights, "--out", tmp_path / "folder.csv", pictures[0])
+    assert (result.code, result.sentence) == (2, f"--out {tmp_path / 'folder.csv'}: is a folder; name a file in it")

@@ -17,7 +17,7 @@ from greenedge.models.catalog import BACKBONE_FAMILIES, FAMILIES
 from greenedge.models.exit_heads import EXIT_HEADS
 from greenedge.training import plugins, plugins_in_use
 from tests.cli.conftest import Cli, cli
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, write_image
 
 __all__ = ["cli"]
 
@@ -150,3 +150,24 @@ def test_load_plugins_takes_the_modules_of_installed_packages(
     monkeypatch.delitem(sys.modules, "installed_own")
     with pytest.raises(UsageError, match="no module in a file"):
         plugins._load_installed(EntryPoint("own", "math:pi", plugins.GROUP))
+
+
+def test_predict_and_resume_with_and_without_the_plugin(
+    cli: Cli, own: Path, restart: Restart, prepared: Path, tmp_path: Path
+) -> None:
+    config, run = tmp_path / "own.yaml", tmp_path / "run"
+    config.write_text(example("yaml").replace("data/mine", str(prepared)))
+    assert cli("train", "--config", config, "--plugin", own, "--out", run).code == 0
+    image = tmp_path / "a.png"
+    write_image(image, 0)
+    restart()
+    result = cli("predict", "--weights", run / "best.safetensors", "--plugin", own, "--json", image)
+    assert [each["image"] for each in json.loads(result.out)["predictions"]] == [str(image)]
+
+    restart()
+    for arguments in ([], ["--config", config]):
+        result = cli("train", "--out", run, "--resume", *arguments)
+        assert result.code == 2
+        assert result.sentence.startswith(f"{run}: its config names 'focal', 'max', 'negative', 'small', which")
+        assert result.sentence.endswith("if the run was started with a plugin, name its file again with --plugin")
+    assert cli("train", "--out", run, "--resume", "--plugin", own, "--set", "train.epochs=2").code == 0
