@@ -28,6 +28,7 @@ from greenedge.cli import (
     listing,
     place,
     predict,
+    report,
     train,
     tune,
 )
@@ -56,6 +57,7 @@ app.command("place")(with_plugins(place.place))
 app.command("compare")(with_plugins(compare.compare))
 app.command("cascade")(with_plugins(cascade.cascade))
 app.command("diagnose")(with_plugins(diagnose.diagnose))
+app.command("report")(with_plugins(report.report))
 app.command("predict")(with_plugins(predict.predict))
 app.command("bench")(with_plugins(bench.bench))
 app.command("export")(with_plugins(export.export))
