@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenedge.config.records import RecordError, parse_json
 from greenedge.device.precision import Precision, RunPrecision
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.confidence import find_criterion
+from greenedge.exits.confusion import count_confusions
+from greenedge.exits.diagnosis import diagnose_outputs
 from greenedge.exits.evaluation import evaluate_policy
+from greenedge.exits.examples import pick_examples
 from greenedge.exits.network_comparison import Comparison, compare_networks, curve_band
+from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import SavedPolicy, read_policy, shared_policy
+from greenedge.exits.reliability import find_reliability
 from greenedge.exits.slider_points import point_grid, some_points
 from greenedge.exits.static_family import StaticChoice
 from greenedge.exits.sweep import score_outputs
@@ -22,15 +29,19 @@ from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.names import run_names
 from greenedge.reporting.page.content import ReportedRun, SliderResult
 from greenedge.reporting.page.facts import run_facts
-from greenedge.reporting.page.kept import KeptBench, read_kept
+from greenedge.reporting.page.kept import KeptBench, KeptPlacement, read_kept
 from greenedge.reporting.page.present import build_page, present_report
 from greenedge.reporting.page.render import render_page
-from greenedge.training.history import read_history
+from greenedge.reporting.page.sections import Gallery
+from greenedge.reporting.page.thumbnails import PER_KIND, galleries
+from greenedge.training.history import HistoryRecord, read_history
 from greenedge.training.run_files import BEST, ENVIRONMENT, HISTORY, checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model
 from greenedge.workflows.outputs import EvaluatedRun, PassOptions, check_same_images, load_or_compute_outputs
 from greenedge.workflows.policies import POLICY, PolicyOptions, requested_precision
 from greenedge.workflows.static_family import load_static
+
+_log = logging.getLogger("greenedge")
 
 
 @dataclass(frozen=True)
@@ -76,13 +87,14 @@ def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> CommandRe
     names = run_names(runs, BEST)
     evaluated: list[EvaluatedRun] = []
     found: list[ReportedRun] = []
-    for path, model, name in zip(runs, models, names, strict=True):
-        policy = _policy_beside(model)
-        images = PassOptions(options.data, options.split, _precision(model, policy, options))
+    all_kept = [_read_beside(model) for model in models]
+    for path, model, name, kept in zip(runs, models, names, all_kept, strict=True):
+        images = PassOptions(options.data, options.split, _precision(model, kept.policy, options))
         run = load_or_compute_outputs(model, images)
         evaluated.append(run)
         check_same_images(path, run, runs[0], evaluated[0])
-        found.append(_reported(run, name, policy, load_static(options.static, images, run)))
+        static = load_static(options.static, images, run)
+        found.append(_reported(run, name, kept, static, with_images=options.images))
 
     comparison = _compare(evaluated) if len(evaluated) > 1 else None
     content = render_page(build_page(found, comparison, options.title))
@@ -105,46 +117,91 @@ def _check_same_classes(runs: Sequence[Path], models: Sequence[TrainedModel]) ->
             )
 
 
-def _policy_beside(model: TrainedModel) -> SavedPolicy | None:
-    """The policy beside the weights; None where there is none."""
-    path = model.path.parent / POLICY
-    return read_policy(path, model.exits, model.digest) if path.is_file() else None
-
-
 def _precision(model: TrainedModel, policy: SavedPolicy | None, options: ReportOptions) -> Precision | RunPrecision:
     path = model.path.parent / POLICY
     return requested_precision(model, PolicyOptions(None if policy is None else path), options.precision)
 
 
-def _reported(run: EvaluatedRun, name: str, saved: SavedPolicy | None, static: Sequence[StaticChoice]) -> ReportedRun:
+@dataclass(frozen=True)
+class _Kept:
+    """What other commands left beside the weights."""
+
+    policy: SavedPolicy | None
+    history: tuple[HistoryRecord, ...]
+    environment: dict[str, str | int]
+    bench: KeptBench | None
+    placement: KeptPlacement | None
+
+
+def _read_beside(model: TrainedModel) -> _Kept:
+    """Reads it all before the network runs, which may take long.
+
+    Raises:
+        GreenedgeError: a file is broken, or the policy for another network.
+    """
+    folder = model.path.parent
+    policy = folder / POLICY
+    bench = read_kept(folder / "bench.json", KeptBench)
+    whole = model.cost.exits[-1].gflops
+    if bench is not None and not math.isclose(bench.full_gflops, whole, rel_tol=0.05):
+        _log.warning(
+            "note: %s is of a network of %.4g GFLOPs, and this one has %.4g, so it is left out",
+            *(folder / "bench.json", bench.full_gflops, whole),
+        )
+        bench = None
+    return _Kept(
+        read_policy(policy, model.exits, model.digest) if policy.is_file() else None,
+        tuple(read_history(folder / HISTORY)),
+        _environment(folder / ENVIRONMENT),
+        bench,
+        read_kept(folder / "place.json", KeptPlacement),
+    )
+
+
+def _reported(
+    run: EvaluatedRun, name: str, kept: _Kept, static: Sequence[StaticChoice], *, with_images: bool
+) -> ReportedRun:
     """All results of a run."""
-    model, summary, folder = run.model, run.summary, run.model.path.parent
+    model, summary, saved = run.model, run.summary, kept.policy
     criterion = model.config.sweep.criterion
     policy = shared_policy(criterion, None, model.num_exits - 1) if saved is None else saved.policy
-    scores = score_outputs(policy.join_outputs(run.outputs), policy.get_criterion())
     rule = criterion if saved is None else policy
+
+    joined = policy.join_outputs(run.outputs)
+    scores = score_outputs(joined, policy.get_criterion())
     sweep = analyse_sweep(run.outputs, summary.standalone_gflops, criterion=rule, static=static)
-    bench = read_kept(folder / "bench.json", KeptBench)
-    grid = point_grid(scores, None if saved is None else policy.thresholds)
-    slider = SliderResult(some_points(sweep.curve), grid)
-    if bench is not None:
-        slider = replace(
-            slider,
-            milliseconds_per_gflop=bench.milliseconds_per_gflop(),
-            joules_per_gflop=bench.joules_per_gflop(),
-        )
-    history = read_history(folder / HISTORY)
     return ReportedRun(
-        facts=run_facts(model, name, history, _environment(folder / ENVIRONMENT)),
+        facts=run_facts(model, name, kept.history, kept.environment),
         summary=summary,
         sweep=sweep,
         band=curve_band(scores),
-        slider=slider,
+        slider=SliderResult(
+            some_points(sweep.curve),
+            point_grid(scores, None if saved is None else policy.thresholds),
+            None if kept.bench is None else kept.bench.milliseconds_per_gflop(),
+            None if kept.bench is None else kept.bench.joules_per_gflop(),
+        ),
         evaluation=evaluate_policy(run.outputs, policy),
+        diagnosis=diagnose_outputs(run.outputs, criterion, policy.temperatures),
+        reliability=find_reliability(joined),
+        confusion=count_confusions(joined),
+        history=kept.history,
+        galleries=_galleries(run, joined) if with_images else (),
         policy=saved,
-        policy_file=None if saved is None else str(folder / POLICY),
-        bench=bench,
+        policy_file=None if saved is None else str(model.path.parent / POLICY),
+        bench=kept.bench,
+        placement=kept.placement,
     )
+
+
+def _galleries(run: EvaluatedRun, joined: ExitOutputs) -> tuple[Gallery, ...]:
+    """Images to look at, by what each exit goes by."""
+    examples = pick_examples(joined, PER_KIND)
+    kinds = (examples.easiest, examples.hardest, examples.confidently_wrong, examples.right_early)
+    places = sorted({each.image for kind in kinds for each in kind})
+    pixels = run.split.read(run.split.rows[places])
+    names = [each.name for each in run.model.classes]
+    return galleries(examples, dict(zip(places, pixels, strict=True)), names, joined.num_exits)
 
 
 def _environment(path: Path) -> dict[str, str | int]:

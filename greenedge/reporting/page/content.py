@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from greenedge.exits.confusion import Confusion
+from greenedge.exits.diagnosis import Diagnosis
 from greenedge.exits.evaluation import PolicyEvaluation
 from greenedge.exits.network_comparison import Band
 from greenedge.exits.policy import SavedPolicy
+from greenedge.exits.reliability import Reliability
 from greenedge.exits.slider_points import PointGrid
 from greenedge.exits.sweep import Sweep
 from greenedge.exits.sweep_result import SweepResult
-from greenedge.reporting.page.kept import KeptBench
+from greenedge.reporting.page.kept import KeptBench, KeptPlacement
+from greenedge.reporting.page.sections import Gallery
 from greenedge.reporting.summary import RunSummary
+from greenedge.training.history import HistoryRecord
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,15 @@ class ReportedRun:
         band: where its curve would lie on other images.
         slider: what the sliders move over.
         evaluation: under the chosen policy, or without early exit where none was chosen.
+        diagnosis: calibration and failure prediction of each exit, and overthinking.
+        reliability: of what each exit goes by.
+        confusion: of classes, by what each exit goes by.
+        history: of the epochs; empty where it was not kept.
+        galleries: images to look at; empty where none are wanted.
         policy: that was chosen; None: none was.
         policy_file: its file, as a user would name it.
         bench: what `greenedge bench` measured; None: it did not run.
+        placement: what `greenedge place` found; None: it did not run.
     """
 
     facts: RunFacts
@@ -74,6 +85,12 @@ class ReportedRun:
     band: Band
     slider: SliderResult
     evaluation: PolicyEvaluation
+    diagnosis: Diagnosis
+    reliability: Reliability
+    confusion: Confusion
+    history: tuple[HistoryRecord, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     policy: SavedPolicy | None = None
     policy_file: str | None = None
     bench: KeptBench | None = None
+    placement: KeptPlacement | None = None

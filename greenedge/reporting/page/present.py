@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from greenedge.reporting.page.charts import DrawnChart, draw
 from greenedge.reporting.page.content import ReportedRun
 from greenedge.reporting.page.curve import curve_chart
 from greenedge.reporting.page.deploy import deploy_blocks, deploy_code
+from greenedge.reporting.page.parts import further_sections
 from greenedge.reporting.page.sections import Page, RunPart, Section, SliderPart
 from greenedge.reporting.page.slider import columns, slider_json, static_table
 from greenedge.reporting.sweep import present_sweep
@@ -60,9 +62,21 @@ def _json(run: ReportedRun) -> dict[str, Any]:
         "run": run.facts.name,
         "facts": dict(run.facts.rows),
         "evaluation": present_evaluation(run.summary, run.evaluation).json,
+        "diagnosis": {
+            "criterion": run.diagnosis.criterion_name,
+            "exits": [dataclasses.asdict(each) for each in run.diagnosis.exits],
+            "overthinking": len(run.diagnosis.overthinking.images),
+        },
+        "sections": {part.key: _tables(part) for part in further_sections(run)},
         "sweep": present_sweep(run.summary, run.sweep).json,
         "sliders": slider_json(run, _curve(run)) if run.summary.num_exits > 1 else None,
     }
+
+
+def _tables(part: Section) -> list[dict[str, Any]]:
+    """The tables of a section, as they are shown."""
+    tables = [each for each in (*part.lead, *part.behind) if isinstance(each, Table)]
+    return [{"headers": list(each.headers), "rows": [list(row) for row in each.rows]} for each in tables]
 
 
 def _run_part(run: ReportedRun, key: str) -> RunPart:
@@ -75,7 +89,7 @@ def _run_part(run: ReportedRun, key: str) -> RunPart:
         deploy=deploy_blocks(run),
         code=deploy_code(run),
         slider=_slider(run) if run.summary.num_exits > 1 else None,
-        sections=(),
+        sections=further_sections(run),
     )
 
 
