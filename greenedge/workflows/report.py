@@ -12,29 +12,19 @@ from greenedge.config.records import RecordError, parse_json
 from greenedge.device.precision import Precision, RunPrecision
 from greenedge.errors import DataError, UsageError
 from greenedge.exits.confidence import find_criterion
-from greenedge.exits.confusion import count_confusions
-from greenedge.exits.diagnosis import diagnose_outputs
-from greenedge.exits.evaluation import evaluate_policy
-from greenedge.exits.examples import pick_examples
-from greenedge.exits.network_comparison import Comparison, compare_networks, curve_band
-from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.policy import SavedPolicy, read_policy, shared_policy
-from greenedge.exits.reliability import find_reliability
-from greenedge.exits.slider_points import point_grid, some_points
-from greenedge.exits.static_family import StaticChoice
+from greenedge.exits.network_comparison import Comparison, compare_networks
+from greenedge.exits.policy import SavedPolicy, read_policy
 from greenedge.exits.sweep import score_outputs
-from greenedge.exits.sweep_result import analyse_sweep
 from greenedge.files import write_text
 from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.names import run_names
-from greenedge.reporting.page.content import ReportedRun, SliderResult
+from greenedge.reporting.page.analysis import ReadImages, analyse_run
+from greenedge.reporting.page.content import ReportedRun
 from greenedge.reporting.page.facts import run_facts
-from greenedge.reporting.page.kept import KeptBench, KeptPlacement, read_kept
+from greenedge.reporting.page.kept import KeptBench, KeptFiles, KeptPlacement, read_kept
 from greenedge.reporting.page.present import build_page, present_report
 from greenedge.reporting.page.render import render_page
-from greenedge.reporting.page.sections import Gallery
-from greenedge.reporting.page.thumbnails import PER_KIND, galleries
-from greenedge.training.history import HistoryRecord, read_history
+from greenedge.training.history import read_history
 from greenedge.training.run_files import BEST, ENVIRONMENT, HISTORY, checkpoint_path
 from greenedge.training.trained import TrainedModel, load_model
 from greenedge.workflows.outputs import EvaluatedRun, PassOptions, check_same_images, load_or_compute_outputs
@@ -94,7 +84,10 @@ def report(runs: Sequence[Path], out: Path, options: ReportOptions) -> CommandRe
         evaluated.append(run)
         check_same_images(path, run, runs[0], evaluated[0])
         static = load_static(options.static, images, run)
-        found.append(_reported(run, name, kept, static, with_images=options.images))
+        facts = run_facts(model, name, kept.history, kept.environment)
+        found.append(
+            analyse_run(run.outputs, run.summary, facts, kept, static, _reader(run) if options.images else None)
+        )
 
     comparison = _compare(evaluated) if len(evaluated) > 1 else None
     content = render_page(build_page(found, comparison, options.title))
@@ -122,18 +115,7 @@ def _precision(model: TrainedModel, policy: SavedPolicy | None, options: ReportO
     return requested_precision(model, PolicyOptions(None if policy is None else path), options.precision)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What other commands left beside the weights."""
-
-    policy: SavedPolicy | None
-    history: tuple[HistoryRecord, ...]
-    environment: dict[str, str | int]
-    bench: KeptBench | None
-    placement: KeptPlacement | None
-
-
-def _read_beside(model: TrainedModel) -> _Kept:
+def _read_beside(model: TrainedModel) -> KeptFiles:
     """Reads it all before the network runs, which may take long.
 
     Raises:
@@ -149,8 +131,10 @@ def _read_beside(model: TrainedModel) -> _Kept:
             *(folder / "bench.json", bench.full_gflops, whole),
         )
         bench = None
-    return _Kept(
+    return KeptFiles(
+        model.config.sweep.criterion,
         read_policy(policy, model.exits, model.digest) if policy.is_file() else None,
+        str(policy),
         tuple(read_history(folder / HISTORY)),
         _environment(folder / ENVIRONMENT),
         bench,
@@ -158,50 +142,8 @@ def _read_beside(model: TrainedModel) -> _Kept:
     )
 
 
-def _reported(
-    run: EvaluatedRun, name: str, kept: _Kept, static: Sequence[StaticChoice], *, with_images: bool
-) -> ReportedRun:
-    """All results of a run."""
-    model, summary, saved = run.model, run.summary, kept.policy
-    criterion = model.config.sweep.criterion
-    policy = shared_policy(criterion, None, model.num_exits - 1) if saved is None else saved.policy
-    rule = criterion if saved is None else policy
-
-    joined = policy.join_outputs(run.outputs)
-    scores = score_outputs(joined, policy.get_criterion())
-    sweep = analyse_sweep(run.outputs, summary.standalone_gflops, criterion=rule, static=static)
-    return ReportedRun(
-        facts=run_facts(model, name, kept.history, kept.environment),
-        summary=summary,
-        sweep=sweep,
-        band=curve_band(scores),
-        slider=SliderResult(
-            some_points(sweep.curve),
-            point_grid(scores, None if saved is None else policy.thresholds),
-            None if kept.bench is None else kept.bench.milliseconds_per_gflop(),
-            None if kept.bench is None else kept.bench.joules_per_gflop(),
-        ),
-        evaluation=evaluate_policy(run.outputs, policy),
-        diagnosis=diagnose_outputs(run.outputs, criterion, policy.temperatures),
-        reliability=find_reliability(joined),
-        confusion=count_confusions(joined),
-        history=kept.history,
-        galleries=_galleries(run, joined) if with_images else (),
-        policy=saved,
-        policy_file=None if saved is None else str(model.path.parent / POLICY),
-        bench=kept.bench,
-        placement=kept.placement,
-    )
-
-
-def _galleries(run: EvaluatedRun, joined: ExitOutputs) -> tuple[Gallery, ...]:
-    """Images to look at, by what each exit goes by."""
-    examples = pick_examples(joined, PER_KIND)
-    kinds = (examples.easiest, examples.hardest, examples.confidently_wrong, examples.right_early)
-    places = sorted({each.image for kind in kinds for each in kind})
-    pixels = run.split.read(run.split.rows[places])
-    names = [each.name for each in run.model.classes]
-    return galleries(examples, dict(zip(places, pixels, strict=True)), names, joined.num_exits)
+def _reader(run: EvaluatedRun) -> ReadImages:
+    return lambda places: run.split.read(run.split.rows[list(places)])
 
 
 def _environment(path: Path) -> dict[str, str | int]:

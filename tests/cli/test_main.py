@@ -40,6 +40,7 @@ SINGLE = [
     "cascade",
     "compare",
     "diagnose",
+    "report",
     "predict",
     "bench",
     "export",

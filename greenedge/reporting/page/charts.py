@@ -48,6 +48,7 @@ class Chart:
         x_range: that the axis spans at least; None: what the marks span.
         y_range: likewise.
         has_marker: whether a slider moves a marker on it.
+        whole_x: whether the horizontal axis has whole numbers alone.
     """
 
     title: str
@@ -57,6 +58,7 @@ class Chart:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     has_marker: bool = False
+    whole_x: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ class DrawnChart:
 
 def draw(chart: Chart) -> DrawnChart:
     """Finds the place of everything in a chart."""
-    x_values, x_step = _axis([value for mark in chart.marks for value in mark.x], chart.x_range)
+    x_values, x_step = _axis(
+        [value for mark in chart.marks for value in mark.x], chart.x_range, 1.0 if chart.whole_x else 0.0
+    )
     y_values, y_step = _axis([value for mark in chart.marks for value in mark.y], chart.y_range)
     x = _scale(x_values, _LEFT, WIDTH - _RIGHT)
     y = _scale(y_values, HEIGHT - _BOTTOM, _TOP)
@@ -135,13 +139,15 @@ def draw(chart: Chart) -> DrawnChart:
     )
 
 
-def _axis(values: Sequence[float], wanted: tuple[float, float] | None) -> tuple[list[float], float]:
+def _axis(
+    values: Sequence[float], wanted: tuple[float, float] | None, least_step: float = 0.0
+) -> tuple[list[float], float]:
     """Round numbers that span all values, and the step between them."""
     found = [*values, *(wanted or ())] or [0.0, 1.0]
     low, high = min(found), max(found)
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / _TICKS
+    rough = max((high - low) / _TICKS, least_step)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from greenedge.config.convert import Count, NonNegative, Positive, Probability
 from greenedge.config.records import RecordError, convert_record, parse_json
 from greenedge.errors import DataError
+from greenedge.exits.policy import SavedPolicy
+from greenedge.training.history import HistoryRecord
 
 T = TypeVar("T")
 
@@ -128,6 +130,29 @@ class KeptPlacement:
     blocks: tuple[KeptBlock, ...]
 
 
+@dataclass(frozen=True)
+class KeptFiles:
+    """What other commands left beside the weights of a run.
+
+    Attributes:
+        criterion: of the config.
+        policy: that was chosen; None: none was.
+        policy_file: where it is, or would be, as a user would name it.
+        history: of the epochs; empty where it was not kept.
+        environment: versions and the machine of the training; empty likewise.
+        bench: None where it did not run.
+        placement: likewise.
+    """
+
+    criterion: str
+    policy: SavedPolicy | None = None
+    policy_file: str = "policy.json"
+    history: tuple[HistoryRecord, ...] = ()
+    environment: Mapping[str, str | int] = field(default_factory=dict)
+    bench: KeptBench | None = None
+    placement: KeptPlacement | None = None
+
+
 def read_kept(path: Path, kind: type[T]) -> T | None:
     """Reads what a page shows of the JSON file of a command; None where there is no file.
 
@@ -153,7 +178,7 @@ def read_kept(path: Path, kind: type[T]) -> T | None:
 def _known(value: Any, kind: Any) -> Any:
     """The keys of a mapping that a page shows, in the mappings and lists below it too."""
     if isinstance(value, Mapping) and dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
+        hints = get_type_hints(kind)
         return {key: _known(each, hints[key]) for key, each in value.items() if key in hints}
     arguments = getattr(kind, "__args__", ())
     if isinstance(value, Mapping) and arguments:
@@ -161,9 +186,3 @@ def _known(value: Any, kind: Any) -> Any:
     if isinstance(value, list) and arguments:
         return [_known(each, arguments[0]) for each in value]
     return value
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    from typing import get_type_hints
-
-    return get_type_hints(kind)

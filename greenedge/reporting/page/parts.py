@@ -139,7 +139,13 @@ def _training(run: ReportedRun) -> Section | None:
     epochs = [float(each.epoch) for each in history]
     exits, split = len(history[0].accuracy), history[0].split
     losses = [each.loss for each in history]
-    loss = Chart("Training loss", "epoch", "loss (nats)", [Mark("line", "c0", epochs, losses, "sum over the exits")])
+    loss = Chart(
+        "Training loss",
+        "epoch",
+        "loss (nats)",
+        [Mark("line", "c0", epochs, losses, "sum over the exits")],
+        whole_x=True,
+    )
     marks = []
     for index in range(exits):
         accuracies = [100 * each.accuracy[index] for each in history]
@@ -147,7 +153,7 @@ def _training(run: ReportedRun) -> Section | None:
         name = f"{exit_name(index, exits)}, {split}"
         marks.append(Mark("line", style, epochs, accuracies, name))
         marks.append(Mark(_SHAPES[index % 3], style.split()[0], epochs, accuracies))
-    accuracy = Chart(f"Accuracy on the {split} images", "epoch", "accuracy (%)", marks)
+    accuracy = Chart(f"Accuracy on the {split} images", "epoch", "accuracy (%)", marks, whole_x=True)
     rows = [
         [each.epoch, f"{each.loss:.3f}", *(f"{100 * of_exit:.2f}" for of_exit in each.accuracy), f"{each.seconds:.0f}"]
         for each in history
@@ -157,8 +163,8 @@ def _training(run: ReportedRun) -> Section | None:
 
 
 def _style(index: int, exits: int) -> str:
-    """A colour of an exit, and a dash that tells it from others without colour; the final exit's are the backbone's."""
-    return "c5" if index == exits - 1 else f"c{1 + index % 4}{_DASHES[index % 3]}"
+    """A colour of an exit, and a dash that tells it from its neighbours without colour."""
+    return "c0" if index == exits - 1 else f"c{1 + index % 4}{_DASHES[index % 3]}"
 
 
 def _percent(share: float) -> str:
