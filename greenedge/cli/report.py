@@ -8,7 +8,28 @@ from typing import Annotated
 import typer
 
 from greenedge.cli.options import Data, Json, PolicyPrecision, Split, Static
-from greenedge.cli.output import show_result
+from greenedge.cli.output import say, show_result
+from greenedge.errors import UsageError
+
+
+def also_report(page: Path | None, runs: list[Path], data: Path | None = None, split: str = "val") -> None:
+    """Writes the page of some runs at the end of another command, and says so; None: none is wanted."""
+    if page is None:
+        return
+    from greenedge.workflows.report import ReportOptions
+    from greenedge.workflows.report import report as write_report
+
+    say(str(write_report(runs, page, ReportOptions(data, split)).blocks[-1]))
+
+
+def check_page(page: Path | None) -> None:
+    """Whether a page that is wanted at the end of a command can be one, before the command begins.
+
+    Raises:
+        UsageError: it is a folder.
+    """
+    if page is not None and page.is_dir():
+        raise UsageError(f"{page}: is a folder; give --report the name of a file, such as {page / 'report.html'}")
 
 
 def report(

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Data, Json, Precision, Weights
+from greenedge.cli.options import Data, Json, Page, Precision, Weights
 from greenedge.cli.output import show_result
+from greenedge.cli.report import also_report, check_page
 
 
 def tune(
@@ -42,6 +43,7 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(help="The policy's file. Default: policy.json beside the weights.")
     ] = None,
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Choose thresholds for a goal.
@@ -54,6 +56,7 @@ def tune(
     from greenedge.workflows.tune import TuneOptions
     from greenedge.workflows.tune import tune as run_tuning
 
+    check_page(page)
     goal = Goal(budget, min_accuracy, max_loss, confidence)
     options = TuneOptions(
         goal,
@@ -66,3 +69,4 @@ def tune(
     )
     result = run_tuning(weights, data, options, out)
     show_result(result, as_json=as_json)
+    also_report(page, [weights], data)
