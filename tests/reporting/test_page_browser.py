@@ -137,7 +137,7 @@ def test_sliders_show_the_numbers_of_sweep_and_write_a_policy_that_eval_takes(
         assert numbers["accuracy (%)"] == f"{100 * found['accuracy']:.2f}"
         assert numbers["GFLOPs per image"] == f"{found['gflops']:.4f}"
         rates = [f"{100 * each:.1f}" for each in found["exit_shares"]]
-        assert [numbers["exit 1 (%)"], numbers["exit 2 (%)"], numbers["final exit (%)"]] == rates
+        assert [numbers["exit 1 rate (%)"], numbers["exit 2 rate (%)"], numbers["final exit rate (%)"]] == rates
 
 
 def test_sliders_move_by_keyboard_and_are_told_to_those_who_cannot_see(browser: Browser, page: Path) -> None:
@@ -146,7 +146,7 @@ def test_sliders_move_by_keyboard_and_are_told_to_those_who_cannot_see(browser: 
     opened(browser, page)
     slider = find_all(browser, "[data-shared]")[0]
     slider.send_keys(Keys.HOME)
-    assert shown(browser)["final exit (%)"] == "100.0"
+    assert shown(browser)["final exit rate (%)"] == "100.0"
     live = find_all(browser, "output[aria-live=polite]")[0]
     assert "one threshold for all exits: never (nats)" in live.text
     assert slider.get_attribute("aria-valuetext") == "threshold never nats"
@@ -158,7 +158,7 @@ def test_sliders_move_by_keyboard_and_are_told_to_those_who_cannot_see(browser: 
     assert all(old != new for old, new in zip(before, after, strict=True))
     assert float(after[0]) < float(before[0])
     slider.send_keys(Keys.END)
-    assert shown(browser)["exit 1 (%)"] == "100.0"
+    assert shown(browser)["exit 1 rate (%)"] == "100.0"
 
 
 def test_page_starts_at_the_chosen_policy(browser: Browser, page: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 Shape = Literal["line", "area", "circle", "square", "diamond", "star"]
 
 WIDTH, HEIGHT = 720, 400  # of the drawing, in its own units; on the page it is as wide as there is room
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 30, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 88, 36, 14, 62
 _TICKS = 5
 _SIZE = 6.5  # of a point's shape
 
@@ -149,7 +149,8 @@ def _axis(
         low, high = low - 0.5, high + 0.5
     rough = max((high - low) / _TICKS, least_step)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    factors = (1, 2, 5, 10) if least_step else (1, 2, 2.5, 5, 10)
+    step = next(factor * power for factor in factors if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(place * step, 12) for place in range(first, last + 1)], step
 

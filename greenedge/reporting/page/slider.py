@@ -51,7 +51,7 @@ def slider_json(run: ReportedRun, chart: DrawnChart) -> dict[str, Any]:
 def columns(run: ReportedRun) -> list[tuple[str, int]]:
     """What is shown of an operating point: headers, and digits after the point."""
     shown = [("accuracy (%)", 2), ("GFLOPs per image", 4)]
-    shown += [(f"{name} (%)", 1) for name in run.summary.exit_names]
+    shown += [(f"{name} rate (%)", 1) for name in run.summary.exit_names]
     if run.slider.milliseconds_per_gflop is not None:
         shown.append(("expected ms per image", 2))
     if run.slider.joules_per_gflop is not None:
