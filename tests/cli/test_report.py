@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import greenedge
 from greenedge.data.prepare import prepare
 from tests.cli.conftest import Cli
 from tests.cli.helpers import with_other_answers
@@ -62,6 +63,26 @@ def test_report_shows_the_chosen_policy_and_what_bench_and_place_left(cli: Cli, 
     assert measured["advice"] in page
 
 
+def test_report_comes_after_other_commands_where_it_is_asked_for(cli: Cli, run: Path, tmp_path: Path) -> None:
+    weights, out = run / "best.safetensors", tmp_path / "page.html"
+    tuned = cli("tune", "--weights", weights, "--min-accuracy", "0.01", "--report", out, "--json")
+    assert tuned.code == 0, tuned.err
+    json.loads(tuned.raw)  # the page is told of on standard error
+    assert f"written: {out}" in tuned.err
+    assert "The chosen policy, in" in out.read_text()
+
+    swept = cli("sweep", "--weights", weights, "--report", tmp_path)
+    assert (swept.code, swept.sentence) == (
+        2,
+        f"{tmp_path}: is a folder; give --report the name of a file, such as {tmp_path / 'report.html'}",
+    )
+    assert not (run / "sweep.json").exists()
+    trained = cli("train", "--config", run / "config.yaml", "--processes", "2", "--report", out)
+    assert trained.code == 2
+    assert trained.sentence.startswith("--report is for a training in one process")
+    assert greenedge.report(run, tmp_path / "api.html").read_text() == out.read_text()
+
+
 def test_report_of_two_runs_sets_them_side_by_side(cli: Cli, run: Path, tmp_path: Path) -> None:
     other = with_other_answers(run / "best.safetensors", tmp_path / "other" / "best.safetensors").parent
     out = tmp_path / "page.html"
@@ -95,8 +116,10 @@ def test_report_refuses_runs_of_unlike_classes(cli: Cli, run: Path, tmp_path: Pa
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["bench.json", "place.json", "environment.json", "policy.json"])
-@pytest.mark.parametrize("content", ["{", "[1]", '{"seconds": {}}'])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("bench.json", "{"), ("place.json", '{"blocks": 3}'), ("environment.json", "[1]"), ("policy.json", "{")],
+)
 def test_report_names_a_broken_file_of_the_run(cli: Cli, run: Path, tmp_path: Path, name: str, content: str) -> None:
     (run / name).write_text(content)
     out = tmp_path / "page.html"

@@ -227,6 +227,6 @@ def test_page_without_scripts_shows_some_points(browser: Browser, page: Path) ->
         static = find_all(browser, "noscript table tbody tr")
         assert len(static) > 10
         assert static[0].find_elements("css selector", "td")[0].text == "never"
-        assert not any(each.is_displayed() for each in find_all(browser, ".sliders"))
+        assert not any(each.is_displayed() for each in find_all(browser, ".sliders, .marker"))
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

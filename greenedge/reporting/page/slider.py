@@ -97,7 +97,7 @@ def _start(run: ReportedRun, shared: Sequence[OperatingPoint]) -> int:
 
 def _policy(run: ReportedRun) -> dict[str, Any]:
     """A policy's file but for the thresholds, which the sliders choose."""
-    rule = dataclasses.asdict(run.sweep.rule)
+    rule = {**dataclasses.asdict(run.sweep.rule), "precision": run.summary.precision}
     exits = [each.after for each in run.summary.cost.exits]
     chosen = {"goal": "chosen by hand in a report", "choose_on": run.summary.split, "images": run.summary.images}
     return {"format": FORMAT, **rule, "exits": exits, "weights": run.facts.digest, "chosen": chosen}
