@@ -42,7 +42,12 @@ def test_report_of_a_run_is_a_page_and_says_what_it_says(cli: Cli, run: Path, tm
     assert "data:image/jpeg" not in out.read_text()
 
 
-def test_report_shows_the_chosen_policy_and_what_bench_and_place_left(cli: Cli, run: Path, tmp_path: Path) -> None:
+def test_report_shows_the_chosen_policy_and_what_bench_left(
+    cli: Cli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for module in ("greenedge.cost.benchmark", "greenedge.inference.benchmark"):  # nothing here needs exact times
+        monkeypatch.setattr(f"{module}.IMAGES_PER_TURN", 4)
     weights, out = run / "best.safetensors", tmp_path / "page.html"
     assert cli("tune", "--weights", weights, "--min-accuracy", "0.01").code == 0
     short = ["--batches", "1", "--rounds", "1", "--only", "engine"]

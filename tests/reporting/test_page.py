@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -14,15 +15,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from greenedge.errors import DataError
 from greenedge.exits.calibration import expected_calibration_error, top_confidence
+from greenedge.exits.examples import pick_examples
 from greenedge.exits.policy import ExitPolicy
 from greenedge.reporting.page.charts import Chart, Mark, draw
 from greenedge.reporting.page.kept import KeptPlacement, read_kept
 from greenedge.reporting.page.present import build_page, present_report
 from greenedge.reporting.page.render import render_page, script_json
-from greenedge.reporting.page.thumbnails import MOST_BYTES
+from greenedge.reporting.page.thumbnails import MOST_BYTES, galleries
 from tests.reporting.page_runs import made_up_run, random_outputs
 
 HOSTILE = ("</script><script>alert(1)</script>", "\"quoted\" & 'single'", "קוף ירוק", "a\u202eb", "<!--")
@@ -126,13 +129,30 @@ def test_page_of_a_network_without_exits_has_no_slider() -> None:
     assert "there is no early exit, so there is nothing to choose" in content
 
 
-def test_galleries_keep_within_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_galleries_keep_within_their_room() -> None:
     outputs = random_outputs(3, 60, 4)
     whole = made_up_run(outputs)
     sizes = [len(image.source) for each in whole.galleries for image in each.images]
     assert sum(sizes) < MOST_BYTES
     assert max(len(each.images) for each in whole.galleries) == 12
     assert {each.title.partition(":")[0] for each in whole.galleries} >= {"Easiest", "Right early and wrong late"}
+
+
+def test_galleries_stop_where_the_next_image_would_not_fit() -> None:
+    outputs = random_outputs(3, 60, 4)
+    examples = pick_examples(outputs, 12)
+    images = {place: np.full((3, 96, 64), place, dtype=np.uint8) for place in range(60)}
+    names = [f"class {index}" for index in range(4)]
+    for room in (0, 900, 5000):
+        found = galleries(examples, images, names, 3, room)
+        shown = [image for each in found for image in each.images]
+        assert sum(len(each.source) for each in shown) <= room
+        assert (room >= 5000) == (len(shown) > 3)
+    (first, *_) = galleries(examples, images, names, 3)
+    assert first.images[0].side == 96
+    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(first.images[0].source.partition(",")[2]))))
+    assert pixels.shape == (96, 64, 3)
+    assert abs(int(pixels.mean()) - examples.easiest[0].image) <= 2
 
 
 def test_report_prints_what_the_page_shows() -> None:
@@ -170,6 +190,8 @@ def test_reliability_has_the_gaps_of_the_calibration_error() -> None:
     outputs = random_outputs(3, 500, 4)
     found = made_up_run(outputs).reliability
     for index, right in enumerate(outputs.correct()):
+        bins = np.ceil(top_confidence(outputs.logits[index]).astype(float) * 15).astype(int) - 1
+        assert found.images[index].tolist() == [(bins == each).sum() for each in range(15)]
         gaps = np.nan_to_num(np.abs(found.confidence[index] - found.accuracy[index]))
         error = float((gaps * found.images[index]).sum() / 500)
         assert error == pytest.approx(expected_calibration_error(top_confidence(outputs.logits[index]), right))

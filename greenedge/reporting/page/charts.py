@@ -14,6 +14,7 @@ Shape = Literal["line", "area", "circle", "square", "diamond", "star"]
 WIDTH, HEIGHT = 720, 400  # of the drawing, in its own units; on the page it is as wide as there is room
 _LEFT, _RIGHT, _TOP, _BOTTOM = 88, 36, 14, 62
 _TICKS = 5
+_FLAT = 1e-9  # a smaller span, in proportion to the numbers, is none: ticks could not be told apart
 _SIZE = 6.5  # of a point's shape
 
 
@@ -145,7 +146,7 @@ def _axis(
     """Round numbers that span all values, and the step between them."""
     found = [*values, *(wanted or ())] or [0.0, 1.0]
     low, high = min(found), max(found)
-    if high - low < 1e-12:
+    if high - low <= _FLAT * max(1.0, abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     rough = max((high - low) / _TICKS, least_step)
     power = 10.0 ** math.floor(math.log10(rough))
