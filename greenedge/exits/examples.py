@@ -61,9 +61,9 @@ def pick_examples(outputs: ExitOutputs, count: int) -> Examples:
     final = outputs.num_exits - 1
 
     easiest = _largest(first, correct[0], count)
-    never = ~correct.any(axis=0)
+    never: np.ndarray = np.logical_not(correct.any(axis=0))
     hardest = _largest(-_log_probability(outputs), never, count)
-    wrong = _largest(last, (~correct)[-1], count)
+    wrong = _largest(last, ~correct[-1], count)
     lost = find_overthinking(outputs)
     early = zip(lost.images[:count].tolist(), lost.exits[:count].tolist(), strict=True)
     return Examples(
