@@ -41,6 +41,7 @@ _API = (
     "load_data",
     "load_plugins",
     "plot_sweep",
+    "report",
     "sweep",
     "train",
     "tune",

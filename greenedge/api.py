@@ -59,6 +59,8 @@ from greenedge.training.plugins import load_plugins
 from greenedge.training.run_files import checkpoint_path
 from greenedge.training.trained import TrainedModel, open_data
 from greenedge.workflows.models import ExportedModel, open_model, resolve_precision
+from greenedge.workflows.report import ReportOptions
+from greenedge.workflows.report import report as write_report
 from greenedge.workflows.train import TrainOutcome
 from greenedge.workflows.train import train as run_training
 
@@ -92,6 +94,7 @@ __all__ = [
     "load_data",
     "load_plugins",
     "plot_sweep",
+    "report",
     "sweep",
     "train",
     "tune",
@@ -392,6 +395,34 @@ def evaluate(outputs: ExitOutputs, policy: ExitPolicy) -> PolicyEvaluation:
 def count_flops(model: TrainedModel | MultiExitNetwork) -> NetworkCost:
     """GFLOPs and parameters of every exit; one multiply-add is 1, as fvcore counts."""
     return model.cost if isinstance(model, TrainedModel) else count_costs(model)
+
+
+def report(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path = "report.html",
+    *,
+    data: str | Path | None = None,
+    split: Literal["train", "val", "calibration"] = "val",
+    title: str | None = None,
+    images: bool = True,
+) -> Path:
+    """Writes one HTML page of a run or several, as `greenedge report` does, and gives its path.
+
+    Args:
+        runs: run directories or checkpoints; several are set side by side.
+        out: the page.
+        data: a prepared data set; None: the one trained on.
+        split: the images that all numbers are of.
+        title: of the page; None: the runs' names.
+        images: whether the page shows images of the data set.
+
+    Raises:
+        GreenedgeError: a run cannot be used, or runs are of other classes or images.
+    """
+    several = [runs] if isinstance(runs, str | Path) else runs
+    options = ReportOptions(None if data is None else Path(data), split, title=title, images=images)
+    write_report([Path(each) for each in several], Path(out), options)
+    return Path(out)
 
 
 class Engine(inference.Engine):

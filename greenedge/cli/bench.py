@@ -11,6 +11,7 @@ from greenedge.cli.options import (
     Criterion,
     Data,
     Json,
+    Page,
     Policy,
     ResultsFolder,
     Threshold,
@@ -19,6 +20,7 @@ from greenedge.cli.options import (
     policy_options,
 )
 from greenedge.cli.output import show_result
+from greenedge.cli.report import also_report, check_page
 
 BenchPrecision = Annotated[
     Literal["auto", "float32", "bf16"] | None,
@@ -44,6 +46,7 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each contender at each batch size.")] = 5,
     out: ResultsFolder = None,
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Measure latency, throughput and energy.
@@ -55,9 +58,11 @@ def bench(
     from greenedge.inference.benchmark import BenchOptions
     from greenedge.workflows.bench import bench as run_benchmark
 
+    check_page(page)
     names = None if only is None else tuple(name.strip() for name in only.split(","))
     options = BenchOptions(compiled=compiled, only=names, batches=parse_counts(batches), rounds=rounds)
     result = run_benchmark(
         weights, data, policy_options(policy, threshold, criterion), precision, options, out, tuple(export or ())
     )
     show_result(result, as_json=as_json)
+    also_report(page, [weights], data)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Criterion, Data, Json, OwnPrecision, Split, Static
+from greenedge.cli.options import Criterion, Data, Json, OwnPrecision, Page, Split, Static
 from greenedge.cli.output import show_result
+from greenedge.cli.report import also_report, check_page
 
 
 def compare(
@@ -21,6 +22,7 @@ def compare(
     static: Static = None,
     precision: OwnPrecision = None,
     out: Annotated[Path, typer.Option(help="Folder for compare.json, .csv and .png.")] = Path("runs/compare"),
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Compare networks on the same images.
@@ -30,5 +32,7 @@ def compare(
     from greenedge.workflows.compare import compare as run_comparison
     from greenedge.workflows.outputs import PassOptions
 
+    check_page(page)
     result = run_comparison(runs, PassOptions(data, split, precision), criterion, out, static or ())
     show_result(result, as_json=as_json)
+    also_report(page, runs, data, split)

@@ -11,6 +11,7 @@ from greenedge.cli.options import (
     Data,
     Json,
     LabelsMap,
+    Page,
     Policy,
     PolicyPrecision,
     ResultsFolder,
@@ -23,6 +24,8 @@ from greenedge.cli.options import (
     policy_options,
 )
 from greenedge.cli.output import show_result
+from greenedge.cli.report import also_report, check_page
+from greenedge.errors import UsageError
 
 
 def evaluate(
@@ -77,6 +80,7 @@ def sweep(
     precision: PolicyPrecision = None,
     runtime: Runtime = None,
     out: ResultsFolder = None,
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy/cost curve over thresholds.
@@ -94,9 +98,13 @@ def sweep(
     chosen: Thresholds | None = None
     if thresholds is not None:
         chosen = "all" if thresholds.strip() == "all" else parse_thresholds(thresholds)
+    check_page(page)
     model = open_model(weights, runtime)
+    if page is not None and model.own_precision is not None:
+        raise UsageError("--report is for a checkpoint; an export has no page")
     images = PassOptions(data, split, requested_precision(model, PolicyOptions(policy), precision))
     run = load_or_compute_outputs(model, images, out)
     options = SweepOptions(criterion, policy, chosen, reference_gflops, tuple(static or ()))
     result = run_sweep(run, options, images)
     show_result(result, as_json=as_json)
+    also_report(page, [weights], data, split)

@@ -29,6 +29,7 @@ from greenedge.cli import (
     lr_range,
     place,
     predict,
+    report,
     robustness,
     study,
     train,
@@ -62,6 +63,7 @@ app.command("cascade")(with_plugins(cascade.cascade))
 app.command("diagnose")(with_plugins(diagnose.diagnose))
 app.command("study")(with_plugins(study.study))
 app.command("robustness")(with_plugins(robustness.robustness))
+app.command("report")(with_plugins(report.report))
 app.command("predict")(with_plugins(predict.predict))
 app.command("bench")(with_plugins(bench.bench))
 app.command("export")(with_plugins(export.export))

@@ -60,6 +60,12 @@ Static = Annotated[
         help="A network to do without early exit: its backbone joins what the curve has to beat. Repeatable.",
     ),
 ]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write the page of `greenedge report` too, of the run as it is then."
+    ),
+]
 Threshold = Annotated[
     str | None,
     typer.Option(

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.options import Overrides
+from greenedge.cli.options import Overrides, Page
 from greenedge.cli.output import say
+from greenedge.cli.report import also_report, check_page
 from greenedge.errors import UsageError
 from greenedge.training.interruption import StopSignals
 
@@ -29,12 +30,16 @@ def train(
     max_restarts: Annotated[
         int, typer.Option(min=0, metavar="N", help="With --processes: how often lost processes are started anew.")
     ] = 0,
+    page: Page = None,
 ) -> None:
     """Train all exits of a network together.
 
     Writes weights, history and a figure into a run directory. What is interrupted can be continued with --resume.
     """
     count = int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
+    check_page(page)
+    if page is not None and (processes > 1 or count > 1):
+        raise UsageError("--report is for a training in one process; run `greenedge report RUN` after this one")
     if processes > 1 and count > 1:
         raise UsageError("--processes starts processes itself; leave it out under torchrun")
     if processes > 1:
@@ -62,6 +67,7 @@ def train(
         raise typer.Exit(0 if count > 1 else 128 + signal.Signals[outcome.stopped_by])
     if is_first:
         say(f"done: weights, history and figure are in {outcome.out}")
+    also_report(page, [outcome.out])
 
 
 def _train_in_processes(arguments: list[str], processes: int, max_restarts: int) -> int:

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenedge.cli.options import Data, Json, OwnPrecision, Runtime, WeightsOrExport
+from greenedge.cli.options import Data, Json, OwnPrecision, Page, Runtime, WeightsOrExport
 from greenedge.cli.output import show_result
+from greenedge.cli.report import also_report, check_page
 
 
 def tune(
@@ -43,6 +44,7 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(help="The policy's file. Default: policy.json beside the weights.")
     ] = None,
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Choose thresholds for a goal.
@@ -55,6 +57,7 @@ def tune(
     from greenedge.workflows.tune import TuneOptions
     from greenedge.workflows.tune import tune as run_tuning
 
+    check_page(page)
     goal = Goal(budget, min_accuracy, max_loss, confidence)
     options = TuneOptions(
         goal,
@@ -68,3 +71,4 @@ def tune(
     )
     result = run_tuning(weights, data, options, out)
     show_result(result, as_json=as_json)
+    also_report(page, [weights], data)

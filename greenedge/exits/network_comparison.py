@@ -102,6 +102,11 @@ def compare_networks(
     return Comparison(tuple(networks), tuple(compare_pairs(resampled, reference)), reference)
 
 
+def curve_band(scores: ExitScores) -> Band:
+    """One network's curve over a shared threshold, and where it would lie on other images."""
+    return _band(resample_network(scores, bootstrap_weights(scores.correct.shape[1])))
+
+
 def _network(
     network: ResampledNetwork,
     gflops: float,

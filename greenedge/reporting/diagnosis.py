@@ -72,7 +72,8 @@ def _by_class(found: Diagnosis, classes: Sequence[ClassInfo]) -> list[dict[str, 
     ]
 
 
-def _blocks(summary: RunSummary, found: Diagnosis, by_class: Sequence[dict[str, Any]]) -> list[Table | str]:
+def calibration_blocks(summary: RunSummary, found: Diagnosis) -> list[Table | str]:
+    """Calibration and failure prediction of each exit, and how many images are lost by going on."""
     rows = [
         [
             label,
@@ -86,13 +87,16 @@ def _blocks(summary: RunSummary, found: Diagnosis, by_class: Sequence[dict[str, 
     ]
     headers = ["exit", "accuracy (%)", "ECE (%)", "temperature", "ECE with it (%)", f"AUROC of {found.criterion_name}"]
     lost = len(found.overthinking.images)
-    blocks: list[Table | str] = [
-        summary.heading,
+    return [
         Table(headers, rows),
         "ECE: mean gap between confidence and accuracy, 15 bins; temperatures are fitted on the calibration images; "
         "AUROC: the chance that a wrong prediction is less confident than a correct one",
         f"correct at an early exit, wrong at the final one: {lost} images ({100 * lost / summary.images:.2f} %)",
     ]
+
+
+def _blocks(summary: RunSummary, found: Diagnosis, by_class: Sequence[dict[str, Any]]) -> list[Table | str]:
+    blocks = [summary.heading, *calibration_blocks(summary, found)]
     worst = [each for each in by_class if each["right_early_wrong_late"]][:_CLASSES_SHOWN]
     if worst:
         table = [[each["class"], each["name"], each["images"], each["right_early_wrong_late"]] for each in worst]

@@ -26,6 +26,11 @@ _SHOWN_CLASSES = 3
 _ABSOLUTE_PATH = re.compile(r"(?<=[ '\"])/(?:[^/\n'\"]+/)*([^/\n'\"]+)")
 
 
+def shortened_paths(text: str) -> str:
+    """A config's text in which nothing but the last name is left of absolute paths."""
+    return _ABSOLUTE_PATH.sub(r".../\1", text)
+
+
 @dataclass(frozen=True)
 class MeasuredExits:
     """What is known of a network from an evaluation that was kept.
@@ -295,7 +300,7 @@ def _configuration(model: TrainedModel) -> list[str]:
     texts = model.checkpoint.info.members or (model.checkpoint.info.config,)
     lines = ["As it was trained; of absolute paths, the last name is left."]
     for text in texts:
-        lines += ["", "```yaml", _ABSOLUTE_PATH.sub(r".../\1", text).replace("```", "'''").rstrip(), "```"]
+        lines += ["", "```yaml", shortened_paths(text).replace("```", "'''").rstrip(), "```"]
     return lines
 
 

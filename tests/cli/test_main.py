@@ -44,6 +44,7 @@ SINGLE = [
     "diagnose",
     "study",
     "robustness",
+    "report",
     "predict",
     "bench",
     "export",

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from greenedge.cost.flops import count_costs
 from greenedge.models.multi_exit import MultiExitNetwork
+from greenedge.reporting.page.kept import KeptPlacement, read_kept
 from greenedge.training.candidates import candidate_network
 from greenedge.training.configs import read_config
 from greenedge.training.trained import load_model
@@ -46,6 +47,9 @@ def test_place_writes_what_it_shows(cli: Cli, run: Path, tmp_path: Path) -> None
     assert result.code == 0, result.err
     found = json.loads(result.raw)
     assert found == json.loads((tmp_path / "place.json").read_text())
+    kept = read_kept(tmp_path / "place.json", KeptPlacement)  # as a report reads it
+    assert kept is not None
+    assert [each.after for each in kept.blocks] == [each["after"] for each in found["blocks"]]
     assert (found["images"], found["train_images"], found["head"]) == (18, 18, "linear")
     assert 1 <= len(found["chosen"]["after"]) <= 2
     with Image.open(tmp_path / "place.png") as figure:
