@@ -94,7 +94,7 @@ def iterate_batches(
 
     Originals are decoded by several threads, and arrays for a GPU are read into pinned memory by one, before they are
     asked for. Arrays for a network on a CPU are not: reading takes 0.2 % of the time of a step, all that a thread could
-    win (docs/data.md; `scripts/benchmarks/prefetch.py`).
+    win (docs/data.md, `scripts/benchmarks/prefetch.py`).
 
     Args:
         split: the images.
