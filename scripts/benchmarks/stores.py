@@ -2,9 +2,9 @@
 
 The same photos, generated JPEGs of 500 x 375 pixels, are prepared as arrays of each size and kept as originals. An
 epoch in random order is read in batches of 128, without a network: from arrays as they lie, from originals in random
-crops and at the centre, with as many threads as there are processors and with one. The memory is the growth of a
-process's peak over that after its imports, in a process of its own for each; pages of files that the system may drop
-whenever it wants are part of it.
+crops and at the centre, with as many threads as there are processors and with one. Memory and processor time are of a
+process of its own for each: the growth of its peak over that after its imports, of which pages of files that the system
+may drop are part; and the time of all its threads, which depends least on what else the machine does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,16 +61,18 @@ def read_epoch(folder: Path, size: int, way: str) -> None:
             assert batch.images.shape[-1] == size
 
 
-def megabytes_of(folder: Path, size: int, way: str) -> float:
-    """The growth of the peak of a new process that reads an epoch."""
+def measure_alone(folder: Path, size: int, way: str) -> tuple[float, float]:
+    """Megabytes and processor seconds of a new process that reads an epoch."""
     command = [sys.executable, __file__, "--read", str(folder), str(size), way]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    megabytes, seconds = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(megabytes), float(seconds)
 
 
-def print_memory(folder: Path, size: int, way: str) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def print_measured(folder: Path, size: int, way: str) -> None:
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     read_epoch(folder, size, way)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000)
+    seconds = time.process_time() - started
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000, seconds)
 
 
 def main() -> None:
@@ -91,26 +94,37 @@ def main() -> None:
             medians = harness.time_interleaved(contenders, given.rounds)
             for way, folder in folders.items():
                 stored = next(path for path in folder.glob("train-*") if path.suffix == ".bin" or "images" in path.name)
+                megabytes, seconds = measure_alone(folder, size, way)
                 results.append(
                     {
                         "store": way,
                         "px": size,
                         "images_per_second": given.images / medians[way],
                         "time_over_arrays": medians[way] / medians["arrays"],
-                        "megabytes": megabytes_of(folder, size, way),
+                        "processor_ms_per_image": 1000 * seconds / given.images,
+                        "megabytes": megabytes,
                         "kilobytes_stored_per_image": stored.stat().st_size / given.images / 1000,
                     }
                 )
     if given.json:
         print(json.dumps({"threads": usable_cpus(), "images": given.images, "stores": results}, indent=2))
         return
-    headers = ["store", "px", "images/s", "time over arrays", "peak memory (MB)", "kB stored per image"]
+    headers = [
+        "store",
+        "px",
+        "images/s",
+        "time over arrays",
+        "processor ms/image",
+        "peak memory (MB)",
+        "kB stored per image",
+    ]
     rows = [
         [
             each["store"],
             str(each["px"]),
             f"{each['images_per_second']:.0f}",
             f"{each['time_over_arrays']:.1f}",
+            f"{each['processor_ms_per_image']:.2f}",
             f"{each['megabytes']:.0f}",
             f"{each['kilobytes_stored_per_image']:.1f}",
         ]
@@ -121,6 +135,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--read"]:
-        print_memory(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+        print_measured(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
     else:
         main()
