@@ -161,7 +161,7 @@ def test_an_exit_without_a_place_is_missed_by_its_number_and_line() -> None:
         ("train.gradient_clip_norm=.nan", "train.gradient_clip_norm=null"),
         ("train.ema_decay=1", "train.ema_decay=0.9999"),
         ("train.ema_decay=0", "train.ema_decay=null"),
-        ("train.precision=fp16", "train.precision=bf16"),
+        ("train.precision=pf16", "train.precision=bf16"),
         ("train.channels_last=1", "train.channels_last=false"),
         ("train.compile=0", "train.compile=true"),
         ("train.device=gpu", "train.device=cuda"),
