@@ -25,11 +25,11 @@ class LoadedImage:
     """One image of a source.
 
     Attributes:
-        pixels: uint8 (3, size, size).
-        digest: SHA-256 of the bytes it was decoded from.
+        pixels: uint8 (3, size, size); or a sentence on why the image cannot be used.
+        digest: SHA-256 of the bytes it was decoded from; of its path where these cannot be read.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | str
     digest: bytes
 
 
@@ -46,8 +46,8 @@ class Source(Protocol):
         """Loads one image. Safe to call from several threads."""
         ...
 
-    def digest(self, record: Record) -> bytes:
-        """Returns the SHA-256 of the bytes of an image, without decoding it."""
+    def locate(self, record: Record) -> str:
+        """Names an image for messages."""
         ...
 
     def digests(self) -> list[dict[str, Any]]:
@@ -132,12 +132,18 @@ class _PickleSource:
         self.listing = replace(pickles.listing, read_as="pickles of arrays")
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        image = self._pickles.image(record)
-        return LoadedImage(convert_pixels(image, self._pickles.locate(record), size), self.digest(record))
+        try:
+            image = self._pickles.image(record)
+        except DataError as error:
+            return _unreadable(record, error)
+        digest = hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
+        try:
+            return LoadedImage(convert_pixels(image, self.locate(record), size), digest)
+        except DataError as error:
+            return LoadedImage(str(error), digest)
 
-    def digest(self, record: Record) -> bytes:
-        image = self._pickles.image(record)
-        return hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
+    def locate(self, record: Record) -> str:
+        return self._pickles.locate(record)
 
     def digests(self) -> list[dict[str, Any]]:
         return self._pickles.digests()
@@ -149,12 +155,22 @@ class _FileSource:
         self._reader = reader
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        content = self._reader.read(record.path)
-        pixels = decode_image(content, self._reader.locate(record.path), size)
-        return LoadedImage(pixels, hashlib.sha256(content).digest())
+        try:
+            content = self._reader.read(record.path)
+        except DataError as error:
+            return _unreadable(record, error)
+        digest = hashlib.sha256(content).digest()
+        try:
+            return LoadedImage(decode_image(content, self.locate(record), size), digest)
+        except DataError as error:
+            return LoadedImage(str(error), digest)
 
-    def digest(self, record: Record) -> bytes:
-        return hashlib.sha256(self._reader.read(record.path)).digest()
+    def locate(self, record: Record) -> str:
+        return self._reader.locate(record.path)
 
     def digests(self) -> list[dict[str, Any]]:
         return self._reader.digests()
+
+
+def _unreadable(record: Record, error: DataError) -> LoadedImage:
+    return LoadedImage(str(error), hashlib.sha256(record.path.encode("utf-8", "surrogateescape")).digest())

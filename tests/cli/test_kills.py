@@ -97,6 +97,13 @@ def test_prepare_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_prepare_with_images_set_aside_survives(tmp_path: Path) -> None:
+    pets = (write_official_layout(tmp_path / "source") / "train").rename(tmp_path / "pets")
+    arguments = ("data", "prepare", str(pets), "--out", str(tmp_path / "out" / "data"))
+    survives(Killed(arguments, tmp_path / "out" / "data", check_images), seed=6)
+
+
+@pytest.mark.slow
 def test_labels_build_survives(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     arguments = ("labels", "build", str(tmp_path / "classes.txt"), "--out", str(tmp_path / "maps" / "a"))
