@@ -170,6 +170,7 @@ def _manifest(
         "subset": {"classes": options.classes, "per_class": options.per_class},
         "unused": listing.unused,
         "read_as": listing.read_as,
+        "notes": [*map(printable, listing.notes)],
         "sources": source.digests(),
         "versions": {"greenedge": __version__, "numpy": np.__version__, "pillow": PIL.__version__},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from greenedge.data.decode import convert_pixels, decode_image
+from greenedge.data.given import expand_sources
 from greenedge.data.layouts import Listing, Record, read_listing
 from greenedge.data.parquet import is_parquet, open_parquet
 from greenedge.data.pickles import PickledSource
+from greenedge.data.shards import is_shard, open_shards
 from greenedge.data.tables import is_table, open_tables
 from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
@@ -88,6 +91,7 @@ def _open_folders(sources: Sequence[Path]) -> tuple[Listing, Reader]:
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Sequence[Path]], tuple[Listing, Reader]]]] = {
     "Parquet": (is_parquet, open_parquet),
     "a table": (is_table, open_tables),
+    "WebDataset shards": (is_shard, open_shards),
     "folders or archives": (lambda _: True, _open_folders),
 }
 
@@ -97,12 +101,13 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
     """Opens sources of one layout.
 
     Args:
-        sources: paths that together hold one data set.
+        sources: paths that together hold one data set, as a user gives them.
         labels_map: for pickles, a file from their labels to class indices; None: their labels, sorted.
 
     Raises:
         DataError: the sources cannot be used, alone or together.
     """
+    sources, unused = expand_sources(sources)
     pickles = [source for source in sources if source.suffix == ".pkl"]
     if pickles and len(pickles) < len(sources):
         raise DataError(f"{pickles[0]}: a pickle cannot be combined with folders or zip files; prepare them separately")
@@ -123,6 +128,7 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
             )
     listing, reader = LAYOUTS[layouts[0]][1](sources)
     with closing(reader):
+        listing = replace(listing, unused=dict(sorted((unused + Counter(listing.unused)).items())))
         yield _FileSource(listing, reader)
 
 

@@ -29,7 +29,7 @@ def checked_lines(folder: Path, checked: Mapping[str, int]) -> list[str]:
 
 
 def _read_as(manifest: Manifest) -> list[str]:
-    """The layout that was recognised, and how validation images were chosen."""
+    """The layout that was recognised, how validation images were chosen, and what is odd about the sources."""
     lines = [f"read as {manifest.read_as}"] if manifest.read_as else []
     if manifest.val_split:
         fraction, seed = manifest.val_split["fraction"], manifest.val_split["seed"]
@@ -37,7 +37,7 @@ def _read_as(manifest: Manifest) -> list[str]:
             f"note: {fraction:g} of the images of each class were set aside for validation (--val-fraction "
             f"{fraction:g} --split-seed {seed:.0f})"
         )
-    return lines
+    return [*lines, *(f"note: {note}" for note in manifest.notes)]
 
 
 def _left_out(manifest: Manifest) -> list[str]:

@@ -5,12 +5,13 @@ import os
 import shlex
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from greenedge.data.prepared import open_prepared
+from greenedge.data.prepared import open_prepared, read_manifest
 from tests.cli.conftest import Cli
 from tests.data.server import serve
 from tests.data.sources import assert_holds, is_one_sentence, read_official, zip_folder
@@ -103,6 +104,19 @@ def test_what_is_not_used_is_said(cli: Cli, official: Path, tmp_path: Path) -> N
         (official / name).write_bytes(b"")
     result = cli("data", "prepare", official, "--out", tmp_path / "out")
     assert "note: 4 files were not used: 1 .md, 1 hidden or system file, test/ (2)" in result.err.splitlines()
+
+
+def test_a_tar_without_its_end_mark_comes_with_a_note(cli: Cli, official: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(official, "set")
+        end = archive.offset
+    path.write_bytes(path.read_bytes()[:end])
+    result = cli("data", "prepare", path, "--out", tmp_path / "out")
+    assert result.code == 0
+    note = f"note: {path}: has no end mark, so members after its last may be missing; its 57 files are whole"
+    assert note in result.err.splitlines()
+    assert read_manifest(tmp_path / "out").notes == (note.removeprefix("note: "),)
 
 
 def test_more_than_there_is_cannot_be_kept(cli: Cli, official: Path, tmp_path: Path) -> None:
