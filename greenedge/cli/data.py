@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.output import say
+from greenedge.cli.options import Json
+from greenedge.cli.output import say, show_json, show_result
+from greenedge.errors import UsageError
 
 Out = Annotated[Path, typer.Option(help="The folder to make.")]
 
@@ -18,9 +20,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get images 
 def prepare(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folders, zip or tar files, tables or pickles, which together hold one data set."),
+        typer.Argument(help="Folders, zip or tar files, tables, shards or pickles, which together hold one data set."),
     ],
-    out: Out,
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Needed without --check.")] = None,
     size: Annotated[int, typer.Option(min=1, help="Pixels per side of the stored images.")] = 64,
     classes: Annotated[int | None, typer.Option(min=1, help="Keep the first N classes.")] = None,
     per_class: Annotated[
@@ -34,32 +37,43 @@ def prepare(
         float | None, typer.Option(help="Without a validation split: the share of each class. Default: 0.1.")
     ] = None,
     split_seed: Annotated[int, typer.Option(min=0, help="Of the choice of these images.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Only decode all, and name every bad file.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Decode images once into arrays.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
     folder per class (train/CLASS/* and val/CLASS/*, or CLASS/*), both also in zip and tar files, tables of
-    path,label[,split], and pickles train*.pkl and val*.pkl of a dict with "images" and "labels"; nothing in a pickle
-    is run.
+    path,label[,split], Parquet files, WebDataset shards, and pickles train*.pkl and val*.pkl of a dict with "images"
+    and "labels"; nothing in a pickle is run. --json prints the manifest, or what --check found.
     """
     from greenedge.data.prepare import PrepareOptions
     from greenedge.data.problems import ProblemsError
     from greenedge.errors import DataError
-    from greenedge.workflows.data import prepare_data
+    from greenedge.workflows.data import check_source_images, prepare_data
 
     options = PrepareOptions(size, classes, per_class, labels_map, skip_bad, val_fraction, split_seed)
+    if check:
+        if skip_bad:
+            raise UsageError("--check leaves nothing out; give it without --skip-bad")
+        show_result(check_source_images(sources, options), as_json=as_json)
+        return
+    if out is None:
+        context.fail("Missing option '--out'.")
     try:
-        lines = prepare_data(sources, out, options)
+        lines, manifest = prepare_data(sources, out, options)
     except ProblemsError as error:
         for line in error.lines:
             say(line)
         raise DataError(error.short) from None
     for line in lines:
         say(line)
+    if as_json:
+        show_json(manifest)
 
 
-@app.command()
-def check(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) -> None:
+@app.command("check")
+def check_prepared(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) -> None:
     """Compare every image with what was prepared."""
     from greenedge.workflows.data import check_data
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from greenedge.data.check_sources import SourceCheck
 from greenedge.data.prepared import Manifest
+from greenedge.reporting.blocks import Block, CommandResult, Lines, Table
 
 
 def prepared_lines(out: Path, manifest: Manifest, size_bytes: int) -> list[str]:
@@ -17,6 +19,32 @@ def prepared_lines(out: Path, manifest: Manifest, size_bytes: int) -> list[str]:
         if not counts.get(name):
             lines.append(f"note: the sources hold no {name} images, so nothing can be used to {use}")
     return [*_read_as(manifest), *_left_out(manifest), *lines]
+
+
+def present_check(check: SourceCheck) -> CommandResult[SourceCheck]:
+    """The files that cannot be used, or that there are none."""
+    listing = check.listing
+    blocks: list[Block] = []
+    if listing is not None:
+        notes = [f"note: {note}" for note in listing.notes] + _unused(listing.unused)
+        blocks.append(Lines([f"read as {listing.read_as}", *notes]))
+    if check.bad:
+        blocks.append(Table(["file", "problem"], [[bad.file, bad.problem] for bad in check.bad]))
+    elif listing is not None:
+        counts = ", ".join(f"{len(records)} {name} images" for name, records in listing.splits.items() if records)
+        blocks.append(f"{counts} of {len(listing.classes)} classes were decoded, and all can be used")
+    blocks.append("nothing was written")
+    json = {
+        "read_as": listing.read_as if listing else None,
+        "images": {name: len(records) for name, records in listing.splits.items()} if listing else None,
+        "classes": len(listing.classes) if listing else None,
+        "notes": list(listing.notes) if listing else [],
+        "unused": listing.unused if listing else {},
+        "bad": [
+            {"file": bad.file, "problem": bad.problem, "split": bad.split, "class": bad.class_id} for bad in check.bad
+        ],
+    }
+    return CommandResult(check, tuple(blocks), json, problem=check.summary)
 
 
 def checked_lines(folder: Path, checked: Mapping[str, int]) -> list[str]:
@@ -44,13 +72,19 @@ def _left_out(manifest: Manifest) -> list[str]:
     """What is in the sources and not in the data set."""
     lines = [f"left out: {problem}" for problem in manifest.skipped_images]
     if manifest.skipped:
-        count = manifest.skipped
-        lines.append(f"note: {count} {'images' if count > 1 else 'image'} could not be used; left out")
-    if manifest.unused:
-        count = sum(manifest.unused.values())
-        kinds = ", ".join(_kind(kind, number) for kind, number in manifest.unused.items())
-        lines.append(f"note: {count} {'files were' if count > 1 else 'file was'} not used: {kinds}")
-    return lines
+        count, named = manifest.skipped, len(manifest.skipped_images)
+        rest = f"; the first {named} are named, and by --check all" if named < count else ""
+        lines.append(f"note: {count} {'images' if count > 1 else 'image'} could not be used; left out{rest}")
+    return [*lines, *_unused(manifest.unused)]
+
+
+def _unused(unused: Mapping[str, int]) -> list[str]:
+    """The files of the sources that are neither images of the data set nor read for it; empty where there are none."""
+    if not unused:
+        return []
+    count = sum(unused.values())
+    kinds = ", ".join(_kind(kind, number) for kind, number in unused.items())
+    return [f"note: {count} {'files were' if count > 1 else 'file was'} not used: {kinds}"]
 
 
 def _kind(kind: str, count: int) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -96,6 +97,68 @@ def test_bad_images_are_listed_above_one_error_or_left_out(cli: Cli, official: P
     assert [line for line in lines if line.startswith("left out: ")] == [f"left out: {path}: is empty" for path in bad]
     assert "note: 2 images could not be used; left out" in lines
     assert "34 train images, 15 val images" in lines[-1]
+
+
+def test_a_check_names_all_bad_files_and_writes_nothing(cli: Cli, official: Path, tmp_path: Path) -> None:
+    bad = [official / "train" / "n02" / "images" / f"n02_{n}.JPEG" for n in range(11)]
+    for path in bad:
+        path.write_bytes(b"")
+    (official / "notes.md").touch()
+    command = ["data", "prepare", official, "--out", tmp_path / "out", "--check"]
+    result = cli(*command)
+    assert result.code == 1
+    assert result.sentence == (
+        "11 of 51 images cannot be used; fix or remove them, or prepare the others with --skip-bad"
+    )
+    rows = [line.split() for line in result.raw.splitlines() if "is empty" in line]
+    assert [row[0] for row in rows] == sorted(map(str, bad))
+    for line in (
+        "read as TinyImageNet's layout, validation images from val/",
+        "note: 1 file was not used: 1 .md",
+        "nothing was written",
+    ):
+        assert line in result.raw.splitlines()
+
+    printed = cli(*command, "--json")
+    assert printed.code == 1
+    found = json.loads(printed.raw)
+    assert found["images"] == {"train": 36, "val": 15}
+    assert [each["file"] for each in found["bad"]] == sorted(map(str, bad))
+    assert found["bad"][0] == {
+        "file": str(bad[0]),
+        "problem": "is empty",
+        "split": "train",
+        "class": "n02",
+    }
+    assert list(tmp_path.iterdir()) == [official]
+    assert "error: --check leaves nothing out" in cli(*command, "--skip-bad").err
+
+
+def test_a_check_of_good_files_says_so(cli: Cli, official: Path, tmp_path: Path) -> None:
+    result = cli("data", "prepare", official, "--check", "--size", 16)
+    assert result.code == 0
+    assert "36 train images, 15 val images of 3 classes were decoded, and all can be used" in result.raw
+    assert json.loads(cli("data", "prepare", official, "--check", "--json").raw)["bad"] == []
+    assert list(tmp_path.iterdir()) == [official]
+
+
+def test_a_preparation_prints_its_manifest_as_json(cli: Cli, official: Path, tmp_path: Path) -> None:
+    result = cli("data", "prepare", official, "--out", tmp_path / "out", "--json")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest.pop("digest")
+    assert json.loads(result.raw) == manifest
+
+
+def test_more_bad_images_than_are_named_are_counted(cli: Cli, official: Path, tmp_path: Path) -> None:
+    for n in range(105):
+        (official / "train" / "n02" / "images" / f"bad_{n}.JPEG").touch()
+    result = cli("data", "prepare", official, "--out", tmp_path / "out", "--skip-bad")
+    assert result.code == 0
+    assert len([line for line in result.err.splitlines() if line.startswith("left out: ")]) == 100
+    note = "note: 105 images could not be used; left out; the first 100 are named, and by --check all"
+    assert note in result.err.splitlines()
+    refused = cli("data", "prepare", official, "--out", tmp_path / "other")
+    assert "and 95 more, which `data prepare --check` names" in refused.err.splitlines()
 
 
 def test_what_is_not_used_is_said(cli: Cli, official: Path, tmp_path: Path) -> None:
