@@ -63,7 +63,7 @@ def check_sources(sources: Sequence[Path], options: PrepareOptions | None = None
             return _check(source, options)
     except ProblemsError as error:  # of the listing
         bad = tuple(BadFile(*_file_and_problem(text)) for text in error.problems)
-        return SourceCheck(None, bad, error.summary)
+        return SourceCheck(None, bad, error.short if len(bad) > 1 else "one file cannot be used; fix or remove it")
 
 
 def _check(source: Source, options: PrepareOptions) -> SourceCheck:

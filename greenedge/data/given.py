@@ -13,13 +13,13 @@ from greenedge.data.decode import is_image_name
 from greenedge.data.shard_classes import CLASSES_FILE
 from greenedge.data.shards import is_shard
 from greenedge.data.tars import TAR_ENDINGS
-from greenedge.data.walk import is_junk, walk_folder
+from greenedge.data.walk import is_folder, is_junk, walk_folder
 from greenedge.errors import DataError
 
 _ARCHIVE_ENDINGS = (".zip", *TAR_ENDINGS)
 # Files that hold images in other ways; a folder with some of them is not one of archives.
 _OTHER_ENDINGS = (".parquet", ".csv", ".tsv", ".pkl")
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_BRACES = re.compile(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}")
 _MOST_FILES = 100_000  # that one pattern may name
 
 
@@ -49,7 +49,7 @@ def _files_of_pattern(pattern: Path) -> list[Path]:
     if len(files) > _MOST_FILES:
         raise DataError(f"{pattern}: names more than {_MOST_FILES} files; give fewer, or their folder")
     missing = [file for file in files if not file.exists()]
-    if missing:
+    if missing and files != [pattern]:  # a name without braces that can be expanded is one file
         raise DataError(
             f"{pattern}: {len(missing)} of the {len(files)} files that it names are missing, the first is {missing[0]}"
         )
@@ -78,8 +78,8 @@ def _archives_of(folder: Path, unused: Counter[str]) -> list[Path]:
     archives = sorted([*_archives_at(folder), *(path for below in _folders_at(folder) for path in _archives_at(below))])
     if not archives:
         return []
-    found = walk_folder(folder)
-    others = [name for name in sorted(found.files) if folder / found.files[name] not in set(archives)]
+    found, known = walk_folder(folder), set(archives)
+    others = [name for name in sorted(found.files) if folder / found.files[name] not in known]
     data = next((name for name in others if is_image_name(name) or name.lower().endswith(_OTHER_ENDINGS)), None)
     if data is None:
         unused += found.ignored
@@ -101,7 +101,7 @@ def _archives_at(folder: Path) -> list[Path]:
 
 
 def _folders_at(folder: Path) -> list[Path]:
-    return [folder / entry.name for entry in _entries(folder) if entry.is_dir() and not is_junk(entry.name)]
+    return [folder / entry.name for entry in _entries(folder) if is_folder(entry) and not is_junk(entry.name)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -21,7 +21,6 @@ class ProblemsError(DataError):
         problems: all of them.
         lines: the first ten; empty for a single one, which is then the whole message.
         short: the message without these lines.
-        summary: what they have in common, and what the user can do.
     """
 
     def __init__(self, problems: Sequence[str], summary: str, way_out: str) -> None:
@@ -30,6 +29,5 @@ class ProblemsError(DataError):
         more = len(problems) - SHOWN
         if more > 0:
             self.lines.append(f"and {more} more, which `data prepare --check` names")
-        self.summary = f"{summary}; {way_out}"
-        self.short = self.summary if self.lines else problems[0]
+        self.short = f"{summary}; {way_out}" if self.lines else problems[0]
         super().__init__(f"{summary}: {'; '.join(self.lines)}; {way_out}" if self.lines else problems[0])

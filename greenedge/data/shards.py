@@ -102,7 +102,7 @@ class ShardImages:
             classes: their names in index order; None: the shards name them.
 
         Raises:
-            ProblemsError: images have no class, or classes no image.
+            ProblemsError: samples are not an image and its class.
             DataError: some classes are numbers and some are names.
         """
         found: list[Entry] = []
@@ -121,7 +121,8 @@ class ShardImages:
                 if label is not None:
                     found.append(Entry(f"{index:05d}-{shard.name}/{key}.{images[0]}", label, split))
         if problems:
-            raise ProblemsError(problems, f"{len(problems)} images have no class", "write their shards again")
+            summary = f"{len(problems)} samples of shards are not an image and its class"
+            raise ProblemsError(problems, summary, "write their shards again")
         return named(found, classes, self.locate)
 
     def _label(self, index: int, key: str, endings: Sequence[str], images: Sequence[str]) -> str | None:

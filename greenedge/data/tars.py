@@ -114,6 +114,8 @@ class TarArchive:
 
 def incomplete_tar(source: Path, error: Exception) -> DataError:
     """Returns the error of a tar file that cannot be listed."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{source}: cannot be read: {error.strerror}")
     return DataError(f"{source}: is not a complete tar file ({error}); it may be truncated, so download it again")
 
 

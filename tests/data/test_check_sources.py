@@ -70,6 +70,13 @@ def test_check_sources_names_all_lines_that_cannot_be_listed(official: Path) -> 
     assert found.summary == "12 validation images have no valid class; correct the file"
 
 
+def test_check_sources_names_the_only_file_that_cannot_be_listed(official: Path) -> None:
+    write_image(official / "train" / "loose.png", seed=0)
+    found = check_sources([official])
+    assert [each.file for each in found.bad] == [str(official / "train" / "loose.png")]
+    assert found.summary == "one file cannot be used; fix or remove it"
+
+
 @pytest.mark.parametrize("options", [PrepareOptions(size=0), PrepareOptions(val_fraction=0.2)])
 def test_check_sources_refuses_what_prepare_refuses(official: Path, options: PrepareOptions) -> None:
     with pytest.raises(UsageError):

@@ -192,7 +192,7 @@ def test_open_shards_names_all_samples_without_a_class(tmp_path: Path) -> None:
     write_shard(tmp_path / "wds" / "train-1.tar", samples(4, 4) | dict(list(bad.items())[6:]))
     with pytest.raises(ProblemsError) as caught:
         prepare([tmp_path / "wds"], tmp_path / "out")
-    assert caught.value.short.startswith("12 images have no class; ")
+    assert caught.value.short.startswith("12 samples of shards are not an image and its class; ")
     assert [line.partition(": ")[0].rpartition("/")[2] for line in caught.value.lines[:10]] == [
         f"train-{number // 6}.tar:x{number}.png" for number in range(10)
     ]
@@ -233,6 +233,8 @@ def test_open_source_refuses_a_damaged_or_repeated_shard_and_missing_ones(tmp_pa
     assert refusal(tmp_path, pattern) == (
         f"{pattern}: 3 of the 4 files that it names are missing, the first is {tmp_path / 'wds' / 'train-1.tar'}"
     )
+    odd = tmp_path / "wds" / "train-{0.tar"
+    assert refusal(tmp_path, odd) == f"{odd}: no such file or folder"
     assert "names more than 100000 files" in refusal(tmp_path, tmp_path / "x-{0..99999999999}.tar")
     cut = tmp_path / "wds" / "train-1.tar"
     for length in (0, 100, 700, len(shard.read_bytes()) // 2):
