@@ -32,7 +32,7 @@ def is_shard(source: Path) -> bool:
     if not is_tar(source) or not source.is_file():
         return False
     try:
-        with tarfile.open(source) as archive:
+        with tarfile.open(source, "r:" if source.name.lower().endswith(".tar") else "r:gz") as archive:
             members = list(itertools.islice(archive, _MEMBERS_LOOKED_AT))
             samples = _samples(member.name for member in members if member.isreg())
             if any("cls" in endings for endings in samples.values()):
