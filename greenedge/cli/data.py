@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from greenedge.cli.output import say
+from greenedge.cli.options import Json
+from greenedge.cli.output import say, show_json, show_result
+from greenedge.errors import UsageError
 
 Out = Annotated[Path, typer.Option(help="The folder to make.")]
 
@@ -18,9 +20,10 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get images 
 def prepare(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folders, zip or tar files, tables or pickles, which together hold one data set."),
+        typer.Argument(help="Folders, zip or tar files, tables, shards or pickles, which together hold one data set."),
     ],
-    out: Out,
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(help="The folder to make. Needed without --check.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Pixels per side. Default: 64; of originals 224.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Keep the first N classes.")] = None,
     per_class: Annotated[
@@ -35,35 +38,46 @@ def prepare(
     ] = None,
     split_seed: Annotated[int, typer.Option(min=0, help="Of the choice of these images.")] = 0,
     store: Annotated[str, typer.Option(help="arrays, or originals: files, decoded when read.")] = "arrays",
+    check: Annotated[bool, typer.Option("--check", help="Only decode all, and name every bad file.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Decode images once into arrays, or keep them.
 
     Reads TinyImageNet's layout (train/WNID/images/*, val/images/* with val_annotations.txt), any tree with one
     folder per class (train/CLASS/* and val/CLASS/*, or CLASS/*), both also in zip and tar files, tables of
-    path,label[,split], and pickles train*.pkl and val*.pkl of a dict with "images" and "labels"; nothing in a pickle
-    is run.
+    path,label[,split], Parquet files, WebDataset shards, and pickles train*.pkl and val*.pkl of a dict with "images"
+    and "labels"; nothing in a pickle is run. --json prints the manifest, or what --check found.
     """
     from greenedge.data.originals import DEFAULT_SIZES, parse_store
     from greenedge.data.prepare import PrepareOptions
     from greenedge.data.problems import ProblemsError
     from greenedge.errors import DataError
-    from greenedge.workflows.data import prepare_data
+    from greenedge.workflows.data import check_source_images, prepare_data
 
     kept = parse_store(store)
     size = size or DEFAULT_SIZES[kept]
     options = PrepareOptions(size, classes, per_class, labels_map, skip_bad, val_fraction, split_seed, kept)
+    if check:
+        if skip_bad:
+            raise UsageError("--check leaves nothing out; give it without --skip-bad")
+        show_result(check_source_images(sources, options), as_json=as_json)
+        return
+    if out is None:
+        context.fail("Missing option '--out'.")
     try:
-        lines = prepare_data(sources, out, options)
+        lines, manifest = prepare_data(sources, out, options)
     except ProblemsError as error:
         for line in error.lines:
             say(line)
         raise DataError(error.short) from None
     for line in lines:
         say(line)
+    if as_json:
+        show_json(manifest)
 
 
-@app.command()
-def check(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) -> None:
+@app.command("check")
+def check_prepared(folder: Annotated[Path, typer.Argument(help="A prepared data set.")]) -> None:
     """Compare every image with what was prepared."""
     from greenedge.workflows.data import check_data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +76,14 @@ def list_entries(where: Path, entries: Sequence[Entry], read_as: str, classes: S
 
 
 def split_of_name(name: str) -> str:
-    """Returns the split that a file's name begins with, such as `train` of `train-00000.tar`; empty for none."""
-    lower = name.lower()
-    for split in sorted((*TRAIN_NAMES, *VAL_NAMES), key=len, reverse=True):
-        if lower.startswith(split) and not lower[len(split) : len(split) + 1].isalpha():
-            return split
-    return ""
+    """Returns the split that a file's name begins with, such as `train` of `train-00000.tar`; empty for none.
+
+    A name that begins otherwise may have one split among its words, as `pets-train-00000.tar` has.
+    """
+    words = [word for word in re.split("[^a-z]+", name.lower()) if word]
+    found = [word for word in words if word in (*TRAIN_NAMES, *VAL_NAMES)]
+    begins = bool(found) and name.lower().startswith(found[0])
+    return found[0] if begins or len(set(found)) == 1 else ""
 
 
 def _by_value(identifier: str) -> tuple[bool, int, str]:

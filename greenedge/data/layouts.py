@@ -43,6 +43,7 @@ class Listing:
         unused: kind of file -> how many files of the source are neither images of the data set nor read for it.
         read_as: the layout that was recognised, for people.
         unsplit: whether the layout has no place for validation images, so that some are set aside.
+        notes: what is odd about the sources, a sentence each.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -50,6 +51,7 @@ class Listing:
     unused: dict[str, int] = field(default_factory=dict)
     read_as: str = ""
     unsplit: bool = False
+    notes: tuple[str, ...] = ()
 
     def subset(self, classes: int | None, per_class: int | None) -> Listing:
         """Keeps the first `classes` classes, and the first `per_class` training images of each.
@@ -105,6 +107,7 @@ def read_listing(tree: SourceTree) -> Listing:
         unused=_unused(tree, labels, annotated=bool(flat)),
         read_as=_read_as(tree, annotated=bool(flat)),
         unsplit=tree.is_unsplit,
+        notes=tree.notes,
     )
 
 

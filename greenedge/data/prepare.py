@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,14 @@ import PIL
 from PIL import Image
 
 from greenedge import __version__
-from greenedge.config.records import digest_of
-from greenedge.data.decoding import keep_rows, write_images
 from greenedge.data.folders import new_folder
 from greenedge.data.layouts import Listing, Record
 from greenedge.data.originals import ARRAYS, ORIGINALS, Store
-from greenedge.data.prepared import (
-    FORMAT,
-    MANIFEST,
-    ImageDigests,
-    SplitInfo,
-    array_path,
-    content_digest,
-    originals_file,
-    paths_content,
-    paths_file,
-)
+from greenedge.data.prepared import FORMAT, MANIFEST, SplitInfo
 from greenedge.data.problems import ProblemsError
 from greenedge.data.sources import Source, open_source
-from greenedge.data.val_split import set_val_aside
-from greenedge.data.write_originals import write_originals
+from greenedge.data.split_files import write_splits, write_with_val_aside
+from greenedge.data.store_files import StoreFiles, store_files
 from greenedge.errors import DataError, UsageError, printable
 from greenedge.files import write_json
 
@@ -86,35 +75,28 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
         UsageError: the size is out of range.
     """
     options = options or PrepareOptions()
-    if not 1 <= options.size <= MAX_SIZE:
-        raise UsageError(f"images are stored at 1 to {MAX_SIZE} pixels per side, not {options.size}")
+    check_size(options)
     if options.store == ORIGINALS and any(path.suffix == ".pkl" for path in sources):
         raise UsageError("--store originals keeps image files, and a pickle holds arrays; prepare it without --store")
     if out.exists():
         raise DataError(f"{out}: exists already; choose another --out, or remove it first")
     with open_source(sources, options.labels_map) as source:
-        listing, fraction = _with_val(source, options)
-        listing = listing.subset(options.classes, options.per_class)
-        with new_folder(out) as partial, warnings.catch_warnings():
-            # Codecs warn of oddities in files. Filters apply to all threads, so they are set here.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        fraction = val_fraction(source.listing, options)
+        listing = source.listing.subset(options.classes, options.per_class)
+        with new_folder(out) as partial, quiet_codecs():
+            store: StoreFiles[Any] = store_files(options.store, options.size)
+            if fraction is None:
+                written = write_splits(source, listing, partial, store)
+            else:
+                listing = source.listing.subset(options.classes, None)
+                aside = fraction, options.split_seed, options.per_class
+                written = write_with_val_aside(source, listing, partial, store, aside)
 
-            splits: dict[str, SplitInfo] = {}
-            problems: dict[Record, str] = {}
-            sides: list[int] = []
-            for split, records in listing.splits.items():
-                if options.store == ORIGINALS:
-                    splits[split], left_out, found = _write_originals(source, partial, split, records, options)
-                    sides += found
-                else:
-                    splits[split], left_out = _write_split(source, partial, split, records, options)
-                problems.update(left_out)
-            _refuse(problems, listing, options)
-            manifest = _manifest(source, listing, splits, options)
+            problems = written.problems
+            _refuse(problems, written.listing, options)
+            manifest = _manifest(source, written.listing, written.splits, options)
             if options.store == ORIGINALS:
-                median = int(np.median(sides))
-                manifest |= {"shorter_sides": {"smallest": min(sides), "median": median, "largest": max(sides)}}
+                manifest |= {"shorter_sides": _range(written.shorter_sides)}
             if fraction is not None:
                 manifest |= {"val_split": {"fraction": fraction, "seed": options.split_seed}}
             manifest |= {"skipped": len(problems), "skipped_images": [*map(printable, problems.values())][:_MAX_NAMED]}
@@ -122,80 +104,44 @@ def prepare(sources: Sequence[Path], out: Path, options: PrepareOptions | None =
     return manifest
 
 
-def _with_val(source: Source, options: PrepareOptions) -> tuple[Listing, float | None]:
-    """Sets validation images aside where the source has none and they are wanted.
+def check_size(options: PrepareOptions) -> None:
+    """Refuses a size out of range.
 
-    Returns:
-        The listing, and the fraction of the images set aside; None for none.
+    Raises:
+        UsageError: it is.
     """
-    listing, fraction = source.listing, options.val_fraction
+    if not 1 <= options.size <= MAX_SIZE:
+        raise UsageError(f"images are stored at 1 to {MAX_SIZE} pixels per side, not {options.size}")
+
+
+@contextmanager
+def quiet_codecs() -> Iterator[None]:
+    """Silences what codecs say of oddities in files, and turns one of a too large image into an error.
+
+    Filters apply to all threads, so they are set around these.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def val_fraction(listing: Listing, options: PrepareOptions) -> float | None:
+    """Returns which share of each class's training images is set aside for validation; None for none.
+
+    Raises:
+        UsageError: one is asked for that is out of range, or beside validation images of the sources.
+    """
+    fraction = options.val_fraction
     if listing.splits["val"]:
         if fraction is not None:
             raise UsageError("--val-fraction: the sources have validation images of their own; leave it out")
-        return listing, None
-    if fraction is None and listing.unsplit:
-        fraction = DEFAULT_VAL_FRACTION
+        return None
     if fraction is None:
-        return listing, None
-    return set_val_aside(listing, source.digest, fraction, options.split_seed), fraction
-
-
-def _write_split(
-    source: Source, folder: Path, split: str, records: Sequence[Record], options: PrepareOptions
-) -> tuple[SplitInfo, dict[Record, str]]:
-    """Writes images, labels, digests and paths of a split, and nothing for a split without images.
-
-    Returns:
-        What was written, and the problem of each image that was left out.
-    """
-    if not records:
-        return SplitInfo(0), {}
-    images_path = array_path(folder, split, "images")
-    digests, problems = write_images(source, images_path, split, records, options.size)
-    left_out = {records[row]: problem for row, problem in problems.items()}
-    if len(left_out) == len(records):
-        images_path.unlink()
-        return SplitInfo(0), left_out
-    if left_out:
-        kept = np.array([row for row in range(len(records)) if row not in problems])
-        keep_rows(images_path, kept, (len(records), 3, options.size, options.size))
-        digests = ImageDigests(digests.pixels[kept], digests.sources[kept])
-        records = [records[row] for row in kept.tolist()]
-
-    return _write_index(folder, split, records, digests), left_out
-
-
-def _write_originals(
-    source: Source, folder: Path, split: str, records: Sequence[Record], options: PrepareOptions
-) -> tuple[SplitInfo, dict[Record, str], list[int]]:
-    """Writes files, offsets, labels, digests and paths of a split, and nothing for a split without images.
-
-    Returns:
-        What was written, the problem of each image that was left out, and the shorter sides of the others.
-    """
-    if not records:
-        return SplitInfo(0), {}, []
-    path = originals_file(folder, split)
-    written = write_originals(source, path, split, records, options.size)
-    left_out = {records[row]: problem for row, problem in written.problems.items()}
-    kept = [record for row, record in enumerate(records) if row not in written.problems]
-    if not kept:
-        path.unlink()
-        return SplitInfo(0), left_out, []
-    np.save(array_path(folder, split, "offsets"), written.offsets)
-    return _write_index(folder, split, kept, written.digests, written.offsets), left_out, written.sides.tolist()
-
-
-def _write_index(
-    folder: Path, split: str, records: Sequence[Record], digests: ImageDigests, offsets: np.ndarray | None = None
-) -> SplitInfo:
-    """Writes labels, digests and paths of the images that were written."""
-    labels = np.array([record.label for record in records], dtype=np.int64)
-    np.save(array_path(folder, split, "labels"), labels)
-    np.save(array_path(folder, split, "digests"), np.stack([digests.pixels, digests.sources]))
-    paths = paths_content([record.path for record in records])
-    paths_file(folder, split).write_bytes(paths)
-    return SplitInfo(len(records), content_digest(labels, digests, offsets), digest_of(paths))
+        return DEFAULT_VAL_FRACTION if listing.unsplit else None
+    if not 0 < fraction < 1:
+        raise UsageError(f"--val-fraction: expected a number between 0 and 1, found {fraction:g}")
+    return fraction
 
 
 def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOptions) -> None:
@@ -222,6 +168,10 @@ def _refuse(problems: Mapping[Record, str], listing: Listing, options: PrepareOp
         )
 
 
+def _range(sides: np.ndarray) -> dict[str, int]:
+    return {"smallest": int(sides.min()), "median": int(np.median(sides)), "largest": int(sides.max())}
+
+
 def _manifest(
     source: Source, listing: Listing, splits: dict[str, SplitInfo], options: PrepareOptions
 ) -> dict[str, Any]:
@@ -234,6 +184,7 @@ def _manifest(
         "subset": {"classes": options.classes, "per_class": options.per_class},
         "unused": listing.unused,
         "read_as": listing.read_as,
+        "notes": [*map(printable, listing.notes)],
         "sources": source.digests(),
         "versions": {"greenedge": __version__, "numpy": np.__version__, "pillow": PIL.__version__},
     }

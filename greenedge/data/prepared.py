@@ -192,6 +192,7 @@ class Manifest:
         skipped_images: the paths of the first hundred of these, with the reason.
         unused: kind of file -> how many files of the sources are not images of the data set.
         read_as: the layout of the sources, for people; empty in older ones.
+        notes: what is odd about the sources, a sentence each.
         val_split: the fraction and seed by which validation images were set aside; empty where the sources split.
     """
 
@@ -206,6 +207,7 @@ class Manifest:
     skipped_images: tuple[str, ...] = ()
     unused: dict[str, Count] = field(default_factory=dict)
     read_as: str = ""
+    notes: tuple[str, ...] = ()
     val_split: dict[str, float] = field(default_factory=dict)
     store: Store = ARRAYS
     shorter_sides: dict[str, Count] = field(default_factory=dict)

@@ -18,14 +18,16 @@ class ProblemsError(DataError):
         way_out: what the user can do.
 
     Attributes:
-        lines: the first ten problems; empty for a single one, which is then the whole message.
+        problems: all of them.
+        lines: the first ten; empty for a single one, which is then the whole message.
         short: the message without these lines.
     """
 
     def __init__(self, problems: Sequence[str], summary: str, way_out: str) -> None:
+        self.problems = tuple(problems)
         self.lines = [printable(problem) for problem in problems[:SHOWN]] if len(problems) > 1 else []
         more = len(problems) - SHOWN
         if more > 0:
-            self.lines.append(f"and {more} more")
+            self.lines.append(f"and {more} more, which `data prepare --check` names")
         self.short = f"{summary}; {way_out}" if self.lines else problems[0]
         super().__init__(f"{summary}: {'; '.join(self.lines)}; {way_out}" if self.lines else problems[0])

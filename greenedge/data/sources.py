@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from greenedge.data.decode import convert_pixels, decode_image
+from greenedge.data.given import expand_sources
 from greenedge.data.layouts import Listing, Record, read_listing
 from greenedge.data.parquet import is_parquet, open_parquet
 from greenedge.data.pickles import PickledSource
+from greenedge.data.shards import is_shard, open_shards
 from greenedge.data.tables import is_table, open_tables
 from greenedge.data.tree import SourceTree
 from greenedge.errors import DataError
@@ -25,12 +28,12 @@ class LoadedImage:
     """One image of a source.
 
     Attributes:
-        pixels: uint8 (3, size, size).
-        digest: SHA-256 of the bytes it was decoded from.
+        pixels: uint8 (3, size, size); or a sentence on why the image cannot be used.
+        digest: SHA-256 of the bytes it was decoded from; of its path where these cannot be read.
         content: these bytes; empty for an image that is no file.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | str
     digest: bytes
     content: bytes = b""
 
@@ -48,8 +51,8 @@ class Source(Protocol):
         """Loads one image. Safe to call from several threads."""
         ...
 
-    def digest(self, record: Record) -> bytes:
-        """Returns the SHA-256 of the bytes of an image, without decoding it."""
+    def locate(self, record: Record) -> str:
+        """Names an image for messages."""
         ...
 
     def digests(self) -> list[dict[str, Any]]:
@@ -90,6 +93,7 @@ def _open_folders(sources: Sequence[Path]) -> tuple[Listing, Reader]:
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Sequence[Path]], tuple[Listing, Reader]]]] = {
     "Parquet": (is_parquet, open_parquet),
     "a table": (is_table, open_tables),
+    "WebDataset shards": (is_shard, open_shards),
     "folders or archives": (lambda _: True, _open_folders),
 }
 
@@ -99,12 +103,13 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
     """Opens sources of one layout.
 
     Args:
-        sources: paths that together hold one data set.
+        sources: paths that together hold one data set, as a user gives them.
         labels_map: for pickles, a file from their labels to class indices; None: their labels, sorted.
 
     Raises:
         DataError: the sources cannot be used, alone or together.
     """
+    sources, unused = expand_sources(sources)
     pickles = [source for source in sources if source.suffix == ".pkl"]
     if pickles and len(pickles) < len(sources):
         raise DataError(f"{pickles[0]}: a pickle cannot be combined with folders or zip files; prepare them separately")
@@ -125,6 +130,7 @@ def open_source(sources: Sequence[Path], labels_map: Path | None) -> Iterator[So
             )
     listing, reader = LAYOUTS[layouts[0]][1](sources)
     with closing(reader):
+        listing = replace(listing, unused=dict(sorted((unused + Counter(listing.unused)).items())))
         yield _FileSource(listing, reader)
 
 
@@ -134,12 +140,18 @@ class _PickleSource:
         self.listing = replace(pickles.listing, read_as="pickles of arrays")
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        image = self._pickles.image(record)
-        return LoadedImage(convert_pixels(image, self._pickles.locate(record), size), self.digest(record))
+        try:
+            image = self._pickles.image(record)
+        except DataError as error:
+            return _unreadable(record, error)
+        digest = hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
+        try:
+            return LoadedImage(convert_pixels(image, self.locate(record), size), digest)
+        except DataError as error:
+            return LoadedImage(str(error), digest)
 
-    def digest(self, record: Record) -> bytes:
-        image = self._pickles.image(record)
-        return hashlib.sha256(repr((image.dtype.str, image.shape)).encode() + image.tobytes()).digest()
+    def locate(self, record: Record) -> str:
+        return self._pickles.locate(record)
 
     def digests(self) -> list[dict[str, Any]]:
         return self._pickles.digests()
@@ -151,12 +163,22 @@ class _FileSource:
         self._reader = reader
 
     def load(self, record: Record, size: int) -> LoadedImage:
-        content = self._reader.read(record.path)
-        pixels = decode_image(content, self._reader.locate(record.path), size)
-        return LoadedImage(pixels, hashlib.sha256(content).digest(), content)
+        try:
+            content = self._reader.read(record.path)
+        except DataError as error:
+            return _unreadable(record, error)
+        digest = hashlib.sha256(content).digest()
+        try:
+            return LoadedImage(decode_image(content, self.locate(record), size), digest, content)
+        except DataError as error:
+            return LoadedImage(str(error), digest)
 
-    def digest(self, record: Record) -> bytes:
-        return hashlib.sha256(self._reader.read(record.path)).digest()
+    def locate(self, record: Record) -> str:
+        return self._reader.locate(record.path)
 
     def digests(self) -> list[dict[str, Any]]:
         return self._reader.digests()
+
+
+def _unreadable(record: Record, error: DataError) -> LoadedImage:
+    return LoadedImage(str(error), hashlib.sha256(record.path.encode("utf-8", "surrogateescape")).digest())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import os
 import tarfile
 import tempfile
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +15,7 @@ from greenedge.data.walk import Found, add_member, check_size
 from greenedge.errors import DataError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
-_TAR_ERRORS = (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, OSError)
+TAR_ERRORS = (tarfile.TarError, zlib.error, EOFError, ValueError, OverflowError, OSError)
 # Images hardly shrink: a compressed archive that grows by more was made to fill the disk.
 _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 20
 _BLOCK = 1 << 20
@@ -29,13 +29,15 @@ def is_tar(source: Path) -> bool:
 class TarArchive:
     """The regular files of a tar file, read at their offsets.
 
-    A compressed one is first unpacked, as one tar, into a temporary file without a name.
+    A compressed one is first unpacked, as one tar, into a temporary file without a name. A plain one is opened for each
+    read, since a data set may have more shards than a process may have files open.
 
     Args:
         source: the tar file.
 
     Attributes:
         names: of its files and folders in order; folders end with `/`.
+        notes: what is odd about the file, a sentence each.
 
     Raises:
         DataError: it is truncated, holds a link or device, or grows without measure.
@@ -44,40 +46,39 @@ class TarArchive:
     def __init__(self, source: Path) -> None:
         self._source = source
         self._places: dict[str, tuple[int, int]] = {}
+        self._unpacked: IO[bytes] | None = None
         self.names: list[str] = []
-        try:
-            self._file: IO[bytes] = source.open("rb")
-        except OSError as error:
-            raise DataError(f"{source}: cannot be read: {error.strerror or error}") from None
+        self.notes: tuple[str, ...] = ()
         try:
             if not source.name.lower().endswith(".tar"):
-                self._file = _decompressed(source, self._file)
-            self._list()
+                self._unpacked = _decompressed(source)
+            with nullcontext(self._unpacked) if self._unpacked else source.open("rb") as file:
+                self._list(file)
+        except OSError as error:
+            self.close()
+            raise DataError(f"{source}: cannot be read: {error.strerror or error}") from None
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
-    def _list(self) -> None:
+    def _list(self, file: IO[bytes]) -> None:
         try:
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
                 end = 0
                 for info in archive:
                     self._add(info)
                     size = info.size if info.isreg() else 0
                     end = info.offset_data + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        except _TAR_ERRORS as error:
-            raise DataError(
-                f"{self._source}: is not a complete tar file ({error}); it may be truncated, so download it again"
-            ) from None
+        except TAR_ERRORS as error:
+            raise incomplete_tar(self._source, error) from None
         # tarfile takes a damaged or cut header for the end. The true end is zeros, which some writers leave out.
-        rest = os.pread(self._file.fileno(), tarfile.BLOCKSIZE, end)
-        if any(rest) or os.fstat(self._file.fileno()).st_size < end:
+        rest = os.pread(file.fileno(), tarfile.BLOCKSIZE, end)
+        if any(rest) or os.fstat(file.fileno()).st_size < end:
             raise DataError(f"{self._source}: is damaged or truncated after {end} bytes; download it again")
         if not rest:
-            logging.getLogger("greenedge").warning(
-                "%s: has no end mark, so members after its last may be missing; its %d files are whole",
-                self._source,
-                len(self._places),
+            self.notes = (
+                f"{self._source}: has no end mark, so members after its last may be missing; its {len(self._places)} "
+                "files are whole",
             )
 
     def _add(self, info: tarfile.TarInfo) -> None:
@@ -94,18 +95,28 @@ class TarArchive:
         """Reads the bytes of a file. Safe to call from several threads.
 
         Raises:
-            DataError: it is too large.
+            DataError: it is too large, or the tar file was cut since it was opened.
+            OSError: the tar file cannot be read.
         """
         offset, size = self._places[name]
         check_size(f"{self._source}:{name}", size)
-        content = os.pread(self._file.fileno(), size, offset)
+        with nullcontext(self._unpacked) if self._unpacked else self._source.open("rb", buffering=0) as file:
+            content = os.pread(file.fileno(), size, offset)
         if len(content) != size:
             raise DataError(f"{self._source}:{name}: is truncated; download the archive again")
         return content
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the temporary file of a compressed one."""
+        if self._unpacked:
+            self._unpacked.close()
+
+
+def incomplete_tar(source: Path, error: Exception) -> DataError:
+    """Returns the error of a tar file that cannot be listed."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{source}: cannot be read: {error.strerror}")
+    return DataError(f"{source}: is not a complete tar file ({error}); it may be truncated, so download it again")
 
 
 def list_tar(source: Path, archive: TarArchive) -> Found:
@@ -120,12 +131,12 @@ def list_tar(source: Path, archive: TarArchive) -> Found:
     return found
 
 
-def _decompressed(source: Path, file: IO[bytes]) -> IO[bytes]:
-    """Unpacks gzip into a temporary file, and closes `file`."""
+def _decompressed(source: Path) -> IO[bytes]:
+    """Unpacks gzip into a temporary file."""
     left = max(_BOMB_BYTES, _BOMB_RATIO * source.stat().st_size)
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115  # it is handed on
     try:
-        with file, gzip.GzipFile(fileobj=file) as stream:
+        with gzip.open(source) as stream:
             while block := stream.read(_BLOCK):
                 left -= len(block)
                 if left < 0:

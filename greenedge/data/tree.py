@@ -47,6 +47,7 @@ class SourceTree:
         folders: every folder of `train/` and `val/`, likewise.
         val_names: the names of the folders whose images are for validation.
         ignored: kind -> how many files are ignored: those outside `train/` and `val/`, and system files.
+        notes: what is odd about the sources, a sentence each.
 
     Raises:
         DataError: a source is missing, is neither a folder nor a complete zip file, holds no `train` or `val`, or
@@ -71,6 +72,7 @@ class SourceTree:
             self.close()
             raise
         self.paths = sorted(self._members)
+        self.notes = tuple(note for tar in self._tars.values() for note in tar.notes)
 
     def __enter__(self) -> SourceTree:
         return self

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from greenedge.data.layouts import Listing, Record
-from greenedge.errors import DataError, UsageError
+from greenedge.errors import DataError
 
 
-def set_val_aside(listing: Listing, digest: Callable[[Record], bytes], fraction: float, seed: int) -> Listing:
+def set_val_aside(listing: Listing, digests: Sequence[bytes], fraction: float, seed: int) -> Listing:
     """Moves a share of each class's training images to the validation split.
 
     Images are ordered by a digest of the seed and of their bytes, so the choice depends on neither names nor layout,
@@ -19,19 +19,16 @@ def set_val_aside(listing: Listing, digest: Callable[[Record], bytes], fraction:
 
     Args:
         listing: of a source without validation images.
-        digest: returns the digest of an image's bytes.
+        digests: of the bytes of each training image, in the order of the listing.
         fraction: of the images of each class, in (0, 1).
         seed: another one gives another choice.
 
     Raises:
-        UsageError: the fraction is out of range.
         DataError: no class has two different images.
     """
-    if not 0 < fraction < 1:
-        raise UsageError(f"--val-fraction: expected a number between 0 and 1, found {fraction:g}")
     same: dict[int, dict[bytes, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in listing.splits["train"]:
-        same[record.label][_digest_of(record, digest)].append(record)
+    for record, digest in zip(listing.splits["train"], digests, strict=True):
+        same[record.label][digest].append(record)
 
     val: set[str] = set()
     sides: dict[bytes, bool] = {}  # digest -> whether it is a validation image, in whatever class it occurs
@@ -59,10 +56,3 @@ def set_val_aside(listing: Listing, digest: Callable[[Record], bytes], fraction:
         if label not in left:
             raise DataError(f"class {info.id!r} holds only images that other classes hold too; remove those it shares")
     return replace(listing, splits=splits)
-
-
-def _digest_of(record: Record, digest: Callable[[Record], bytes]) -> bytes:
-    try:
-        return digest(record)
-    except DataError:  # it is reported when it is decoded
-        return hashlib.sha256(record.path.encode("utf-8", "surrogateescape")).digest()

@@ -89,7 +89,7 @@ def _walk(found: Found, source: Path, below: str, above: tuple[tuple[int, int], 
         name = below + entry.name
         if is_junk(entry.name):
             found.ignored[JUNK_KIND] += 1
-        elif _is_folder(entry):
+        elif is_folder(entry):
             _walk(found, source, f"{name}/", (*above, identity))
         elif _is_special(entry):
             found.ignored[SPECIAL_KIND] += 1
@@ -97,7 +97,8 @@ def _walk(found: Found, source: Path, below: str, above: tuple[tuple[int, int], 
             found.add(source, name, name)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tells whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

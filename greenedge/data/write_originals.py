@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 from greenedge.data.ahead import map_ahead
 from greenedge.data.decode import shorter_side
-from greenedge.data.decoding import Problems, decoding_threads
+from greenedge.data.decoding import decoding_threads, write_at
 from greenedge.data.layouts import Record
 from greenedge.data.prepared import DIGEST_BYTES, ImageDigests
-from greenedge.data.sources import Source
-from greenedge.errors import DataError
+from greenedge.data.sources import LoadedImage, Source
+
+_SHA256_BYTES = 32
 
 
 @dataclass(frozen=True)
 class WrittenOriginals:
-    """What was written; images that cannot be used are left out.
+    """What was written, by row; of images that cannot be used nothing is.
 
     Attributes:
-        digests: of each image.
         offsets: int64 (N + 1,), see `Originals`.
-        sides: int64 (N,), pixels of the shorter side of each image.
-        problems: row of an image that was left out -> why.
+        sources: uint8 (N, 32), the SHA-256 of the bytes of each image.
+        shorter_sides: int64 (N,), pixels of the shorter side of each image.
+        problems: row -> why its image cannot be used.
     """
 
-    digests: ImageDigests
     offsets: np.ndarray
-    sides: np.ndarray
-    problems: Problems
+    sources: np.ndarray
+    shorter_sides: np.ndarray
+    problems: dict[int, str]
+
+    def digests(self, rows: np.ndarray) -> ImageDigests:
+        """Returns those of some rows, int64 (n,), as they are stored: what is stored of an image is its source."""
+        return ImageDigests(self.sources[rows, :DIGEST_BYTES], self.sources[rows, :DIGEST_BYTES])
+
+    def offsets_of(self, rows: np.ndarray) -> np.ndarray:
+        """Returns int64 (n + 1,): where the files of some rows begin where they alone follow each other."""
+        ends = np.cumsum(np.diff(self.offsets)[rows])
+        return np.concatenate([np.zeros(1, np.int64), ends])
 
 
-def write_originals(source: Source, path: Path, split: str, records: Sequence[Record], size: int) -> WrittenOriginals:
-    """Writes the files of a split's images in the order of the records, once each has been decoded as a trial.
+def write_originals(source: Source, path: Path, what: str, records: Sequence[Record], size: int) -> WrittenOriginals:
+    """Writes image files in the order of the records, once each has been decoded as a trial.
 
     Args:
         source: of the records.
         path: the file to write.
-        split: for the progress bar.
+        what: they are, for the progress bar.
         records: the images.
         size: pixels per side that they are decoded to.
 
@@ -50,28 +61,50 @@ def write_originals(source: Source, path: Path, split: str, records: Sequence[Re
         OSError: the file cannot be written.
     """
 
-    def try_one(record: Record) -> tuple[bytes, int] | str:
-        try:
-            content = source.load(record, size).content
-        except DataError as error:
-            return str(error)
-        return content, shorter_side(content)
+    def try_one(record: Record) -> tuple[LoadedImage, int]:
+        image = source.load(record, size)
+        return image, 0 if isinstance(image.pixels, str) else shorter_side(image.content)
 
-    digests, sides, ends, problems = bytearray(), [], [0], {}
+    sources = np.zeros((len(records), _SHA256_BYTES), np.uint8)
+    sides, lengths = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
+    problems = {}
     threads = decoding_threads(3 * size * size)
-    bar = tqdm(total=len(records), desc=f"preparing {split}", unit=" images", disable=None)
+    bar = tqdm(total=len(records), desc=f"preparing {what}", unit=" images", disable=None)
     with path.open("wb") as file, bar:
-        for row, found in enumerate(map_ahead(try_one, records, threads=threads, ahead=4 * threads)):
+        for row, (image, side) in enumerate(map_ahead(try_one, records, threads=threads, ahead=4 * threads)):
             bar.update()
-            if isinstance(found, str):
-                problems[row] = found
+            sources[row] = np.frombuffer(image.digest, np.uint8)
+            if isinstance(image.pixels, str):
+                problems[row] = image.pixels
                 continue
-            content, side = found
-            file.write(content)
-            digests += hashlib.sha256(content).digest()[:DIGEST_BYTES]
-            sides.append(side)
-            ends.append(ends[-1] + len(content))
+            file.write(image.content)
+            sides[row], lengths[row] = side, len(image.content)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return WrittenOriginals(offsets, sources, sides, problems)
 
-    each = np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES)
-    # What is stored of an image is its source.
-    return WrittenOriginals(ImageDigests(each, each), np.array(ends, np.int64), np.array(sides, np.int64), problems)
+
+def copy_originals(path: Path, out: Path, rows: np.ndarray, offsets: np.ndarray) -> None:
+    """Copies the files of some rows, int64 (n,), from a file of `write_originals` into another.
+
+    Raises:
+        OSError: the other file cannot be written.
+    """
+    with path.open("rb") as file, out.open("wb") as copy:
+        _move(file, copy, rows, offsets)
+
+
+def keep_originals(path: Path, rows: np.ndarray, offsets: np.ndarray) -> None:
+    """Shortens a file of `write_originals` in place to the files of some rows, int64 (n,), increasing."""
+    with path.open("r+b") as file:
+        file.truncate(_move(file, file, rows, offsets))
+
+
+def _move(file: BinaryIO, to: BinaryIO, rows: np.ndarray, offsets: np.ndarray) -> int:
+    """Copies the files of some rows one after the other, and returns their length."""
+    end = 0
+    for row in rows.tolist():
+        start, length = int(offsets[row]), int(offsets[row + 1] - offsets[row])
+        if file is not to or start != end:
+            write_at(to.fileno(), os.pread(file.fileno(), length, start), end)
+        end += length
+    return end

@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
+from greenedge.data.check_sources import SourceCheck, check_sources
 from greenedge.data.download import download_from_any
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import check_images, read_manifest
 from greenedge.data.synth import SynthOptions, synthesize
-from greenedge.reporting.data import checked_lines, prepared_lines
+from greenedge.reporting.blocks import CommandResult
+from greenedge.reporting.data import checked_lines, prepared_lines, present_check
 
 
-def prepare_data(sources: Sequence[Path], out: Path, options: PrepareOptions) -> list[str]:
-    """Prepares a data set and tells what it holds.
+def prepare_data(sources: Sequence[Path], out: Path, options: PrepareOptions) -> tuple[list[str], dict[str, Any]]:
+    """Prepares a data set and tells what it holds, and its manifest.
 
     Raises:
         DataError: a source or an image cannot be used; nothing is made.
     """
-    prepare(sources, out, options)
-    return prepared_lines(out, read_manifest(out), sum(file.stat().st_size for file in out.iterdir()))
+    manifest = prepare(sources, out, options)
+    size_bytes = sum(file.stat().st_size for file in out.iterdir())
+    return prepared_lines(out, read_manifest(out), size_bytes), manifest
+
+
+def check_source_images(sources: Sequence[Path], options: PrepareOptions) -> CommandResult[SourceCheck]:
+    """Decodes what `prepare_data` would, writes nothing, and names every file that cannot be used.
+
+    Raises:
+        DataError: the sources cannot be used for a reason that is not of single files.
+    """
+    return present_check(check_sources(sources, options))
 
 
 def check_data(folder: Path) -> list[str]:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from greenedge.data.prepared import open_prepared
+from greenedge.data.prepared import open_prepared, read_manifest
 from tests.cli.conftest import Cli
 from tests.data.server import serve
 from tests.data.sources import assert_holds, is_one_sentence, read_official, zip_folder
@@ -118,12 +120,87 @@ def test_bad_images_are_listed_above_one_error_or_left_out(cli: Cli, official: P
     assert "34 train images, 15 val images" in lines[-1]
 
 
+def test_a_check_names_all_bad_files_and_writes_nothing(cli: Cli, official: Path, tmp_path: Path) -> None:
+    bad = [official / "train" / "n02" / "images" / f"n02_{n}.JPEG" for n in range(11)]
+    for path in bad:
+        path.write_bytes(b"")
+    (official / "notes.md").touch()
+    command = ["data", "prepare", official, "--out", tmp_path / "out", "--check"]
+    result = cli(*command)
+    assert result.code == 1
+    assert result.sentence == (
+        "11 of 51 images cannot be used; fix or remove them, or prepare the others with --skip-bad"
+    )
+    rows = [line.split() for line in result.raw.splitlines() if "is empty" in line]
+    assert [row[0] for row in rows] == sorted(map(str, bad))
+    for line in (
+        "read as TinyImageNet's layout, validation images from val/",
+        "note: 1 file was not used: 1 .md",
+        "nothing was written",
+    ):
+        assert line in result.raw.splitlines()
+
+    printed = cli(*command, "--json")
+    assert printed.code == 1
+    found = json.loads(printed.raw)
+    assert found["images"] == {"train": 36, "val": 15}
+    assert [each["file"] for each in found["bad"]] == sorted(map(str, bad))
+    assert found["bad"][0] == {
+        "file": str(bad[0]),
+        "problem": "is empty",
+        "split": "train",
+        "class": "n02",
+    }
+    assert list(tmp_path.iterdir()) == [official]
+    assert "error: --check leaves nothing out" in cli(*command, "--skip-bad").err
+
+
+def test_a_check_of_good_files_says_so(cli: Cli, official: Path, tmp_path: Path) -> None:
+    result = cli("data", "prepare", official, "--check", "--size", 16)
+    assert result.code == 0
+    assert "36 train images, 15 val images of 3 classes were decoded, and all can be used" in result.raw
+    assert json.loads(cli("data", "prepare", official, "--check", "--json").raw)["bad"] == []
+    assert list(tmp_path.iterdir()) == [official]
+
+
+def test_a_preparation_prints_its_manifest_as_json(cli: Cli, official: Path, tmp_path: Path) -> None:
+    result = cli("data", "prepare", official, "--out", tmp_path / "out", "--json")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest.pop("digest")
+    assert json.loads(result.raw) == manifest
+
+
+def test_more_bad_images_than_are_named_are_counted(cli: Cli, official: Path, tmp_path: Path) -> None:
+    for n in range(105):
+        (official / "train" / "n02" / "images" / f"bad_{n}.JPEG").touch()
+    result = cli("data", "prepare", official, "--out", tmp_path / "out", "--skip-bad")
+    assert result.code == 0
+    assert len([line for line in result.err.splitlines() if line.startswith("left out: ")]) == 100
+    note = "note: 105 images could not be used; left out; the first 100 are named, and by --check all"
+    assert note in result.err.splitlines()
+    refused = cli("data", "prepare", official, "--out", tmp_path / "other")
+    assert "and 95 more, which `data prepare --check` names" in refused.err.splitlines()
+
+
 def test_what_is_not_used_is_said(cli: Cli, official: Path, tmp_path: Path) -> None:
     for name in ("test/images/0.JPEG", "test/images/1.JPEG", "notes.md", ".DS_Store"):
         (official / name).parent.mkdir(parents=True, exist_ok=True)
         (official / name).write_bytes(b"")
     result = cli("data", "prepare", official, "--out", tmp_path / "out")
     assert "note: 4 files were not used: 1 .md, 1 hidden or system file, test/ (2)" in result.err.splitlines()
+
+
+def test_a_tar_without_its_end_mark_comes_with_a_note(cli: Cli, official: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(official, "set")
+        end = archive.offset
+    path.write_bytes(path.read_bytes()[:end])
+    result = cli("data", "prepare", path, "--out", tmp_path / "out")
+    assert result.code == 0
+    note = f"note: {path}: has no end mark, so members after its last may be missing; its 57 files are whole"
+    assert note in result.err.splitlines()
+    assert read_manifest(tmp_path / "out").notes == (note.removeprefix("note: "),)
 
 
 def test_more_than_there_is_cannot_be_kept(cli: Cli, official: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from greenedge.data.label_maps import LABELS_MAP, read_labels_map, read_reverse_map
 from greenedge.data.prepared import check_images
 from greenedge.workflows.train import train
-from tests.conftest import REPOSITORY, write_official_layout
+from tests.conftest import REPOSITORY, write_image, write_official_layout
 from tests.data.server import serve
 
 KILLS = int(os.environ.get("GREENEDGE_KILLS", "3"))  # of each command
@@ -94,6 +94,15 @@ def test_prepare_survives(tmp_path: Path) -> None:
     source = write_official_layout(tmp_path / "source")
     arguments = ("data", "prepare", str(source), "--out", str(tmp_path / "out" / "data"))
     survives(Killed(arguments, tmp_path / "out" / "data", check_images), seed=1)
+
+
+@pytest.mark.slow
+def test_prepare_with_images_set_aside_survives(tmp_path: Path) -> None:
+    pets = tmp_path / "pets"
+    for index in range(200):
+        write_image(pets / f"c{index % 2}" / f"{index:03}.png", seed=index)
+    arguments = ("data", "prepare", str(pets), "--out", str(tmp_path / "out" / "data"))
+    survives(Killed(arguments, tmp_path / "out" / "data", check_images), seed=6)
 
 
 @pytest.mark.slow

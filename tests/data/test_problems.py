@@ -38,7 +38,7 @@ def test_prepare_collects_all_problems_and_names_the_first_ten(official: Path, t
     assert error.short.startswith(f"{count} of 51 images cannot be used; ")
     assert "--skip-bad" in error.short
     assert [line.partition(": ")[0] for line in error.lines[:10]] == bad[:10]
-    assert error.lines[10:] == ([f"and {count - 10} more"] if count > 10 else [])
+    assert error.lines[10:] == ([f"and {count - 10} more, which `data prepare --check` names"] if count > 10 else [])
     assert all(path in str(error) for path in bad[:10])
     assert is_one_sentence(str(error))
     assert list(tmp_path.iterdir()) == [official]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -56,7 +57,17 @@ class Target:
 TARGETS = (
     *(f"prepared {name}" for name in ("manifest.json", "val-paths.json", "val-labels.npy", "val-images.npy")),
     *("prepared val-digests.npy", "source wnids.txt", "source words.txt", "source val/val_annotations.txt"),
-    *("source zip", "image jpeg", "image png", "image bmp", "image webp", "image ppm", "image tiff", "image gif"),
+    *(
+        "source zip",
+        "source shard",
+        "image jpeg",
+        "image png",
+        "image bmp",
+        "image webp",
+        "image ppm",
+        "image tiff",
+        "image gif",
+    ),
     *("image png of 16 bits", "labels map", "reverse labels map"),
     *(f"pickled data set, protocol {protocol}" for protocol in (0, 2, 4, 5)),
     *("weights .pth", "weights .pth of torch 1.5", "weights .safetensors", "checkpoint", "training state"),
@@ -116,7 +127,16 @@ def _sources(base: Path) -> dict[str, Target]:
                 archive.write(path, path.relative_to(tree))
     texts = {name: tree / name for name in ("wnids.txt", "words.txt", "val/val_annotations.txt")}
     found = {f"source {n}": Target(path, lambda _: _prepare_and_remove(tree)) for n, path in texts.items()}
-    return {**found, "source zip": Target(small, _prepare_and_remove)}
+    shard = base / "sharded" / "train-0.tar"
+    shard.parent.mkdir()
+    with tarfile.open(shard, "w") as archive:
+        for path in sorted(tree.glob("train/*/images/*")):
+            archive.add(path, path.name)
+            (shard.parent / "label").write_text(path.name[:3])
+            archive.add(shard.parent / "label", f"{path.stem}.cls")
+    (shard.parent / "label").unlink()
+    archives = {"source zip": small, "source shard": shard}
+    return {**found, **{name: Target(path, _prepare_and_remove) for name, path in archives.items()}}
 
 
 def _images(base: Path) -> dict[str, Target]:
