@@ -14,7 +14,7 @@ from PIL import Image
 
 from greenedge.data.decode import decode_image
 from greenedge.data.loader import iterate_batches
-from greenedge.data.originals import ORIGINALS
+from greenedge.data.originals import ARRAYS, ORIGINALS
 from greenedge.data.prepare import PrepareOptions, prepare
 from greenedge.data.prepared import check_images, image_paths, open_prepared
 from greenedge.data.splits import source_digest
@@ -196,3 +196,32 @@ def test_predicting_a_file_decodes_it_as_evaluation_does(photos: Path) -> None:
     for row, path in enumerate(image_paths(split) or ()):
         expected = decode_image((photos / "raw" / path).read_bytes(), path, 40)
         np.testing.assert_array_equal(split.read(np.array([row]))[0], expected)
+
+
+def test_validation_images_are_set_aside_as_from_arrays(tmp_path: Path) -> None:
+    """The choice goes by the files' bytes, bad ones included, and every file comes out as it went in."""
+    for split, name in itertools.product(("train", "val"), ("cat", "dog")):
+        for path in sorted(write_photos(tmp_path / "photos").glob(f"{split}/{name}/*")):
+            target = tmp_path / "raw" / name / f"{split}-{path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (tmp_path / "raw" / "cat" / "bad.jpg").write_bytes(b"no image")
+    found = {}
+    for store in (ARRAYS, ORIGINALS):
+        options = PrepareOptions(size=32, skip_bad=True, val_fraction=0.3, split_seed=5, store=store)
+        prepare([tmp_path / "raw"], tmp_path / store, options)
+        found[store] = open_prepared(tmp_path / store)
+        check_images(tmp_path / store)
+    for name in ("train", "val"):
+        arrays, originals = (found[store].split(name) for store in (ARRAYS, ORIGINALS))
+        paths = image_paths(originals)
+        assert paths == image_paths(arrays)
+        assert originals.labels.tolist() == arrays.labels.tolist()
+        np.testing.assert_array_equal(originals.read(originals.rows), arrays.read(arrays.rows))
+        assert originals.originals is not None
+        for row, path in enumerate(paths or []):
+            assert originals.originals.file(row) == (tmp_path / "raw" / path).read_bytes()
+        sizes = [len((tmp_path / "raw" / path).read_bytes()) for path in paths or []]
+        assert (tmp_path / ORIGINALS / f"{name}-originals.bin").stat().st_size == sum(sizes)
+    sides = json.loads((tmp_path / ORIGINALS / "manifest.json").read_text())["shorter_sides"]
+    assert (sides["smallest"], sides["largest"]) == (40, 260)

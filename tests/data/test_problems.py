@@ -125,7 +125,7 @@ def test_prepare_refuses_a_size_out_of_range(official: Path, tmp_path: Path, siz
 
 def test_write_images_uses_few_threads_for_large_images(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 256)
-    assert [decoding._threads(3 * size * size) for size in (64, 224, 2048, 8192)] == [8, 8, 8, 1]
+    assert [decoding.decoding_threads(3 * size * size) for size in (64, 224, 2048, 8192)] == [8, 8, 8, 1]
 
 
 def test_write_images_writes_in_place_in_chunks_of_one_image(
