@@ -3,14 +3,13 @@
 The same photos, generated JPEGs of 500 x 375 pixels, are prepared as arrays of each size and kept as originals. An
 epoch in random order is read in batches of 128, without a network: from arrays as they lie, from originals in random
 crops and at the centre, with as many threads as there are processors and with one. Memory and processor time are of a
-process of its own for each: the growth of its peak over that after its imports, of which pages of files that the system
+process of its own for each (Linux): the growth of its peak over that after its imports, of which pages of files that the system
 may drop are part; and the time of all its threads, which depends least on what else the machine does.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -69,10 +68,17 @@ def measure_alone(folder: Path, size: int, way: str) -> tuple[float, float]:
 
 
 def print_measured(folder: Path, size: int, way: str) -> None:
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    # Forgets the peak so far: a new process begins with its parent's.
+    Path("/proc/self/clear_refs").write_text("5")
+    before, started = _peak_kilobytes(), time.process_time()
     read_epoch(folder, size, way)
     seconds = time.process_time() - started
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000, seconds)
+    print((_peak_kilobytes() - before) / 1000, seconds)
+
+
+def _peak_kilobytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
