@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -37,7 +38,7 @@ from greenedge.cli import (
 )
 from greenedge.cli.output import say, say_error, shown_logs
 from greenedge.cli.plugins import with_plugins
-from greenedge.errors import GreenedgeError, printable
+from greenedge.errors import GreenedgeError, UsageError, printable
 
 app = typer.Typer(
     name="greenedge",
@@ -73,11 +74,18 @@ app.command("import-weights")(import_weights.import_weights)
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train image classifiers that stop early when they are confident, and see what each unit of energy buys."""
     _ = version, debug  # both are looked for in `run`
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if "TORCHELASTIC_RUN_ID" in os.environ and count > 1 and context.invoked_subcommand != "train":
+        raise UsageError(
+            f"torchrun started {count} processes of {context.invoked_subcommand}, which would all write the same files; "
+            "only train works in several, so run this without torchrun"
+        )
 
 
 def run() -> None:

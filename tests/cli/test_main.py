@@ -229,3 +229,13 @@ def test_completion_can_be_shown_and_installed(cli: Cli, shell: str, monkeypatch
     assert (result.code, result.err) == (0, "")
     assert "_GREENEDGE_COMPLETE=complete_" in result.out
     assert "--install-completion" in cli("--help").out
+
+
+def test_torchrun_may_start_several_trainings_but_no_other_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = cli("list", "heads")
+    assert refused.code == 2
+    assert refused.sentence.startswith("torchrun started 2 processes of list, which would all write the same files")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert cli("list", "heads").code == 0
