@@ -83,7 +83,7 @@ def main(
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if "TORCHELASTIC_RUN_ID" in os.environ and count > 1 and context.invoked_subcommand != "train":
         raise UsageError(
-            f"torchrun started {count} processes of {context.invoked_subcommand}, which would all write the same files; "
+            f"torchrun started {count} processes of {context.invoked_subcommand}, which would write the same files; "
             "only train works in several, so run this without torchrun"
         )
 

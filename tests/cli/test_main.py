@@ -236,6 +236,6 @@ def test_torchrun_may_start_several_trainings_but_no_other_command(cli: Cli, mon
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused = cli("list", "heads")
     assert refused.code == 2
-    assert refused.sentence.startswith("torchrun started 2 processes of list, which would all write the same files")
+    assert refused.sentence.startswith("torchrun started 2 processes of list, which would write the same files")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert cli("list", "heads").code == 0
