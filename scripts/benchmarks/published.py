@@ -2,7 +2,8 @@
 
 `published` is `EarlyExitCustomNet64/128` in evaluation mode, float32, batches of 250, at one threshold after another;
 `engine_float32` and `engine_auto` stream the same batches. In float32, predictions must be equal except for images
-within 1e-4 of the threshold; how many differ in bf16 is printed.
+within 1e-4 of the threshold; how many differ in bf16 is printed. With `--export`, ONNX exports of the same weights, in
+int8 perhaps, stream them at the same thresholds too. What each gets right is printed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from greenedge.data.prepared import open_prepared
 from greenedge.device.memory import disable_malloc_trim
 from greenedge.exits.policy import shared_policy
 from greenedge.inference import Engine
+from greenedge.inference.exported import ExportedNetwork
 from greenedge.models.entropy import entropy
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.paper import EarlyExitCustomNet64, EarlyExitCustomNet128
 from greenedge.training.trained import load_model
+from greenedge.workflows.models import ExportedModel, open_model
 
 BATCH = 250
 
@@ -34,15 +37,18 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a checkpoint with the paper's exits and heads")
     parser.add_argument("--data", type=Path, required=True, help="a prepared data set")
     parser.add_argument("--thresholds", default="0.63,2,3.26", help="entropies in nats")
+    parser.add_argument("--export", type=Path, action="append", default=[], help="an ONNX export of the weights")
     parser.add_argument("--images", type=int, default=10_000, help="number of validation images, from the first")
     options = parser.parse_args()
 
     model = load_model(options.weights)
     split = open_prepared(options.data).split("val")
-    pixels = torch.from_numpy(split.read(split.rows[: options.images]))
+    rows = split.rows[: options.images]
+    pixels, labels = torch.from_numpy(split.read(rows)), torch.from_numpy(split.labels[rows])
     transform = build_transform(model.config.data, channels_last=False)
     batches = [transform(batch) for batch in pixels.split(BATCH)]
     network = model.network
+    exported = dict(map(open_export, options.export))
     theirs = published(network, resnext="resnext" in model.config.model.backbone)
 
     contests = []
@@ -50,6 +56,7 @@ def main() -> None:
     for threshold in map(float, options.thresholds.split(",")):
         policy = shared_policy("entropy", threshold, 2)
         engines = {f"engine_{p}/T{threshold:g}": Engine(network, policy, precision=p) for p in ("float32", "auto")}
+        engines |= {f"{name}/T{threshold:g}": Engine(backend, policy) for name, backend in exported.items()}
         for engine in engines.values():
             engine.autotune()
         theirs.T = threshold
@@ -65,7 +72,17 @@ def main() -> None:
         near = near_threshold(network, batches, threshold)
         for name in engines:
             compare(name, predictions[published_name], predictions[name], near)
+        for name, found in predictions.items():
+            if name.endswith(f"/T{threshold:g}"):
+                print(f"{name}: {100 * (found == labels).float().mean():.2f} % right", file=sys.stderr)
     harness.report(*contests, images=len(pixels), as_json=options.json)
+
+
+def open_export(folder: Path) -> tuple[str, ExportedNetwork]:
+    """The name and the segments of an export, in ONNX Runtime."""
+    export = open_model(folder)
+    assert isinstance(export, ExportedModel)
+    return f"onnxruntime_{export.manifest.precision}", export.backend
 
 
 def published(network: MultiExitNetwork, *, resnext: bool) -> torch.nn.Module:
