@@ -3,7 +3,7 @@
 The same photos, generated JPEGs of 500 x 375 pixels, are prepared as arrays of each size and kept as originals. An
 epoch in random order is read in batches of 128, without a network: from arrays as they lie, from originals in random
 crops and at the centre, with as many threads as there are processors and with one. Memory and processor time are of a
-process of its own for each (Linux): the growth of its peak over that after its imports, of which pages of files that the
+process of its own each (Linux): the growth of its peak over that after its imports, of which pages of files that the
 system may drop are part; and the time of all its threads, which depends least on what else the machine does.
 """
 
