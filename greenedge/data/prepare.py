@@ -16,8 +16,8 @@ from PIL import Image
 from greenedge import __version__
 from greenedge.data.folders import new_folder
 from greenedge.data.layouts import Listing, Record
+from greenedge.data.manifest import FORMAT, MANIFEST, SplitInfo
 from greenedge.data.originals import ARRAYS, ORIGINALS, Store
-from greenedge.data.prepared import FORMAT, MANIFEST, SplitInfo
 from greenedge.data.problems import ProblemsError
 from greenedge.data.sources import Source, open_source
 from greenedge.data.split_files import write_splits, write_with_val_aside

@@ -10,7 +10,8 @@ import numpy as np
 
 from greenedge.config.records import digest_of
 from greenedge.data.layouts import Listing, Record
-from greenedge.data.prepared import SplitInfo, array_path, content_digest, paths_content, paths_file
+from greenedge.data.manifest import SplitInfo
+from greenedge.data.prepared import array_path, content_digest, paths_content, paths_file
 from greenedge.data.sources import Source
 from greenedge.data.store_files import StoreFiles, W, Written
 from greenedge.data.val_split import set_val_aside

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from greenedge.data.check_sources import SourceCheck
+from greenedge.data.manifest import Manifest
 from greenedge.data.originals import ORIGINALS
-from greenedge.data.prepared import Manifest
 from greenedge.reporting.blocks import Block, CommandResult, Lines, Table
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from greenedge.config import RunConfig
 from greenedge.config.origins import with_location
 from greenedge.config.schema import IMAGE_SIZES, IMAGENET_MEAN, IMAGENET_STD, DataConfig
+from greenedge.data.manifest import Manifest, read_manifest
 from greenedge.data.originals import ARRAYS, ORIGINALS
-from greenedge.data.prepared import Manifest, open_prepared, read_manifest
+from greenedge.data.prepared import open_prepared
 from greenedge.errors import ConfigError, DataError
 from greenedge.models.weights import pretrained_normalisation
 

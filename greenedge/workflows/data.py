@@ -9,8 +9,9 @@ from typing import Any
 
 from greenedge.data.check_sources import SourceCheck, check_sources
 from greenedge.data.download import download_from_any
+from greenedge.data.manifest import read_manifest
 from greenedge.data.prepare import PrepareOptions, prepare
-from greenedge.data.prepared import check_images, read_manifest
+from greenedge.data.prepared import check_images
 from greenedge.data.synth import SynthOptions, synthesize
 from greenedge.reporting.blocks import CommandResult
 from greenedge.reporting.data import checked_lines, prepared_lines, present_check

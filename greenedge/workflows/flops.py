@@ -9,7 +9,8 @@ from pathlib import Path
 from greenedge.config.describe import model_summary
 from greenedge.cost.flops import count_costs
 from greenedge.cost.table import NetworkCost
-from greenedge.data.prepared import MANIFEST, open_prepared
+from greenedge.data.manifest import MANIFEST
+from greenedge.data.prepared import open_prepared
 from greenedge.models.build import build_model
 from greenedge.reporting.blocks import CommandResult, write_result
 from greenedge.reporting.costs import present_costs

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenedge.data.prepared import open_prepared, read_manifest
+from greenedge.data.manifest import read_manifest
+from greenedge.data.prepared import open_prepared
 from tests.cli.conftest import Cli
 from tests.data.server import serve
 from tests.data.sources import assert_holds, is_one_sentence, read_official, zip_folder

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenedge.data.prepared import check_images, open_prepared, read_manifest
+from greenedge.data.manifest import read_manifest
+from greenedge.data.prepared import check_images, open_prepared
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY, write_official_layout
 from tests.data.sources import pixels, write_class_folders, zip_folder

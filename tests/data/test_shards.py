@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from greenedge.data.entries import split_of_name
+from greenedge.data.manifest import read_manifest
 from greenedge.data.prepare import PrepareOptions, prepare
-from greenedge.data.prepared import image_paths, open_prepared, read_manifest
+from greenedge.data.prepared import image_paths, open_prepared
 from greenedge.data.problems import ProblemsError
 from tests.conftest import write_image
 from tests.data.sources import refusal, write_class_folders

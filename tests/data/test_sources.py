@@ -16,8 +16,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from greenedge.data.manifest import read_manifest
 from greenedge.data.prepare import PrepareOptions, prepare
-from greenedge.data.prepared import open_prepared, read_manifest
+from greenedge.data.prepared import open_prepared
 from greenedge.errors import UsageError
 from tests.conftest import write_image
 from tests.data.sources import refusal, write_class_folders, zip_folder
