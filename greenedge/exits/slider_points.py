@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.sweep import ExitScores, OperatingPoint, Sweep
 
 MOST_SHARED, MOST_GRID = 1000, 1000  # operating points, 2,000 together
@@ -30,6 +31,54 @@ class PointGrid:
     def __repr__(self) -> str:
         """The number of thresholds of each exit."""
         return f"PointGrid({' x '.join(str(len(each)) for each in self.thresholds)} thresholds)"
+
+
+@dataclass(frozen=True)
+class ImageDecisions:
+    """What becomes of one image as sliders move.
+
+    Attributes:
+        shared: of each early exit, the first place on the shared slider from which on the image exits there, if it has
+            come so far; one beyond the last where it never does.
+        grid: likewise on the exit's own slider; None where there is no grid.
+        predictions: of each exit.
+        label: the true class.
+    """
+
+    shared: tuple[int, ...]
+    grid: tuple[int, ...] | None
+    predictions: tuple[int, ...]
+    label: int
+
+
+def image_decisions(
+    scores: ExitScores, outputs: ExitOutputs, images: Sequence[int], shared: Sweep, grid: PointGrid | None
+) -> dict[int, ImageDecisions]:
+    """What becomes of some images at every place of the sliders.
+
+    Args:
+        scores: of E exits on N images.
+        outputs: that they were made of.
+        images: positions among the N.
+        shared: the points of the shared slider, in its order: each place lets an exit take more images.
+        grid: of one threshold for each exit.
+    """
+    limit_of = scores.criterion.uncertainty_limit
+    limits = [limit_of(each) for each in shared.thresholds.tolist()]
+    axes = None if grid is None else [[limit_of(each) for each in own] for own in grid.thresholds]
+    answers = outputs.logits[:, list(images)].argmax(axis=2)
+    found = {}
+    for column, image in enumerate(images):
+        own = scores.uncertainty[:, image]  # an image exits where this is below the limit
+        found[image] = ImageDecisions(
+            tuple(int(np.searchsorted(limits, each, side="right")) for each in own),
+            None
+            if axes is None
+            else tuple(int(np.searchsorted(axis, each, side="right")) for axis, each in zip(axes, own, strict=True)),
+            tuple(answers[:, column].tolist()),
+            int(outputs.labels[image]),
+        )
+    return found
 
 
 def some_points(curve: Sweep, most: int = MOST_SHARED) -> Sweep:

@@ -8,7 +8,7 @@ import pytest
 from greenedge.exits.confidence import CRITERIA
 from greenedge.exits.examples import pick_examples
 from greenedge.exits.outputs import ExitOutputs
-from greenedge.exits.slider_points import point_grid, some_points
+from greenedge.exits.slider_points import image_decisions, point_grid, some_points
 from greenedge.exits.sweep import score_outputs, sweep_all
 from tests.cli.helpers import point_of, softmax
 
@@ -85,3 +85,29 @@ def test_pick_examples_are_what_their_names_say() -> None:
         assert correct[each.exit_index, each.image]
         assert not correct[: each.exit_index, each.image].any()
         assert each.prediction == each.label != each.final
+
+
+@pytest.mark.parametrize("criterion", ["entropy", "max_probability", "margin", "patience"])
+def test_decisions_of_all_images_make_up_every_point_of_the_sliders(criterion: str) -> None:
+    found = outputs()
+    scores = score_outputs(found, CRITERIA[criterion])
+    shared, grid = some_points(sweep_all(scores), most=15), point_grid(scores, most=50)
+    assert grid is not None
+    decisions = image_decisions(scores, found, range(40), shared, grid)
+
+    def made_up(slider: str, places: tuple[int, ...]) -> tuple[list[float], float]:
+        exits, right = [], []
+        for each in decisions.values():
+            reached = [e for e, place in enumerate(getattr(each, slider)) if places[e] >= place]
+            exits.append(reached[0] if reached else 2)
+            right.append(each.predictions[exits[-1]] == each.label)
+        return [exits.count(index) / 40 for index in range(3)], sum(right) / 40
+
+    for place, point in enumerate(shared.points()):
+        shares, accuracy = made_up("shared", (place, place))
+        assert shares == pytest.approx(point.exit_shares)
+        assert accuracy == pytest.approx(point.accuracy)
+    for places, point in zip(itertools.product(*map(range, map(len, grid.thresholds))), grid.points, strict=True):
+        shares, accuracy = made_up("grid", places)
+        assert shares == pytest.approx(point.exit_shares)
+        assert accuracy == pytest.approx(point.accuracy)

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from greenedge.exits.confidence import find_criterion
 from greenedge.exits.policy import ExitPolicy
+from greenedge.exits.sweep import score_outputs
 from tests.cli.conftest import Cli, cli
 from tests.conftest import REPOSITORY
 from tests.reporting.page_runs import made_up_run, random_outputs, write_page
@@ -138,6 +140,36 @@ def test_sliders_show_the_numbers_of_sweep_and_write_a_policy_that_eval_takes(
         assert numbers["GFLOPs per image"] == f"{found['gflops']:.4f}"
         rates = [f"{100 * each:.1f}" for each in found["exit_shares"]]
         assert [numbers["exit 1 rate (%)"], numbers["exit 2 rate (%)"], numbers["final exit rate (%)"]] == rates
+
+
+def test_images_say_what_becomes_of_them_at_the_sliders(browser: Browser, tmp_path: Path) -> None:
+    outputs = random_outputs(3, 120, 5)
+    run = made_up_run(outputs)
+    opened(browser, write_page(tmp_path / "images.html", run))
+    data = json.loads(browser.execute_script("return document.querySelector('[data-sliders] script').textContent"))
+    predictions = outputs.logits.argmax(axis=2)
+    scores = score_outputs(outputs, find_criterion("entropy"))
+    counts = set()
+    for place in (0, 40, len(data["shared"]["points"]) - 1):
+        move(browser, find_all(browser, "[data-shared]")[0], place)
+        threshold = data["shared"]["thresholds"][place]
+        differing = 0
+        for each in find_all(browser, "[data-image]"):
+            image = int(each.get_attribute("data-image"))
+            left = [index for index in range(2) if scores.uncertainty[index, image] < threshold]
+            exit_index = left[0] if left else 2
+            answer, label = int(predictions[exit_index, image]), int(outputs.labels[image])
+            words = f"now {('exit 1', 'exit 2', 'final exit')[exit_index]}: class {answer} "
+            now = each.find_element("css selector", "[data-now]")
+            assert now.text == words + ("(right)" if answer == label else "(wrong)")
+            differs = answer != predictions[2, image]
+            assert ("differs" in each.get_attribute("class")) == differs
+            differing += differs
+        (said,) = find_all(browser, "[data-differing]")
+        assert said.text == f"{differing} of these {len(find_all(browser, '[data-image]'))} pictures"
+        counts.add(differing)
+    assert 0 in counts
+    assert len(counts) > 1
 
 
 def test_sliders_move_by_keyboard_and_are_told_to_those_who_cannot_see(browser: Browser, page: Path) -> None:

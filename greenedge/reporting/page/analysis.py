@@ -14,7 +14,7 @@ from greenedge.exits.network_comparison import curve_band
 from greenedge.exits.outputs import ExitOutputs
 from greenedge.exits.policy import shared_policy
 from greenedge.exits.reliability import find_reliability
-from greenedge.exits.slider_points import point_grid, some_points
+from greenedge.exits.slider_points import image_decisions, point_grid, some_points
 from greenedge.exits.static_family import StaticChoice
 from greenedge.exits.sweep import score_outputs
 from greenedge.exits.sweep_result import analyse_sweep
@@ -51,23 +51,27 @@ def analyse_run(
     joined = policy.join_outputs(outputs)
     scores = score_outputs(joined, policy.get_criterion())
     sweep = analyse_sweep(outputs, summary.standalone_gflops, criterion=rule, static=static)
+    shared, grid = some_points(sweep.curve), point_grid(scores, None if saved is None else policy.thresholds)
+    images = () if read_images is None else _galleries(joined, facts, read_images)
+    shown = sorted({image.image for gallery in images for image in gallery.images})
     return ReportedRun(
         facts=facts,
         summary=summary,
         sweep=sweep,
         band=curve_band(scores),
         slider=SliderResult(
-            some_points(sweep.curve),
-            point_grid(scores, None if saved is None else policy.thresholds),
+            shared,
+            grid,
             None if kept.bench is None else kept.bench.milliseconds_per_gflop(),
             None if kept.bench is None else kept.bench.joules_per_gflop(),
+            image_decisions(scores, joined, shown, shared, grid) if joined.num_exits > 1 else {},
         ),
         evaluation=evaluate_policy(outputs, policy),
         diagnosis=diagnose_outputs(outputs, kept.criterion, policy.temperatures),
         reliability=find_reliability(joined),
         confusion=count_confusions(joined),
         history=kept.history,
-        galleries=() if read_images is None else _galleries(joined, facts, read_images),
+        galleries=images,
         policy=saved,
         policy_file=None if saved is None else kept.policy_file,
         bench=kept.bench,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from greenedge.exits.confusion import Confusion
 from greenedge.exits.diagnosis import Diagnosis
@@ -10,7 +11,7 @@ from greenedge.exits.evaluation import PolicyEvaluation
 from greenedge.exits.network_comparison import Band
 from greenedge.exits.policy import SavedPolicy
 from greenedge.exits.reliability import Reliability
-from greenedge.exits.slider_points import PointGrid
+from greenedge.exits.slider_points import ImageDecisions, PointGrid
 from greenedge.exits.sweep import Sweep
 from greenedge.exits.sweep_result import SweepResult
 from greenedge.reporting.page.kept import KeptBench, KeptPlacement
@@ -49,12 +50,14 @@ class SliderResult:
         grid: of one threshold for each; None: the network has no two early exits, or too many.
         milliseconds_per_gflop: measured by `greenedge bench`, without early exit; None: it did not run.
         joules_per_gflop: likewise.
+        decisions: what becomes of each image that the page shows, by its position among the images.
     """
 
     shared: Sweep
     grid: PointGrid | None
     milliseconds_per_gflop: float | None = None
     joules_per_gflop: float | None = None
+    decisions: Mapping[int, ImageDecisions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

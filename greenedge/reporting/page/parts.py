@@ -129,7 +129,8 @@ def _images(run: ReportedRun) -> Section | None:
     if not run.galleries:
         return None
     lead = [f"Of the {run.summary.images} images of the split {run.summary.split}; each with its true class first."]
-    return Section("images", "Which images are easy, and which are hard?", lead=lead, galleries=run.galleries)
+    title, moves = "Which images are easy, and which are hard?", run.summary.num_exits > 1
+    return Section("images", title, lead=lead, galleries=run.galleries, moves=moves)
 
 
 def _training(run: ReportedRun) -> Section | None:

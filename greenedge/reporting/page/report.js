@@ -11,12 +11,15 @@ function start(part) {
   const columns = cells.map((cell) => cell.previousElementSibling.textContent);
   const output = part.querySelector("output");
   const policy = part.querySelector("textarea");
+  const images = [...part.closest("article").querySelectorAll("[data-image]")];
+  const differing = part.closest("article").querySelector("[data-differing]");
 
   function moveShared() {
     const place = Number(shared.value);
     const threshold = data.shared.thresholds[place];
     const all = data.policy.exits.slice(1).map(() => threshold);
     show("one threshold for all exits", all, data.shared.points[place]);
+    decide("shared", all.map(() => place));
   }
 
   function moveExits() {
@@ -26,6 +29,7 @@ function start(part) {
     const place = places.reduce((before, own, exit) => before * sizes[exit] + own, 0);
     const thresholds = places.map((own, exit) => data.grid.thresholds[exit][own]);
     show("a threshold for each exit", thresholds, data.grid.points[place]);
+    decide("grid", places);
   }
 
   function show(kind, thresholds, numbers) {
@@ -38,6 +42,20 @@ function start(part) {
     describe(shared, written(data.shared.thresholds[Number(shared.value)]));
     mark(numbers[1], numbers[0]);
     write(thresholds, shown);
+  }
+
+  function decide(slider, places) {
+    // An image leaves at the first exit whose slider has reached the place that is kept for it.
+    let differ = 0;
+    for (const each of images) {
+      const own = data.images[each.dataset.image];
+      const found = own[slider].findIndex((place, exit) => places[exit] >= place);
+      const exit = found < 0 ? data.exits.length - 1 : found;
+      differ += own.differs[exit];
+      each.classList.toggle("differs", own.differs[exit]);
+      each.querySelector("[data-now]").textContent = `now ${data.exits[exit]}: ${own.says[exit]}`;
+    }
+    if (differing) differing.textContent = `${differ} of these ${images.length} pictures`;
   }
 
   function describe(slider, threshold) {
@@ -76,6 +94,7 @@ function start(part) {
   }
 
   part.querySelector(".sliders").hidden = false;
+  part.closest("article").querySelectorAll(".moves").forEach((each) => { each.hidden = false; });
   part.querySelector("button").addEventListener("click", copy);
   shared.value = data.shared.start;
   shared.addEventListener("input", moveShared);

@@ -20,6 +20,7 @@ class Thumbnail:
         label: the true class.
         caption: what was predicted, where, and how confidently.
         alt: read out in the image's place.
+        image: its position among the images, by which the sliders find what becomes of it.
     """
 
     source: str
@@ -27,6 +28,7 @@ class Thumbnail:
     label: str
     caption: str
     alt: str
+    image: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Section:
         lead: sentences and tables that are always shown.
         behind: the tables behind the charts, shown when they are asked for.
         galleries: images, below the charts.
+        moves: whether what becomes of the images follows the sliders.
     """
 
     key: str
@@ -61,6 +64,7 @@ class Section:
     lead: Sequence[Block] = ()
     behind: Sequence[Block] = ()
     galleries: Sequence[Gallery] = ()
+    moves: bool = False
 
 
 @dataclass(frozen=True)

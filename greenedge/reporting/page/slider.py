@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenedge.exits.policy import FORMAT
+from greenedge.exits.slider_points import ImageDecisions
 from greenedge.exits.sweep import OperatingPoint
 from greenedge.reporting.blocks import Table
+from greenedge.reporting.names import short_name
 from greenedge.reporting.page.charts import DrawnChart
 from greenedge.reporting.page.content import ReportedRun
+from greenedge.reporting.page.thumbnails import LETTERS
 
 _STATIC_ROWS = 11
 
@@ -45,6 +48,8 @@ def slider_json(run: ReportedRun, chart: DrawnChart) -> dict[str, Any]:
         "never": found.criterion.never_exit_threshold,
         "unit": found.criterion.unit,
         "policy": _policy(run),
+        "exits": list(run.summary.exit_names),
+        "images": {str(image): _decisions(run, each) for image, each in slider.decisions.items()},
     }
 
 
@@ -93,6 +98,18 @@ def _start(run: ReportedRun, shared: Sequence[OperatingPoint]) -> int:
     """The point nearest in cost to the chosen policy, or to where early exit gives most."""
     cost = run.sweep.advantage.largest.gflops if run.policy is None else run.evaluation.gflops
     return min(range(len(shared)), key=lambda place: abs(shared[place].gflops - cost))
+
+
+def _decisions(run: ReportedRun, each: ImageDecisions) -> dict[str, Any]:
+    """What an image is taken for at each exit, in words, and from which places on it exits there."""
+    names = [short_name(run.facts.classes[prediction], LETTERS) for prediction in each.predictions]
+    right = [prediction == each.label for prediction in each.predictions]
+    return {
+        "shared": each.shared,
+        "grid": each.grid,
+        "says": [f"{name} ({'right' if ok else 'wrong'})" for name, ok in zip(names, right, strict=True)],
+        "differs": [prediction != each.predictions[-1] for prediction in each.predictions],
+    }
 
 
 def _policy(run: ReportedRun) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SIDE = 96  # largest side of a thumbnail in pixels
 MOST_BYTES = 400_000  # of all thumbnails of a page, as they stand in it
 PER_KIND = 12
 _QUALITY = 75
-_LETTERS = 30
+LETTERS = 30  # of a class's name
 
 
 def galleries(
@@ -59,13 +59,13 @@ def _some(kinds: Sequence[tuple[str, object]], found: Sequence[list[Thumbnail]])
 
 def _thumbnail(example: Example, image: np.ndarray, classes: Sequence[str], num_exits: int) -> Thumbnail:
     source, side = _data_address(image)
-    label = short_name(classes[example.label], _LETTERS)
-    prediction = short_name(classes[example.prediction], _LETTERS)
+    label = short_name(classes[example.label], LETTERS)
+    prediction = short_name(classes[example.prediction], LETTERS)
     where = exit_name(example.exit_index, num_exits)
     caption = f"{where}: {prediction}, {100 * example.confidence:.1f} %"
     if example.final != example.prediction:
-        caption += f"; final exit: {short_name(classes[example.final], _LETTERS)}"
-    return Thumbnail(source, side, label, caption, f"an image of {label}")
+        caption += f"; final exit: {short_name(classes[example.final], LETTERS)}"
+    return Thumbnail(source, side, label, caption, f"an image of {label}", example.image)
 
 
 def _data_address(pixels: np.ndarray) -> tuple[str, int]:
