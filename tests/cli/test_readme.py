@@ -31,13 +31,15 @@ def documented_commands(document: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as a newcomer has it: the configs, an archive in TinyImageNet's layout, and a photo."""
+    """A folder as a newcomer has it: the configs, an archive in TinyImageNet's layout, and photos."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     synthesize(tmp_path / "synth" / "tiny-imagenet-200", SynthOptions(classes=3, per_class=40, val_per_class=20))
     (tmp_path / "data" / "raw").mkdir(parents=True)
     shutil.make_archive("data/raw/tiny-imagenet-200", "zip", tmp_path / "synth", "tiny-imagenet-200")
-    write_image(tmp_path / "photo.jpg", 3, size=(200, 160))
+    for seed, name in enumerate(("photo.jpg", "photos/one.jpg", "more/of/them.jpg")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / name, seed, size=(200, 160))
     yield tmp_path
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)  # networks are large
 
