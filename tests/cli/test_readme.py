@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +62,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_documented_commands_work_in_their_order(cli: Cli, workplace: Path, document: str, used: set[str]) -> None:
     ran = set()
     for command in documented_commands(document):
+        if "|" in command:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            subprocess.run(command, shell=True, check=True, env={**os.environ, "PATH": path})
+            continue
         program, *arguments = shlex.split(command)
         if program == "pip":
             continue
