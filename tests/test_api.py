@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import greenedge
 from greenedge.errors import CheckpointError, ConfigError, DataError, UsageError
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 
 pytest.importorskip("timm")
@@ -22,8 +22,7 @@ pytest.importorskip("timm")
 @pytest.fixture(scope="module")
 def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api")
-    with tarfile.open(REPOSITORY / "tests" / "compatibility" / "former-run.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+    extract(REPOSITORY / "tests" / "compatibility" / "former-run.tar.xz", folder)
     (folder / "former-run" / "finished" / "last.safetensors").rename(
         folder / "former-run" / "finished" / "best.safetensors"
     )

@@ -8,12 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.archives import extract
 from tests.conftest import REPOSITORY
 
 FORMER_RUN = REPOSITORY / "tests" / "compatibility" / "former-run.tar.xz"
@@ -53,8 +53,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPOSITORY / "greenedge", root / "greenedge", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "configs", root / "configs")
     follow(root)
-    with tarfile.open(FORMER_RUN) as archive:
-        archive.extractall(root, filter="data")
+    extract(FORMER_RUN, root)
     return root
 
 

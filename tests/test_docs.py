@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
 import greenedge
 from greenedge import api
+from tests.archives import extract
 from tests.conftest import REPOSITORY, write_image
 
 FORMER_RUN = REPOSITORY / "tests" / "compatibility" / "former-run.tar.xz"
@@ -31,8 +31,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", ["README.md", "docs/speed.md"])
 def test_python_examples_run_as_they_stand(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm")
-    with tarfile.open(FORMER_RUN) as archive:
-        archive.extractall(tmp_path, filter="data")
+    extract(FORMER_RUN, tmp_path)
     monkeypatch.chdir(tmp_path / "former-run")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("quickstart", "resnet18-light"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from greenedge.errors import DataError
 from greenedge.training.trained import load_model
+from tests.archives import extract
 from tests.cli.conftest import Cli, cli
 
 __all__ = ["cli"]  # a fixture
@@ -26,8 +26,7 @@ pytest.importorskip("timm")
 @pytest.fixture
 def former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The former files, in the current directory, as their relative paths want it."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+    extract(ARCHIVE, tmp_path)
     monkeypatch.chdir(tmp_path / "former-run")
     return tmp_path / "former-run"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from greenedge.exits.confidence import find_criterion
 from greenedge.exits.policy import ExitPolicy
 from greenedge.exits.sweep import score_outputs
+from tests.archives import extract
 from tests.cli.conftest import Cli, cli
 from tests.conftest import REPOSITORY
 from tests.reporting.page_runs import made_up_run, random_outputs, write_page
@@ -104,8 +104,7 @@ def test_sliders_show_the_numbers_of_sweep_and_write_a_policy_that_eval_takes(
     browser: Browser, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("timm")
-    with tarfile.open(FORMER_RUN) as archive:
-        archive.extractall(tmp_path, filter="data")
+    extract(FORMER_RUN, tmp_path)
     monkeypatch.chdir(tmp_path / "former-run")
     weights = Path("finished", "last.safetensors")
     assert cli("sweep", "--weights", weights, "--policy", "finished/policy.json", "--thresholds", "all").code == 0
