@@ -90,7 +90,10 @@ def _guarded(name: str, load: Callable[[], Any]) -> Any:
     except SyntaxError as error:
         raise UsageError(f"{name}: line {error.lineno} is not valid Python ({error.msg}); fix it") from error
     except (Exception, SystemExit) as error:  # whatever it is, the user gets a sentence
-        line = traceback.extract_tb(error.__traceback__)[-1]
+        lines = traceback.extract_tb(error.__traceback__)
+        # What it calls may be others' code, as sys.exit is where a library has replaced it.
+        own = [each for each in lines if Path(each.filename).resolve() == Path(name).resolve()]
+        line = (own or lines)[-1]
         first = str(error).partition("\n")[0]
         where = f"{Path(line.filename).name}, line {line.lineno}"
         raise UsageError(

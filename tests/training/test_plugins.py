@@ -129,6 +129,16 @@ def test_load_plugins_says_what_is_wrong_and_adds_nothing(content: str, words: s
     assert heads == EXIT_HEADS
 
 
+def test_load_plugins_names_the_files_own_line_where_others_code_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, leave = tmp_path / "bad.py", sys.exit
+    path.write_text("import sys\n\nsys.exit(3)\n")
+    monkeypatch.setattr(sys, "exit", lambda code: leave(code))  # as libraries do that want to know of it
+    with pytest.raises(UsageError, match=r"imported \(bad\.py, line 3: SystemExit: 3\)"):
+        plugins.load_plugins([path])
+
+
 def test_load_plugins_takes_a_file_once_and_misses_one(own: Path, tmp_path: Path) -> None:
     plugins.load_plugins([own, own])
     plugins.load_plugins([own])
