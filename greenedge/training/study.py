@@ -21,6 +21,8 @@ from greenedge.models.modes import evaluation_mode
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.training.exit_gradients import ExitGradients, exit_gradients, mean_gradients
 
+Stitch = tuple[Tensor, Tensor]  # weight and bias of a convolution of 1 x 1
+
 _BATCH_SIZE = 250
 _GRADIENT_BATCHES = 4
 _FEWEST_SIMILAR = 4  # images of a batch, below which HSIC has no unbiased estimate
@@ -92,9 +94,10 @@ def study_networks(
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(train)))
     with evaluation_mode(*networks), torch.inference_mode():
         fitted_on, sums = _fit_pass(networks, transforms, _batches(train, order, device, "fitting"))
-        seen, logits, similarities = _shown_pass(networks, transforms, _batches(shown, None, device, "comparing"))
         stitches = [[each.stitch() for each in own] for own in sums]
-        stitched = _stitched_pass(networks, transforms, stitches, _batches(shown, None, device, "stitching"))
+        seen, logits, stitched, similarities = _shown_pass(
+            networks, transforms, stitches, _batches(shown, None, device, "comparing")
+        )
 
     labels = shown.labels[shown.rows]
     found = []
@@ -165,24 +168,53 @@ def _fit_pass(
 
 
 def _shown_pass(
-    networks: Sequence[MultiExitNetwork], transforms: Sequence[InputTransform], batches: Iterator[tuple[Tensor, Tensor]]
-) -> tuple[list[list[np.ndarray]], list[np.ndarray], SimilaritySums]:
-    """Each network's pooled features of each block (N, C), its logits (E, N, classes), and all similarities."""
-    pooled: list[list[list[Tensor]]] = [[[] for _ in network.blocks] for network in networks]
+    networks: Sequence[MultiExitNetwork],
+    transforms: Sequence[InputTransform],
+    stitches: Sequence[Sequence[Stitch | None]],
+    batches: Iterator[tuple[Tensor, Tensor]],
+) -> tuple[list[list[np.ndarray]], list[np.ndarray], list[list[np.ndarray | None]], SimilaritySums]:
+    """Each network's pooled features of each block (N, C) and logits (E, N, classes), and all similarities.
+
+    Third, what the reference says from its stitched features after each block on, int64 (N,); None without a stitch.
+    """
+    pooled: list[list[list[Tensor]]] = [[[] for _ in own] for own in stitches]
+    answers: list[list[list[Tensor]]] = [[[] for _ in own] for own in stitches]
     logits: list[list[Tensor]] = [[] for _ in networks]
     similarities = SimilaritySums(len(networks), len(networks[0].blocks))
     for images, _ in batches:
-        features = []
-        for index, (network, read) in enumerate(zip(networks, transforms, strict=True)):
-            own = _features(network, read(images))
-            for block, each in enumerate(own):
-                pooled[index][block].append(each.mean(dim=(2, 3)).cpu())
-            logits[index].append(torch.stack(network(read(images))).float().cpu())
-            features.append(own)
+        features = [_features(network, read(images)) for network, read in zip(networks, transforms, strict=True)]
         if len(images) >= _FEWEST_SIMILAR:
             similarities.add(features)
-    found = [[torch.cat(each).numpy() for each in own] for own in pooled]
-    return found, [torch.cat(each, dim=1).numpy() for each in logits], similarities
+        for index, own in enumerate(features):
+            for block, each in enumerate(own):
+                pooled[index][block].append(each.mean(dim=(2, 3)).cpu())
+                stitch = stitches[index][block]
+                if stitch is not None:
+                    answers[index][block].append(_go_on(networks[0], block, each, stitch))
+            logits[index].append(_exit_logits(networks[index], own))  # last: a classifier may work in place
+    return (
+        [[torch.cat(each).numpy() for each in own] for own in pooled],
+        [torch.cat(each, dim=1).numpy() for each in logits],
+        [[torch.cat(each).numpy() if each else None for each in own] for own in answers],
+        similarities,
+    )
+
+
+def _go_on(reference: MultiExitNetwork, block: int, features: Tensor, stitch: Stitch) -> Tensor:
+    """int64 (N,): what the reference says when it goes on behind a block from stitched features."""
+    weight, bias = (each.to(features.device) for each in stitch)
+    features = F.conv2d(features, weight[:, :, None, None], bias)
+    for _, module in reference.blocks[block + 1 :]:
+        features = module(features)
+    return reference.segments[-1].classify(features).argmax(dim=1).cpu()
+
+
+def _exit_logits(network: MultiExitNetwork, features: Sequence[Tensor]) -> Tensor:
+    """float32 (E, N, classes): of every exit, from the features of every block."""
+    found: list[Tensor] = []
+    for segment, position in zip(network.segments, [*network.exit_positions, -1], strict=True):
+        found.append(segment.classify(features[position], found[-1] if found else None))
+    return torch.stack(found).float().cpu()
 
 
 def _probe(
@@ -193,27 +225,3 @@ def _probe(
         list(zip(fitted_on, seen, strict=True)), desc="fitting probes", unit=" blocks", disable=None, leave=False
     )
     return np.stack([fit_probe(own, labels, num_classes).logits(others).argmax(axis=1) for own, others in pairs])
-
-
-def _stitched_pass(
-    networks: Sequence[MultiExitNetwork],
-    transforms: Sequence[InputTransform],
-    stitches: Sequence[Sequence[tuple[Tensor, Tensor] | None]],
-    batches: Iterator[tuple[Tensor, Tensor]],
-) -> list[list[np.ndarray | None]]:
-    """What the reference says from each network's stitched features after each block on: int64 (N,)."""
-    reference = networks[0]
-    modules = [module for _, module in reference.blocks]
-    found: list[list[list[Tensor]]] = [[[] for _ in own] for own in stitches]
-    for images, _ in batches:
-        for index, (network, read) in enumerate(zip(networks, transforms, strict=True)):
-            for block, features in enumerate(_features(network, read(images))):
-                stitch = stitches[index][block]
-                if stitch is None:
-                    continue
-                weight, bias = (each.to(features.device) for each in stitch)
-                features = F.conv2d(features, weight[:, :, None, None], bias)
-                for module in modules[block + 1 :]:
-                    features = module(features)
-                found[index][block].append(reference.segments[-1].classify(features).argmax(dim=1).cpu())
-    return [[torch.cat(each).numpy() if each else None for each in own] for own in found]
