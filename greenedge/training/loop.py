@@ -105,7 +105,7 @@ def fit(
             mixed, rate, started = False, 0.0, time.perf_counter()
             # One check per process is enough to notice damage on the disk.
             check = state.epoch == first_epoch
-            with closing(_batches(split, settings, order, state, check=check)) as batches:
+            with closing(step_batches(split, settings, order, state, check=check)) as batches:
                 for batch in batches:
                     if settings.processes.any(stop_requested()):
                         _report(state.running_sums, weights, bar, mixed=mixed)
@@ -143,7 +143,7 @@ def fit(
             yield record
 
 
-def _batches(
+def step_batches(
     split: PreparedSplit, settings: TrainSettings, order: Tensor, state: TrainingState, *, check: bool
 ) -> Generator[Batch | FeatureBatch, None, None]:
     """What the steps of an epoch are made on: images, or the features that are kept of them."""

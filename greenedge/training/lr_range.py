@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from greenedge.config import RunConfig
 from greenedge.config.origins import with_location
-from greenedge.data.loader import iterate_batches
 from greenedge.errors import ConfigError, UsageError
-from greenedge.training.loop import enough_memory, epoch_order
+from greenedge.training.loop import enough_memory, epoch_order, step_batches
 from greenedge.training.run import Run
 from greenedge.training.step import make_step
 
@@ -121,7 +120,7 @@ def _losses(run: Run, wanted: RateRange) -> list[float]:
     with tqdm(total=wanted.steps, unit=" steps", disable=None) as bar:
         for epoch in range(math.ceil(wanted.steps / steps_per_epoch)):
             order = epoch_order(len(split), settings.seed, epoch)[: steps_per_epoch * settings.batch_size]
-            for batch in iterate_batches(split, settings.batch_size, order, run.device, check=epoch == 0):
+            for batch in step_batches(split, settings, order, state, check=epoch == 0):
                 state.running_sums.zero_()
                 with enough_memory(settings.batch_size // settings.parts):
                     make_step(state, state.network, batch, settings, wanted.rate(len(losses)))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from greenedge.data.originals import ORIGINALS
+from greenedge.data.prepare import PrepareOptions, prepare
 from tests.cli.conftest import Cli
 
 FILES = {"lr-range.json", "lr-range.csv", "lr-range.png"}
@@ -41,6 +43,17 @@ def test_lr_range_says_what_to_set(
     assert f" of {len(rows)} steps are shown; the CSV file has all" in result.out
     override = f"train.optimizer.adam.lr={found['suggested']:.2g}"  # as the sentence has it
     assert cli("flops", "--config", tiny_config, "--set", override).code == 0
+
+
+def test_lr_range_sees_originals_as_training_does(cli: Cli, tiny_config: Path, official: Path, tmp_path: Path) -> None:
+    prepare([official], tmp_path / "kept", PrepareOptions(size=32, store=ORIGINALS))
+    first_losses = {}
+    for kind in ("random", "centre"):
+        given = ["--set", f"data.path={tmp_path / 'kept'}", "--set", f"data.training_crop={{kind: {kind}}}"]
+        arguments = ["--config", tiny_config, "--steps", 10, "--out", tmp_path / kind, "--set", "augment=[]", *given]
+        assert cli("lr-range", *arguments).code == 0
+        first_losses[kind] = json.loads((tmp_path / kind / "lr-range.json").read_text())["losses"][0]
+    assert first_losses["random"] != pytest.approx(first_losses["centre"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
