@@ -1,7 +1,8 @@
 """The table of augmentations: functions from batch to batch that change each image at random.
 
 The signature is `(batch, generator, *, options)`. `generator` is a CPU generator, the only source of randomness;
-images may be uint8 or float in [0, 1] and lie on any device. Only mixing images turns uint8 into float.
+images may be uint8 or float in [0, 1] and lie on any device. Only mixing images turns uint8 into float. Those in
+`LEARNED` draw pairs, which a Mix Block mixes within a step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from greenedge.augment.geometric import (
     vertical_flip,
 )
 from greenedge.augment.mixing import cutmix, mixup, resizemix
+from greenedge.augment.pairing import automix, samix
 from greenedge.augment.patches import cutout, local_augment, random_erasing
 from greenedge.augment.photometric import blur, brightness, channel_shuffle, contrast, gaussian_noise
 from greenedge.augment.policies import aug_mix, rand_augment, trivial_augment
@@ -28,6 +30,7 @@ from greenedge.data.loader import Batch
 
 AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
     "aug_mix": aug_mix,
+    "automix": automix,
     "blur": blur,
     "brightness": brightness,
     "channel_shuffle": channel_shuffle,
@@ -46,6 +49,7 @@ AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
     "resizemix": resizemix,
     "rotate": rotate,
     "rotate_quarter": rotate_quarter,
+    "samix": samix,
     "scale": scale,
     "shear": shear,
     "translate": translate,
@@ -53,4 +57,6 @@ AUGMENTATIONS: dict[str, Callable[..., Batch]] = {
     "vertical_flip": vertical_flip,
 }
 
-__all__ = ["AUGMENTATIONS"]
+LEARNED = ("automix", "samix")
+
+__all__ = ["AUGMENTATIONS", "LEARNED"]

@@ -23,13 +23,13 @@ def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probabil
         alpha: parameter of the Beta distribution; small values leave most images nearly unmixed.
         probability: that an image is mixed.
     """
-    keep = to_device(_own_weights(len(batch.images), alpha, probability, generator), batch.images.device)
+    keep = to_device(own_weights(len(batch.images), alpha, probability, generator), batch.images.device)
     partner = to_device(torch.randperm(len(batch.images), generator=generator), batch.images.device)
     images = batch.images
     if images.dtype == torch.uint8:
         images = images.float() / 255
     mixed = torch.lerp(images[partner], images, keep.view(-1, 1, 1, 1))
-    return Batch(mixed, _mix_targets(batch, partner, keep), batch.num_classes)
+    return Batch(mixed, mix_targets(batch, partner, keep), batch.num_classes)
 
 
 def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probability: Probability = 1.0) -> Batch:
@@ -45,14 +45,14 @@ def cutmix(batch: Batch, generator: Generator, *, alpha: Positive = 1.0, probabi
         probability: that an image is mixed.
     """
     count, _, height, width = batch.images.shape
-    cut = (1 - _own_weights(count, alpha, probability, generator)).sqrt()
+    cut = (1 - own_weights(count, alpha, probability, generator)).sqrt()
     partner = to_device(torch.randperm(count, generator=generator), batch.images.device)
     rows = random_spans(cut * height, height, generator)
     columns = random_spans(cut * width, width, generator)
     pasted = to_device(rows[:, None, :, None] & columns[:, None, None, :], batch.images.device)
     keep = 1 - pasted.float().mean(dim=(1, 2, 3))
     images = torch.where(pasted, batch.images[partner], batch.images)
-    return Batch(images, _mix_targets(batch, partner, keep), batch.num_classes)
+    return Batch(images, mix_targets(batch, partner, keep), batch.num_classes)
 
 
 def resizemix(
@@ -95,7 +95,7 @@ def resizemix(
         keep[index] = 1 - rows * columns / (height * width)
 
     device = batch.images.device
-    targets = _mix_targets(batch, to_device(partner, device), to_device(keep, device))
+    targets = mix_targets(batch, to_device(partner, device), to_device(keep, device))
     return Batch(images, targets, batch.num_classes)
 
 
@@ -106,7 +106,7 @@ def _resized(images: Tensor, rows: int, columns: int) -> Tensor:
     return as_float(resize)(images)
 
 
-def _own_weights(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:
+def own_weights(count: int, alpha: float, probability: float, generator: Generator) -> Tensor:
     """Draws the weight of each image in its mixture, float32 (count,); 1 where it is not mixed."""
     # torch's Beta takes no generator, so numpy draws.
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -116,7 +116,8 @@ def _own_weights(count: int, alpha: float, probability: float, generator: Genera
     return torch.from_numpy(weights).float()
 
 
-def _mix_targets(batch: Batch, partner: Tensor, keep: Tensor) -> Tensor:
+def mix_targets(batch: Batch, partner: Tensor, keep: Tensor) -> Tensor:
+    """Probabilities (B, C): each image's target and its partner's, in the shares `keep` (B,) and 1 - keep."""
     targets = batch.targets
     if not targets.is_floating_point():
         targets = F.one_hot(targets, batch.num_classes).float()

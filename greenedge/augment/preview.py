@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Generator
 
-from greenedge.augment.build import build_augmentations
+from greenedge.augment.build import build_augmentations, learned_mixing
 from greenedge.config import Component
+from greenedge.config.nodes import join_key
 from greenedge.data.loader import Batch
 from greenedge.data.prepared import PreparedSplit
+from greenedge.errors import ConfigError
 
 
 def preview_augmentations(
@@ -30,11 +32,14 @@ def preview_augmentations(
         Name -> uint8 (columns, 3, H, W): before, after each augmentation alone, and, `in_order`, after all of them.
 
     Raises:
-        ConfigError: an augmentation refuses its options, or images of that size.
+        ConfigError: an augmentation refuses its options, or images of that size, or learns its masks in training.
     """
     functions = build_augmentations(parts, split)
-    # A stride that shares no factor with usual class sizes, so that the images are of many classes.
-    chosen = split.rows[(np.arange(columns) * 7919 + seed) % len(split)]
+    if learned_mixing(parts, split) is not None:
+        last = parts[-1]
+        message = "learns its masks while a network is trained, so there is nothing to preview; leave it out"
+        raise ConfigError(message, key=join_key(last.key, last.name), where=last.where or None)
+    chosen = chosen_rows(split, columns, seed)
     labels = torch.from_numpy(split.labels[chosen])
     before = Batch(torch.from_numpy(split.read(chosen)), labels, len(split.classes))
 
@@ -48,6 +53,11 @@ def preview_augmentations(
             batch = function(batch, generator)
         rows["all, in order"] = _pixels(batch)
     return rows
+
+
+def chosen_rows(split: PreparedSplit, count: int, seed: int) -> np.ndarray:
+    """Rows of images of many classes, int64 (count,): by a stride that shares no factor with usual class sizes."""
+    return split.rows[(np.arange(count) * 7919 + seed) % len(split)]
 
 
 def _pixels(batch: Batch) -> np.ndarray:

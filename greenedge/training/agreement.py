@@ -56,9 +56,11 @@ def _position(state: TrainingState) -> Tensor:
 
 
 def _checksum(state: TrainingState) -> Tensor:
-    """Sums of the bits of each tensor of the network and the averages, int64 (n,)."""
+    """Sums of the bits of each tensor of the network, its averages and what mixes its images, int64 (n,)."""
     tensors = list(state.network.state_dict().values())
     if state.averaged is not None:
         tensors += state.averaged.module.state_dict().values()
+    if state.mixing is not None:
+        tensors += state.mixing.state_dict().values()
     floats = [tensor.detach() for tensor in tensors if tensor.dtype == torch.float32]
     return torch.stack([each.view(torch.int32).sum(dtype=torch.int64) for each in floats]).cpu()

@@ -31,6 +31,8 @@ def check_finite(state: TrainingState) -> None:
     found = dict(state.network.state_dict())
     if state.averaged is not None:
         found |= {f"average of {name}": tensor for name, tensor in state.averaged.module.state_dict().items()}
+    if state.mixing is not None:
+        found |= {f"the learned mixing's {name}": tensor for name, tensor in state.mixing.state_dict().items()}
     for index, values in enumerate(state.optimizer.state.values()):
         found |= {f"the optimizer's {name} ({index})": each for name, each in values.items() if torch.is_tensor(each)}
     name = first_infinite(found)

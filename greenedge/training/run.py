@@ -12,8 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from greenedge.augment.build import build_augmentations, mixes_images
+from greenedge.augment.build import build_augmentations, learned_mixing, mixes_images
 from greenedge.config import RunConfig, instantiate, instantiate_partial
+from greenedge.config.nodes import join_key
 from greenedge.config.origins import with_location
 from greenedge.config.schema import TrainingCrop
 from greenedge.data.crops import RandomCrops
@@ -28,6 +29,7 @@ from greenedge.models.build import build_model, to_device
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.training.batch_norm import check_batch_norms
 from greenedge.training.kept_features import KeptFeatures
+from greenedge.training.learned_mixing import LearnedMixing
 from greenedge.training.losses import LOSSES, balanced_weights
 from greenedge.training.narrow import one_pixel_convolution
 from greenedge.training.objectives import OBJECTIVES
@@ -115,9 +117,26 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     averages_last = section.average_last is not None
     state = new_state(network, optimizer, section.ema_decay, data=data, average_last=averages_last)
     state.parts = settings.parts
+    state.mixing = _mixing(config, network, splits.train)
+    if state.mixing is not None:
+        state.mixing.add_to(optimizer)
     if settings.autocast == torch.float16:
         state.scaler = torch.amp.GradScaler(device.type)
     return Run(state, splits, settings, config, device, out)
+
+
+def _mixing(config: RunConfig, network: MultiExitNetwork, split: PreparedSplit) -> LearnedMixing | None:
+    """What mixes the images and learns beside the network, where the last augmentation leaves it to that.
+
+    Raises:
+        ConfigError: the network has no features to mix by.
+    """
+    settings = learned_mixing(config.augment, split)
+    if settings is None:
+        return None
+    last = config.augment[-1]
+    with with_location(config, join_key(last.key, last.name)):
+        return LearnedMixing(network, settings)
 
 
 def _check_calibration(config: RunConfig, splits: Splits) -> None:

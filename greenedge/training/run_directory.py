@@ -29,7 +29,7 @@ _log = logging.getLogger("greenedge")
 
 # All files that exist before the first epoch is done.
 _START = {LOCK, CONFIG, ENVIRONMENT, STATE, FEATURES, LOGS}
-_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, HISTORY_TABLE, BEST, LAST, "training.png")
+_FILES = (CONFIG, ENVIRONMENT, STATE, HISTORY, HISTORY_TABLE, BEST, LAST, "training.png", "mixing.png")
 
 
 def chosen_directory(config: Path | None, out: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.models.weights import load_tensors
 from greenedge.training.average import ExponentialAverage, LastEpochsAverage
 from greenedge.training.history import HistoryRecord, parse_records, plain_records
+from greenedge.training.learned_mixing import LearnedMixing
 from greenedge.training.state_checks import check_content, check_optimizer, content_digest
 
 
@@ -36,6 +38,7 @@ class TrainingState:
         history: the records of the epochs done, from which `history.jsonl` can be written again.
         parts: number of parts that its steps are computed in.
         scaler: of the loss, which keeps small gradients above the smallest number of fp16; None in other precisions.
+        mixing: what mixes the images and learns beside the network, or None.
     """
 
     network: MultiExitNetwork
@@ -48,6 +51,13 @@ class TrainingState:
     history: list[HistoryRecord] = field(default_factory=list)
     parts: int = 1
     scaler: torch.amp.GradScaler | None = None
+    mixing: LearnedMixing | None = None
+
+    def trained_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the network and of what mixes its images."""
+        yield from self.network.parameters()
+        if self.mixing is not None:
+            yield from self.mixing.block.parameters()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -144,6 +154,8 @@ def restore_state(path: Path, state: TrainingState, steps_per_epoch: int, former
             state.averaged.load_state_dict(content["averaged"])
         if state.scaler is not None:
             state.scaler.load_state_dict(content["scaler"])
+        if state.mixing is not None:
+            state.mixing.load_state_dict(content["mixing"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: belongs to another network, config or data set ({_reason(error)})") from None
 
@@ -190,6 +202,7 @@ def _content(state: TrainingState) -> dict[str, Any]:
         "history": plain_records(state.history),
         "parts": state.parts,
         "scaler": None if state.scaler is None else state.scaler.state_dict(),
+        "mixing": None if state.mixing is None else state.mixing.state_dict(),
     }
 
 

@@ -14,7 +14,7 @@ from greenedge.training.history import parse_records
 
 _KEYS = {"network", "optimizer", "optimizer_name", "averaged", "tally", "data", "epoch", "step"}
 # The first versions did not write these.
-_LATER_KEYS = {"history", "parts", "scaler"}
+_LATER_KEYS = {"history", "parts", "scaler", "mixing"}
 _GROUP_KEYS_THAT_CHANGE = {"params", "lr"}
 
 
@@ -51,6 +51,10 @@ def check_content(
     _check_tensors(content["network"], own["network"])
     if own["averaged"] is not None:
         _check_tensors(content["averaged"], own["averaged"])
+    if (content.get("mixing") is None) != (own["mixing"] is None):
+        raise ValueError("only one of the two learns to mix its images")
+    if own["mixing"] is not None:
+        _check_tensors(content["mixing"], own["mixing"])
     _check_progress(content, own["tally"], steps_per_epoch)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from greenedge.augment.pairing import PairedBatch
 from greenedge.data.loader import Batch
 from greenedge.device.processes import Processes
 from greenedge.training.average import ExponentialAverage
@@ -56,7 +57,7 @@ def make_step(
             statistics.take()
 
     if statistics is not None:
-        gradients = [each.grad for each in state.network.parameters() if each.grad is not None]
+        gradients = [each.grad for each in state.trained_parameters() if each.grad is not None]
         _sum_in_one_exchange([*gradients, *statistics.sums, sums], settings.processes)
         statistics.settle(settings.parts)
     if state.scaler is not None:
@@ -70,6 +71,8 @@ def make_step(
         state.scaler.update()
     if isinstance(state.averaged, ExponentialAverage):
         state.averaged.update_parameters(state.network)
+    if state.mixing is not None:
+        state.mixing.average.update_parameters(state.network)
     state.running_sums += sums
     return batch.targets.is_floating_point()
 
@@ -107,25 +110,56 @@ def _compute_part(
     # The global seed is for dropout and stochastic depth.
     places = (state.epoch, state.step) if settings.parts == 1 else (state.epoch, state.step, part)
     torch.manual_seed(derive_seed(settings.seed, "network", *places))
-    inputs, targets, teacher_logits = _inputs(batch.select(rows), settings)
-    weights, count = settings.weights(state.epoch), len(targets)
+    own, beside = batch.select(rows), None
+    if isinstance(own, PairedBatch):
+        own, beside = _mixed(state, network, own, settings)
+    loss, logits = _objective(state, network, own, settings)
 
-    with torch.autocast(targets.device.type, settings.autocast, enabled=settings.autocast is not None):
-        logits = network(inputs, tuple(weights), settings.objective.head_gradient)
-        losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
-        loss = settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits))
-    share = count / len(batch.targets)
-    descended = loss if share == 1 else loss * share
+    # One pass backwards: a gradient is added once to those of the parts before, so that the order of sums is the same.
+    descended = loss if beside is None else loss + beside
+    if len(own.targets) != len(batch.targets):
+        descended = descended * (len(own.targets) / len(batch.targets))
     (descended if state.scaler is None else state.scaler.scale(descended)).backward()  # type: ignore[no-untyped-call]
 
+    targets = own.targets
     labels = targets.argmax(1) if targets.is_floating_point() else targets
     sums = torch.zeros_like(state.running_sums)
     with torch.no_grad():
-        sums[0] = loss.detach() * count
-        sums[1] = count
-        for exit_index, exit_logits in zip(weights, logits, strict=True):
+        sums[0] = loss.detach() * len(targets)
+        sums[1] = len(targets)
+        for exit_index, exit_logits in zip(settings.weights(state.epoch), logits, strict=True):
             sums[2 + exit_index] = (exit_logits.argmax(1) == labels).sum()
     return sums
+
+
+def _mixed(
+    state: TrainingState, network: Callable[..., list[Tensor]], pairs: PairedBatch, settings: TrainSettings
+) -> tuple[Batch, Tensor]:
+    """The images mixed by the Mix Block, and what is descended beside their loss: its own and the images alone's."""
+    assert state.mixing is not None  # whoever builds a run with such an augmentation sees to it
+    mixed: Batch
+    with _autocast(pairs.targets, settings):
+        mixed, beside = state.mixing(pairs, settings.transform, settings.loss, 1 - state.epoch / settings.epochs)
+    if pairs.settings.clean_weight > 0:
+        clean, _ = _objective(state, network, pairs.clean(), settings)
+        beside = beside + pairs.settings.clean_weight * clean
+    return mixed, beside
+
+
+def _objective(
+    state: TrainingState, network: Callable[..., list[Tensor]], batch: Batch | FeatureBatch, settings: TrainSettings
+) -> tuple[Tensor, list[Tensor]]:
+    """The number to descend, and the logits of the exits that count."""
+    inputs, targets, teacher_logits = _inputs(batch, settings)
+    weights = settings.weights(state.epoch)
+    with _autocast(targets, settings):
+        logits = network(inputs, tuple(weights), settings.objective.head_gradient)
+        losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
+        return settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits)), logits
+
+
+def _autocast(targets: Tensor, settings: TrainSettings) -> torch.autocast:
+    return torch.autocast(targets.device.type, settings.autocast, enabled=settings.autocast is not None)
 
 
 def _inputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from greenedge.augment import AUGMENTATIONS
+from greenedge.augment import AUGMENTATIONS, LEARNED
 from greenedge.augment.build import with_probability_one
 from greenedge.augment.preview import preview_augmentations
 from greenedge.config import Component
@@ -24,7 +24,8 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
         overrides: texts like `data.path=data/pets`.
         out: the PNG to write.
         columns: images per row.
-        every: all augmentations there are, with their usual options at probability 1, in place of the config's.
+        every: all augmentations there are but those that learn, with their usual options at probability 1, in place of
+            the config's.
 
     Raises:
         GreenedgeError: the config or its data cannot be used, or there is nothing to draw.
@@ -34,7 +35,7 @@ def preview(config_path: Path, overrides: Sequence[str], out: Path, *, columns: 
     split = prepared.sized(config.data.image_size or prepared.image_size).split("train")
     parts = config.augment
     if every:
-        parts = tuple(with_probability_one(Component(name)) for name in AUGMENTATIONS)
+        parts = tuple(with_probability_one(Component(name)) for name in AUGMENTATIONS if name not in LEARNED)
     if not parts:
         raise UsageError(f"{config_path}: has no augmentations to preview; add some, or give --every")
     rows = preview_augmentations(parts, split, columns, config.train.seed, in_order=not every)

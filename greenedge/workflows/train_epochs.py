@@ -17,6 +17,7 @@ from greenedge.inference.collect import collect_logits
 from greenedge.inference.finite import check_finite_logits
 from greenedge.models.multi_exit import MultiExitNetwork
 from greenedge.reporting.figures import save_figure
+from greenedge.reporting.image_grid import plot_image_grid
 from greenedge.reporting.tables import write_csv
 from greenedge.reporting.training import epoch_line, history_table
 from greenedge.reporting.training_plot import plot_history
@@ -27,6 +28,7 @@ from greenedge.training.interruption import StopSignals
 from greenedge.training.keep import PeriodicSaving, checkpoint_info, keep_epoch, settle_state
 from greenedge.training.kept_features import kept_logits
 from greenedge.training.loop import enough_memory, fit
+from greenedge.training.mixing_preview import preview_mixing
 from greenedge.training.run import Run
 from greenedge.training.run_files import HISTORY_TABLE, STATE
 from greenedge.training.run_loggers import opened_loggers
@@ -60,6 +62,8 @@ def run_epochs(run: Run, stop: StopSignals) -> str | None:
                 table = history_table(state.history)
                 write_csv(run.out / HISTORY_TABLE, table.headers, table.rows)
                 save_figure(plot_history(state.history), run.out / "training.png")
+                if state.mixing is not None:
+                    save_figure(plot_image_grid(preview_mixing(run)), run.out / "mixing.png")
             record_epoch(record)
             _log.info("%s", epoch_line(record, epochs))
 

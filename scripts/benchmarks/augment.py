@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from greenedge.augment import AUGMENTATIONS
+from greenedge.augment import AUGMENTATIONS, LEARNED
 from greenedge.data.loader import InputTransform, iterate_batches
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,7 +56,7 @@ def single_transforms(name: str) -> v2.Transform:
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=3)
-    parser.add_argument("augmentations", nargs="*", default=list(AUGMENTATIONS))
+    parser.add_argument("augmentations", nargs="*", default=[name for name in AUGMENTATIONS if name not in LEARNED])
     options = parser.parse_args()
     contests = []
     with tempfile.TemporaryDirectory() as work:

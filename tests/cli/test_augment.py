@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from greenedge.augment import AUGMENTATIONS
+from greenedge.augment import AUGMENTATIONS, LEARNED
 from tests.cli.conftest import Cli
 
 
@@ -25,7 +25,7 @@ def test_preview_draws_a_row_for_each_augmentation_of_the_config(cli: Cli, confi
 def test_preview_of_every_augmentation_has_them_all(cli: Cli, config: Path, tmp_path: Path) -> None:
     result = cli("augment", "preview", "--config", config, "--out", tmp_path / "every.png", "--every", "--columns", 2)
     assert result.code == 0
-    assert f"after {len(AUGMENTATIONS)} augmentations" in result.err
+    assert f"after {len(AUGMENTATIONS) - len(LEARNED)} augmentations" in result.err
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ def test_preview_of_every_augmentation_has_them_all(cli: Cli, config: Path, tmp_
         ("augment=[{local_augment: {grid: 65, probability: 1e-6}}]", "augment.0.local_augment: grid is 65"),
         ("augment=[{resize_and_crop: {size: 60}}]", "augment.0.resize_and_crop: size is 60"),
         ("augment=[{rand_augment: {magnitude: 31}}]", "augment.0.rand_augment.magnitude: expected"),
+        (
+            "augment=[automix, horizontal_flip]",
+            "augment.0.automix: mixes within the step, after all augmentations; move it",
+        ),
+        ("augment=[{samix: {momentum: 1}}]", "augment.0.samix.momentum: expected"),
         ("data.path=nowhere", "nowhere: no prepared data set here"),
     ],
 )
