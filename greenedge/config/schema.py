@@ -120,6 +120,8 @@ class ModelConfig:
         exits: the early exits, first to last; the backbone's own classifier is the final one.
         classifier: `new` (random where the number of classes differs), or `imagenet`: the rows of a pre-trained
             1,000-class one that belong to the data set's classes, by wnid (with the extra `timm`).
+        stochastic_depth: rate at which training skips the last residual branch, and those before it at lower ones
+            (Huang et al. 2016); null: the library's for this backbone (EfficientNet, ConvNeXt, timm's families).
     """
 
     backbone: Annotated[str, Table("backbones", prefix="timm/")]
@@ -127,6 +129,7 @@ class ModelConfig:
     stem: Literal["imagenet", "small"] = "imagenet"
     exits: tuple[ExitConfig, ...] = ()
     classifier: Literal["new", "imagenet"] = "new"
+    stochastic_depth: FractionBelowOne | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,13 @@ def find_family(backbone: str) -> Family:
     return BACKBONES[backbone]
 
 
-def build_backbone(backbone: str, num_classes: int, stem: str = "imagenet", image_size: int = 224) -> nn.Module:
+def build_backbone(
+    backbone: str,
+    num_classes: int,
+    stem: str = "imagenet",
+    image_size: int = 224,
+    stochastic_depth: float | None = None,
+) -> nn.Module:
     """The network, randomly initialised as its library does.
 
     Args:
@@ -40,12 +46,19 @@ def build_backbone(backbone: str, num_classes: int, stem: str = "imagenet", imag
         num_classes: outputs of the classifier.
         stem: `imagenet`, or `small` for a 3x3 stride-1 convolution without pooling (ResNet family).
         image_size: pixels per side of the images, which networks of tokens are made for.
+        stochastic_depth: rate at which the last residual branch is skipped in training, those before it at lower ones;
+            None: the library's.
 
     Raises:
-        ConfigError: there is no such backbone, it has no small stem, or does not take images of that size.
+        ConfigError: there is no such backbone, it has no small stem or no stochastic depth, or does not take images of
+            that size.
     """
-    family = find_family(backbone)
-    net = family.create(backbone, num_classes, image_size)
+    family, options = find_family(backbone), {}
+    if stochastic_depth is not None:
+        if family.stochastic_depth is None:
+            raise ConfigError(f"{backbone} is built without stochastic depth; leave it out", key="stochastic_depth")
+        options = {family.stochastic_depth: stochastic_depth}
+    net = family.create(backbone, num_classes, image_size, **options)
     if stem == "small":
         if family.small_stem is None:
             raise ConfigError(f"{backbone} has no small stem; only the ResNet family has", key="stem")

@@ -16,7 +16,7 @@ class Family:
 
     Attributes:
         create: from the name in a config, the number of classes and the pixels per side of the images to a network with
-            random weights.
+            random weights; the library's own options may follow.
         blocks: from a network to its named blocks.
         classifier: from a network to its classifier, a module of its own layers that reads the last block's output
             and gives logits (N, C).
@@ -26,12 +26,15 @@ class Family:
             hands on; None: they read that as it is.
         adapt_weights: from a state dict as it was published, and the network that is to load it, to one that fits;
             None: those of the library fit.
+        stochastic_depth: the library's option for the rate at which the last residual branch is skipped in training;
+            None: the family has none.
     """
 
-    create: Callable[[str, int, int], nn.Module]
+    create: Callable[..., nn.Module]
     blocks: Callable[[nn.Module], Blocks]
     classifier: Callable[[nn.Module], nn.Module]
     classifier_name: str
     small_stem: Callable[[nn.Module], None] | None = None
     head_input: Callable[[nn.Module], nn.Module] | None = None
     adapt_weights: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
+    stochastic_depth: str | None = None

@@ -185,7 +185,7 @@ def build_network(config: ModelConfig, num_classes: int, image_size: int) -> Mul
             images too small for it.
     """
     family = find_family(config.backbone)
-    backbone = build_backbone(config.backbone, num_classes, config.stem, image_size)
+    backbone = build_backbone(config.backbone, num_classes, config.stem, image_size, config.stochastic_depth)
     blocks = family.blocks(backbone)
     positions = _exit_positions(config.exits, [name for name, _ in blocks])
     shapes = _measured_shapes(config.backbone, blocks, image_size)

@@ -58,21 +58,23 @@ def _classifier_of(*parts: str) -> Callable[[nn.Module], nn.Module]:
     return lambda net: nn.Sequential(*map(net.get_submodule, parts))
 
 
-def _create(backbone: str, num_classes: int, _image_size: int) -> nn.Module:
-    network: nn.Module = _timm().create_model(backbone.removeprefix(TIMM), pretrained=False, num_classes=num_classes)
+def _create(backbone: str, num_classes: int, _image_size: int, **options: float) -> nn.Module:
+    name = backbone.removeprefix(TIMM)
+    network: nn.Module = _timm().create_model(name, pretrained=False, num_classes=num_classes, **options)
     return network
 
 
-def _create_tokens(backbone: str, num_classes: int, image_size: int) -> nn.Module:
+def _create_tokens(backbone: str, num_classes: int, image_size: int, **options: float) -> nn.Module:
     timm, name = _timm(), backbone.removeprefix(TIMM)
     with torch.device("meta"):  # without numbers at first, since not every kind of network takes the size
         check_tokens(backbone, timm.create_model(name, pretrained=False, num_classes=num_classes), image_size)
     network: nn.Module = timm.create_model(
-        name, pretrained=False, num_classes=num_classes, img_size=image_size, dynamic_img_size=False
+        name, pretrained=False, num_classes=num_classes, img_size=image_size, dynamic_img_size=False, **options
     )
     return network
 
 
+_DROP_PATH = "drop_path_rate"
 _VIT = Family(
     _create_tokens,
     token_blocks,
@@ -80,16 +82,22 @@ _VIT = Family(
     "head",
     head_input=TokenMap,
     adapt_weights=adapt_token_weights,
+    stochastic_depth=_DROP_PATH,
 )
 _MOBILENET_END = ("global_pool", "conv_head", "norm_head", "act2", "flatten", "classifier")
 
+
+def _family(blocks: Callable[[nn.Module], Blocks], classifier: tuple[str, ...], classifier_name: str) -> Family:
+    return Family(_create, blocks, _classifier_of(*classifier), classifier_name, stochastic_depth=_DROP_PATH)
+
+
 # By timm's own modules.
 TIMM_FAMILIES: dict[str, Family] = {
-    "resnet": Family(_create, _resnet_blocks, _classifier_of("global_pool", "fc"), "fc"),
-    "efficientnet": Family(_create, _efficientnet_blocks, _classifier_of("global_pool", "classifier"), "classifier"),
-    "mobilenetv3": Family(_create, _mobilenet_blocks, _classifier_of(*_MOBILENET_END), "classifier"),  # V4 too
-    "regnet": Family(_create, _regnet_blocks, _classifier_of("final_conv", "head"), "head.fc"),
-    "convnext": Family(_create, _convnext_blocks, _classifier_of("norm_pre", "head"), "head.fc"),
+    "resnet": _family(_resnet_blocks, ("global_pool", "fc"), "fc"),
+    "efficientnet": _family(_efficientnet_blocks, ("global_pool", "classifier"), "classifier"),
+    "mobilenetv3": _family(_mobilenet_blocks, _MOBILENET_END, "classifier"),  # V4 too
+    "regnet": _family(_regnet_blocks, ("final_conv", "head"), "head.fc"),
+    "convnext": _family(_convnext_blocks, ("norm_pre", "head"), "head.fc"),
     "vision_transformer": _VIT,
     "deit": _VIT,
 }

@@ -17,8 +17,8 @@ from greenedge.models.installed import torchvision
 _FORMER_DENSE_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
-def _create(backbone: str, num_classes: int, _image_size: int) -> nn.Module:
-    network: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=num_classes)
+def _create(backbone: str, num_classes: int, _image_size: int, **options: float) -> nn.Module:
+    network: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=num_classes, **options)
     return network
 
 
@@ -139,11 +139,15 @@ TORCHVISION_FAMILIES: dict[str, Family] = {
     "alexnet": Family(_create, _plain_blocks, _plain_classifier, "classifier.6"),
     "vgg": Family(_create, _plain_blocks, _plain_classifier, "classifier.6"),
     "resnet": Family(_create, _resnet_blocks, _resnet_classifier, "fc", _resnet_small_stem),
-    "efficientnet": Family(_create, _efficientnet_blocks, _plain_classifier, "classifier.1"),
+    "efficientnet": Family(
+        _create, _efficientnet_blocks, _plain_classifier, "classifier.1", stochastic_depth="stochastic_depth_prob"
+    ),
     "mobilenet_v2": Family(_create, _mobilenet_blocks, _mobilenet_v2_classifier, "classifier.1"),
     "mobilenet_v3": Family(_create, _mobilenet_blocks, _plain_classifier, "classifier.3"),
     "regnet": Family(_create_regnet, _regnet_blocks, _resnet_classifier, "fc"),
-    "convnext": Family(_create, _convnext_blocks, _convnext_classifier, "classifier.2"),
+    "convnext": Family(
+        _create, _convnext_blocks, _convnext_classifier, "classifier.2", stochastic_depth="stochastic_depth_prob"
+    ),
     "densenet": Family(
         _create, _densenet_blocks, _densenet_classifier, "classifier", adapt_weights=_present_dense_names
     ),

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from greenedge.config import Component, ExitConfig, ModelConfig
 from greenedge.errors import ConfigError
@@ -231,3 +232,45 @@ def test_a_backbone_like_no_other_is_refused_with_all_names() -> None:
 def test_a_small_stem_is_refused_where_there_is_none(backbone: str) -> None:
     with pytest.raises(ConfigError, match=rf"^stem: {backbone} has no small stem; only the ResNet family has$"):
         build_backbone(backbone, 5, stem="small")
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_b0", "convnext_tiny"])
+def test_stochastic_depth_is_what_torchvision_makes_of_it(backbone: str) -> None:
+    for rate in (0.0, 0.6):
+        ours = build_backbone(backbone, 5, stochastic_depth=rate)
+        theirs = torchvision.models.get_model(backbone, num_classes=5, stochastic_depth_prob=rate)
+        found, expected = (
+            [each.p for each in net.modules() if isinstance(each, StochasticDepth)] for net in (ours, theirs)
+        )
+        assert found == expected
+        assert max(found) == pytest.approx(rate, rel=0.1)
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize("backbone", ["timm/test_resnet", "timm/test_efficientnet", "timm/test_vit"])
+def test_stochastic_depth_of_timm_is_its_drop_path(backbone: str) -> None:
+    pytest.importorskip("timm")
+    size = {"image_size": 64} if backbone == "timm/test_vit" else {}
+    net = build_backbone(backbone, 5, stochastic_depth=0.5, **size)
+    assert max(getattr(each, "drop_prob", 0.0) or 0.0 for each in net.modules()) == pytest.approx(0.5, abs=0.13)
+    plain = build_backbone(backbone, 5, stochastic_depth=0.0, **size)
+    assert not any(getattr(each, "drop_prob", 0.0) for each in plain.modules())
+
+
+def test_stochastic_depth_is_refused_where_there_is_none() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^stochastic_depth: resnet18 is built without stochastic depth; leave it out$"
+    ):
+        build_backbone("resnet18", 5, stochastic_depth=0.2)
+
+
+def test_a_network_without_stochastic_depth_trains_as_it_is_evaluated_but_for_its_norms() -> None:
+    network = build_network(ModelConfig("efficientnet_b0", stochastic_depth=0.0), 5, 32).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+            module.eval()
+    batch = images(32)
+    with torch.no_grad():
+        first = network(batch)[0]
+        assert torch.equal(first, network(batch)[0])
+        torch.testing.assert_close(network.eval()(batch)[0], first)
