@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.metadata import version
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -66,10 +67,16 @@ def _open_onnxruntime(content: bytes, threads: int) -> Graph:
     return lambda inputs: session.run(None, dict(inputs))
 
 
-def _open_openvino(content: bytes, threads: int) -> Graph:
+@cache
+def _openvino_core() -> Any:
+    """The one of this process: of several, the first to go leaves a stack behind that signals are then handled on."""
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def _open_openvino(content: bytes, threads: int) -> Graph:
+    core = _openvino_core()
     # Unless told, it computes in bf16 where the processor can.
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(content), "CPU", settings)
