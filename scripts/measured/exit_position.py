@@ -24,7 +24,7 @@ def main() -> None:
         early, final = ([exits[place]["accuracy"] for exits in found] for place in (0, 1))
         changes = [ours - each["exits"][-1]["accuracy"] for ours, each in zip(final, plain, strict=True)]
         rows.append([name, _span(expected), _span(early), _span(final), _span(changes, "+.2f")])
-    print("\n".join(format_table(["exit after", "probe %", "exit %", "final exit %", "against no exit"], rows)))
+    print(format_table(["exit after", "probe %", "exit %", "final exit %", "against no exit"], rows))
     print(f"calibration images: {plain[0]['images']}, last weights; seeds {', '.join(map(str, options.seeds))}")
 
 

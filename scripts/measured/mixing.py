@@ -34,7 +34,7 @@ def main() -> None:
         for name in _MIXINGS
         if all((options.runs / f"{name}-{seed}" / HISTORY).is_file() for seed in options.seeds)
     }
-    print("\n".join(_table(found)))
+    print(_table(found))
     learned = [_restored(options.runs / f"{name}-{options.seeds[0]}") for name in ("automix", "samix") if name in found]
     if learned:
         out = options.runs / "mixing.png"
@@ -47,7 +47,7 @@ def _last_record(run: Path) -> HistoryRecord:
     return read_history(run / HISTORY, len(config.model.exits) + 1)[-1]
 
 
-def _table(found: Mapping[str, Sequence[HistoryRecord]]) -> list[str]:
+def _table(found: Mapping[str, Sequence[HistoryRecord]]) -> str:
     """Each exit's accuracy in the last epoch, from the worst to the best seed, and the time over that of no mixing."""
     plain = statistics.median(each.images_per_second for each in found["none"])
     rows = []
