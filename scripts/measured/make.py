@@ -10,13 +10,12 @@ import argparse
 import io
 import shutil
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from command_line import greenedge
 from run_table import CASCADES, RUNS, Cascade, Run
 
-from greenedge.cli.main import run as run_command_line
 from greenedge.reporting.tables import format_table
 
 FIGURES = ("training", "sweep", "policy-tuning", "diagnose")
@@ -67,7 +66,7 @@ def _make(name: str, options: argparse.Namespace) -> int:
         first = ["cascade", *members, *data, "--out", str(out)]
     else:
         first = ["train", *_training(run, options), "--out", str(out), "--resume"]
-    code = _greenedge(first)
+    code = greenedge(first)
     transcript = []
     for command in run.commands:
         if code != 0:
@@ -76,7 +75,7 @@ def _make(name: str, options: argparse.Namespace) -> int:
         line = [command[0], "--weights", str(out / "best.safetensors"), *data, *given]
         shown = io.StringIO()
         with redirect_stdout(shown):
-            code = _greenedge(line)
+            code = greenedge(line)
         transcript.append(f"$ greenedge {' '.join(line)}\n{shown.getvalue()}")
     if code == 0:
         _keep(name, out, "\n".join(transcript), options.docs)
@@ -99,16 +98,6 @@ def _keep(name: str, out: Path, transcript: str, docs: Path) -> None:
         path = out / f"{figure}.png"
         if path.is_file():
             shutil.copyfile(path, docs / "figures" / f"{name}-{figure}.png")
-
-
-def _greenedge(arguments: Sequence[str]) -> int:
-    """Runs a command as a user does, in this process, and returns its exit status."""
-    sys.argv = ["greenedge", *arguments]
-    try:
-        run_command_line()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""The studies: which networks are trained for a question, and from what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# 25,000 of TinyImageNet's images, when 25 of each class are set aside.
+_QUARTER = ("data.train_fraction=0.263", "train.epochs=10")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Trainings that differ in one thing; with one seed, all begin with the same weights and see the same images.
+
+    Attributes:
+        question: what it answers.
+        config: a config that comes with greenedge.
+        folder: of the runs; studies that share trainings share it.
+        settings: overrides of the config, as `--set` takes them.
+        runs: what each is called -> its own overrides. The first is the one that the others are compared with.
+        seeds: of the usual study.
+    """
+
+    question: str
+    config: str
+    folder: str
+    settings: tuple[str, ...]
+    runs: Mapping[str, tuple[str, ...]]
+    seeds: tuple[int, ...]
+
+
+def _one_exit(block: str) -> tuple[str, ...]:
+    return (f"model.exits=[{{after: {block}, head: light}}]",)
+
+
+def _mixed(mixing: str) -> tuple[str, ...]:
+    return (f"augment=[horizontal_flip, {mixing}]",)
+
+
+# The averages of these short trainings must move faster than the papers', of 400 epochs.
+_LEARNED = "{momentum: 0.99}"
+_BLOCKS = ("layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0")
+_B0_EXITS = "model.exits=[{after: features.2.0, head: pooled}, {after: features.6.0, head: pooled}]"
+
+STUDIES: dict[str, Study] = {
+    "first-layers": Study(
+        "what exits do to the first layers of ResNet-18",
+        "resnet18-light",
+        "one-exit",
+        _QUARTER,
+        {
+            "plain": ("model.exits=[]",),
+            "layer1.1": _one_exit("layer1.1"),
+            "layer3.1": _one_exit("layer3.1"),
+            "detached": (*_one_exit("layer1.1"), "train.objective={weighted_sum: {head_gradient: detached}}"),
+        },
+        (0, 1, 2),
+    ),
+    "exit-position": Study(
+        "what the place of ResNet-18's one exit does to it and to the final one",
+        "resnet18-light",
+        "one-exit",
+        _QUARTER,
+        {"plain": ("model.exits=[]",), **{block: _one_exit(block) for block in _BLOCKS}},
+        (0, 1),
+    ),
+    "mixing": Study(
+        "what ways of mixing images do to ResNet-18 with three exits",
+        "resnet18-light",
+        "mixing",
+        _QUARTER,
+        {
+            "none": ("augment=[horizontal_flip]",),
+            "mixup": _mixed("mixup"),
+            "cutmix": _mixed("cutmix"),
+            "resizemix": _mixed("resizemix"),
+            "automix": _mixed(f"{{automix: {_LEARNED}}}"),
+            "samix": _mixed(f"{{samix: {_LEARNED}}}"),
+        },
+        (0, 1),
+    ),
+    "stochastic-depth": Study(
+        "what stochastic depth does to the exits of EfficientNet-B0",
+        "efficientnet-b0-64",
+        "stochastic-depth",
+        _QUARTER,
+        {"off": (_B0_EXITS, "model.stochastic_depth=0"), "on": (_B0_EXITS,)},
+        (0, 1),
+    ),
+}
