@@ -76,6 +76,7 @@ AtLeastOne = Annotated[float, Range(minimum=1)]
 FractionBelowOne = Annotated[float, Range(minimum=0, below=1)]
 Count = Annotated[int, Range(minimum=1)]
 CountOrZero = Annotated[int, Range(minimum=0)]
+Seed = Annotated[int, Range(minimum=0, below=2**63)]
 
 _LARGEST = 2**63
 _EXPECTED = {

@@ -19,6 +19,7 @@ from greenedge.config.convert import (
     Positive,
     Probability,
     Range,
+    Seed,
     Table,
 )
 
@@ -219,6 +220,7 @@ class TrainConfig:
         keep_state: keep `last.state.pt` after the last epoch, so that the run can be continued with more epochs.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: a GPU where there is one.
         seed: seed of the weights, the order of the images and the augmentations.
+        init_seed: seed of the weights alone, so that trainings begin alike and differ in the rest; null: `seed`.
     """
 
     epochs: Count
@@ -247,7 +249,8 @@ class TrainConfig:
     checkpoint_every: CheckpointEvery | None = None
     keep_state: bool = True
     device: Annotated[str, _DEVICES] = "auto"
-    seed: Annotated[int, Range(minimum=0, below=2**63)] = 0
+    seed: Seed = 0
+    init_seed: Seed | None = None
 
     def __post_init__(self) -> None:
         """Rules between fields."""

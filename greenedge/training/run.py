@@ -90,7 +90,8 @@ def build_run(config: RunConfig, out: Path, *, pretrained: bool, processes: Proc
     _check_calibration(config, splits)
     _check_parts(config, len(splits.train), processes)
     teacher = load_teacher(config, splits.classes)
-    torch.manual_seed(config.train.seed)
+    seed = config.train.seed if config.train.init_seed is None else config.train.init_seed
+    torch.manual_seed(seed)
     network = build_model(config, len(splits.classes))
     with with_location(config, ""):
         device = choose_device(config.train.device, processes)

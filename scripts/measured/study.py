@@ -28,7 +28,8 @@ def main() -> int:
     folder, seeds = options.runs / study.folder, options.seeds or study.seeds
     for seed in seeds:
         for name, settings in study.runs.items():
-            overrides = [f"data.path={options.data}", *study.settings, f"train.seed={seed}", *settings, *options.set]
+            own = [each.replace("SEED", str(seed)) for each in settings]
+            overrides = [f"data.path={options.data}", *study.settings, f"train.seed={seed}", *own, *options.set]
             _greenedge(
                 *("train", "--config", f"configs/{study.config}.yaml", "--out", _run(folder, name, seed), "--resume"),
                 *(each for override in overrides for each in ("--set", override)),

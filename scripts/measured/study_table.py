@@ -18,7 +18,8 @@ class Study:
         config: a config that comes with greenedge.
         folder: of the runs; studies that share trainings share it.
         settings: overrides of the config, as `--set` takes them.
-        runs: what each is called -> its own overrides. The first is the one that the others are compared with.
+        runs: what each is called -> its own overrides, in which SEED is the seed. The first is the one that the others
+            are compared with.
         seeds: of the usual study.
     """
 
@@ -51,6 +52,7 @@ STUDIES: dict[str, Study] = {
         _QUARTER,
         {
             "plain": ("model.exits=[]",),
+            "reordered": ("model.exits=[]", "train.seed=100SEED", "train.init_seed=SEED"),  # what is chance
             "layer1.1": _one_exit("layer1.1"),
             "layer3.1": _one_exit("layer3.1"),
             "detached": (*_one_exit("layer1.1"), "train.objective={weighted_sum: {head_gradient: detached}}"),

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from greenedge.training.checkpoint import read_checkpoint
+from greenedge.training.configs import read_config
+from greenedge.training.run import Run, build_run
 from tests.cli.conftest import Cli
 
 
@@ -302,3 +304,16 @@ def test_a_training_settles_what_would_make_two_runs_differ(
     monkeypatch.setattr("greenedge.training.run.set_deterministic", lambda *given: settled.append(given))
     assert cli("train", "--config", config, "--out", tmp_path / "run", "--set", "train.epochs=1").code == 0
     assert settled == [(torch.device("cpu"), None)]
+
+
+def test_trainings_can_begin_with_the_same_weights_and_differ_in_the_rest(tiny_config: Path, tmp_path: Path) -> None:
+    def begun(*settings: str) -> Run:
+        return build_run(read_config(tiny_config, settings), tmp_path, pretrained=False)
+
+    def weights(run: Run) -> torch.Tensor:
+        return torch.cat([each.flatten() for each in run.state.network.parameters()])
+
+    first, other, alike = begun(), begun("train.seed=7"), begun("train.seed=7", "train.init_seed=0")
+    assert not torch.equal(weights(first), weights(other))
+    assert torch.equal(weights(first), weights(alike))
+    assert (first.settings.seed, alike.settings.seed) == (0, 7)  # of order, augmentations and dropout
