@@ -44,13 +44,13 @@ def test_two_processes_mix_what_one_mixes_in_two_parts(tiny_config: Path, tmp_pa
     [
         (["augment=[{automix: {after: layer9}}]"], "augment.0.automix.after: there is no block 'layer9'"),
         (["augment=[{automix: {after: layer4}}]"], "augment.0.automix.after: the features after 'layer4"),
-        (["augment=[automix]", "train.kept_features=1"], "augment.0: automix mixes images, and kept features"),
+        (["augment=[samix]", "train.kept_features=1", "model.weights=RUN"], "augment.0: samix mixes images, and kept"),
     ],
 )
 def test_what_cannot_mix_is_one_sentence(
-    cli: Cli, config: Path, tmp_path: Path, settings: list[str], words: str
+    cli: Cli, config: Path, trained: Path, tmp_path: Path, settings: list[str], words: str
 ) -> None:
-    options = [each for setting in settings for each in ("--set", setting)]
+    options = [each for setting in settings for each in ("--set", setting.replace("RUN", str(trained)))]
     result = cli("train", "--config", config, "--out", tmp_path / "run", *options)
     assert result.code == 2
     assert words in result.sentence
