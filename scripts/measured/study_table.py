@@ -39,8 +39,8 @@ def _mixed(mixing: str) -> tuple[str, ...]:
     return (f"augment=[horizontal_flip, {mixing}]",)
 
 
-# The averages of these short trainings must move faster than the papers', of 400 epochs; the maps after layer3, of 4 x 4,
-# would make coarse masks.
+# The averages of these short trainings must move faster than the papers', of 400 epochs; the maps after layer3, of
+# 4 x 4, would make coarse masks.
 _LEARNED = "{momentum: 0.99, after: layer2}"
 _BLOCKS = ("layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0")
 _B0_EXITS = "model.exits=[{after: features.2.0, head: pooled}, {after: features.6.0, head: pooled}]"
