@@ -136,6 +136,7 @@ def create_model(
     image_size: int = 224,
     pretrained: bool | str | Path = False,
     stem: Literal["imagenet", "small"] = "imagenet",
+    stochastic_depth: float | None = None,
 ) -> MultiExitNetwork:
     """Creates a network with exits.
 
@@ -152,13 +153,16 @@ def create_model(
         image_size: pixels per side of the images, which decide the shapes of the heads.
         pretrained: True for ImageNet weights of the backbone, or a file of weights.
         stem: `small` for a first convolution without stride and pooling, where the backbone has one.
+        stochastic_depth: rate at which training skips the last residual branch; None: the library's.
 
     Raises:
-        ConfigError: an unknown backbone, block, head or option, or images too small for the backbone.
+        ConfigError: an unknown backbone, block, head or option, a backbone without stochastic depth, or images too
+            small for it.
         CheckpointError: the weights do not fit.
     """
     weights = None if pretrained is False else "imagenet" if pretrained is True else str(pretrained)
-    config = ModelConfig(backbone, weights, stem, tuple(_exit_config(exit) for exit in exits))
+    chosen = tuple(_exit_config(exit) for exit in exits)
+    config = ModelConfig(backbone, weights, stem, chosen, stochastic_depth=stochastic_depth)
     network = build_network(config, num_classes, image_size)
     if weights is not None:
         load_pretrained(network, config, weights)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.ops import StochasticDepth
 
 import greenedge
 from greenedge.errors import CheckpointError, ConfigError, DataError, UsageError
@@ -51,6 +52,18 @@ def test_create_model_takes_exits_in_each_form(exits: list[greenedge.api.Exit]) 
     for one, other in zip(network.parameters(), expected.parameters(), strict=True):
         assert torch.equal(one, other)
     assert [logits.shape for logits in network(torch.zeros(2, 3, 32, 32))] == [(2, 5)] * 3
+
+
+def test_create_model_sets_the_rate_of_stochastic_depth_or_refuses_it() -> None:
+    network = greenedge.create_model("efficientnet_b0", num_classes=5, image_size=32, stochastic_depth=0.0)
+    rates = [each.p for each in network.modules() if isinstance(each, StochasticDepth)]
+    assert rates == [0.0] * 16
+    for backbone, rate, words in (
+        ("efficientnet_b0", 1.5, "expected a rate from 0 to below 1, found 1.5"),
+        ("resnet18", 0.1, "resnet18 is built without stochastic depth"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            greenedge.create_model(backbone, stochastic_depth=rate)
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,16 @@ def build_backbone(
             None: the library's.
 
     Raises:
-        ConfigError: there is no such backbone, it has no small stem or no stochastic depth, or does not take images of
-            that size.
+        ConfigError: there is no such backbone, it has no small stem or no stochastic depth, the rate is none, or it
+            does not take images of that size.
     """
     family, options = find_family(backbone), {}
     if stochastic_depth is not None:
         if family.stochastic_depth is None:
             raise ConfigError(f"{backbone} is built without stochastic depth; leave it out", key="stochastic_depth")
+        if not 0 <= stochastic_depth < 1:
+            message = f"expected a rate from 0 to below 1, found {stochastic_depth}"
+            raise ConfigError(message, key="stochastic_depth")
         options = {family.stochastic_depth: stochastic_depth}
     net = family.create(backbone, num_classes, image_size, **options)
     if stem == "small":
