@@ -153,7 +153,7 @@ def create_model(
         image_size: pixels per side of the images, which decide the shapes of the heads.
         pretrained: True for ImageNet weights of the backbone, or a file of weights.
         stem: `small` for a first convolution without stride and pooling, where the backbone has one.
-        stochastic_depth: rate at which training skips the last residual branch; None: the library's.
+        stochastic_depth: rate at which training skips the last residual branches; None: the library's.
 
     Raises:
         ConfigError: an unknown backbone, block, head or option, a backbone without stochastic depth, or images too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,26 @@ def test_ways_of_mixing_are_trained_and_set_side_by_side(prepared: Path, tmp_pat
     assert all(len(line.split()) == 1 + 4 for line in lines[2:8])  # an accuracy for each exit
     with Image.open(tmp_path / "mixing" / "mixing.png") as figure:
         assert figure.height > 500  # two images and six rows of what was made of them
+
+
+@pytest.mark.slow
+def test_an_exits_place_is_set_beside_a_probe_of_its_block(prepared: Path, tmp_path: Path) -> None:
+    settings = [argument for each in (*SHORT, *SMALL[1:]) for argument in ("--set", each)]
+    common = ["exit-position", "--seeds", 0, "--data", prepared, "--runs", tmp_path, *settings]
+    result = study(*common, "--only", "layer2.0")
+    assert result.returncode == 0, result.stderr
+    header, _, none, placed = result.stdout.splitlines()[-4:]
+    assert header.split()[:2] == ["exit", "after"]
+    assert none.split()[0] == "none"
+    name, probe, early, final, change = placed.split()
+    assert name == "layer2.0"
+    assert float(change) == pytest.approx(float(final) - float(none.split()[1]), abs=0.011)
+    for value, row in ((early, 0), (final, 1)):
+        accuracy = json.loads((tmp_path / "one-exit" / "layer2.0-0" / "history.jsonl").read_text())["accuracy"][row]
+        assert float(value) == pytest.approx(100 * accuracy, abs=0.005)
+    blocks = json.loads((tmp_path / "one-exit" / "plain-0" / "place.json").read_text())["blocks"]
+    assert float(probe) == pytest.approx(100 * next(b["accuracy"] for b in blocks if b["after"] == name), abs=0.005)
+    assert study(*common, "--only", "layer9.0").returncode == 1
 
 
 def test_a_training_that_fails_ends_the_study(tmp_path: Path) -> None:

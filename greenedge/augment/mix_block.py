@@ -69,7 +69,9 @@ class MixBlock(nn.Module):
         """The mask (N, 1, h, w) at the size of the images: by squares for AutoMix, smoothly for SAMix."""
         if self.kind == "automix":
             return F.interpolate(mask, size, mode="nearest")
-        return F.interpolate(mask, size, mode="bilinear", align_corners=False)
+        # A product of matrices, since a GPU adds up the gradient of torch's own in any order.
+        rows, columns = (_interpolation(*each, mask) for each in zip(mask.shape[2:], size, strict=True))
+        return rows @ mask @ columns.T
 
 
 def mask_loss(mask: Tensor, keep: Tensor, margin: float, kind: MixKind) -> Tensor:
@@ -80,6 +82,12 @@ def mask_loss(mask: Tensor, keep: Tensor, margin: float, kind: MixKind) -> Tenso
     """
     off = ((mask.mean(dim=(1, 2, 3)) - keep).abs() - margin).clamp(min=0).mean()
     return off if kind == "automix" else off - mask.var(dim=(1, 2, 3), correction=0).mean()
+
+
+def _interpolation(small: int, large: int, like: Tensor) -> Tensor:
+    """The matrix (large, small) of linear interpolation along one side."""
+    identity = torch.eye(small, dtype=like.dtype, device=like.device).unsqueeze(0)
+    return F.interpolate(identity, large, mode="linear", align_corners=False)[0].T
 
 
 def _with_channel(features: Tensor, share: Tensor) -> Tensor:

@@ -91,8 +91,8 @@ def automix(
 
     A Mix Block compares the features of both images and gives a mask for the first. It learns through an average of the
     network, held constant, to make mixtures in which both labels are recognised; the network learns from the mixtures
-    and, as in the paper's code, from the images alone. A step takes about three times as long, and two thirds of that
-    without the images alone. It must be the last of the augmentations.
+    and, as in the paper's code, from the images alone. A step takes two to three times as long, and as much more
+    memory. It must be the last of the augmentations.
 
     Args:
         batch: images (B, 3, H, W).
@@ -100,7 +100,7 @@ def automix(
         alpha: parameter of the Beta distribution of each pair's share.
         after: the block of the network whose features are compared; by default the last one whose map is larger than
             the final one (stage 3 of a ResNet, as in the paper).
-        momentum: of the average, in [0, 1); it rises to that from 0.1 in the first steps.
+        momentum: of the average, in [0, 1); lower in the first steps.
         block_lr: factor of the Mix Block's learning rate.
         mask_weight: of the loss that keeps a mask's mean at its share; it falls to 0 over the epochs.
         mask_margin: by how much the mean may be off without loss (the paper's epsilon).

@@ -27,7 +27,7 @@ def preview(
     overrides: Overrides = None,
     columns: Annotated[int, typer.Option(min=1, max=32, help="Images per row.")] = 8,
     every: Annotated[
-        bool, typer.Option("--every", help="Show all augmentations there are, in place of the config's.")
+        bool, typer.Option("--every", help="Show all augmentations, but those that learn, in place of the config's.")
     ] = False,
 ) -> None:
     """Draw images before and after augmentation."""

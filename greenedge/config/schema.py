@@ -121,7 +121,7 @@ class ModelConfig:
         exits: the early exits, first to last; the backbone's own classifier is the final one.
         classifier: `new` (random where the number of classes differs), or `imagenet`: the rows of a pre-trained
             1,000-class one that belong to the data set's classes, by wnid (with the extra `timm`).
-        stochastic_depth: rate at which training skips the last residual branch, and those before it at lower ones
+        stochastic_depth: rate at which training skips the last residual branches, and those before at lower ones
             (Huang et al. 2016); null: the library's for this backbone (EfficientNet, ConvNeXt, timm's families).
     """
 
@@ -251,6 +251,11 @@ class TrainConfig:
     device: Annotated[str, _DEVICES] = "auto"
     seed: Seed = 0
     init_seed: Seed | None = None
+
+    @property
+    def seed_text(self) -> str:
+        """The seed, and that of the weights where it is another."""
+        return str(self.seed) if self.init_seed is None else f"{self.seed} (weights {self.init_seed})"
 
     def __post_init__(self) -> None:
         """Rules between fields."""

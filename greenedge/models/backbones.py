@@ -46,7 +46,7 @@ def build_backbone(
         num_classes: outputs of the classifier.
         stem: `imagenet`, or `small` for a 3x3 stride-1 convolution without pooling (ResNet family).
         image_size: pixels per side of the images, which networks of tokens are made for.
-        stochastic_depth: rate at which the last residual branch is skipped in training, those before it at lower ones;
+        stochastic_depth: rate at which the last residual branches are skipped in training, those before at lower ones;
             None: the library's.
 
     Raises:

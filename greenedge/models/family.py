@@ -26,7 +26,7 @@ class Family:
             hands on; None: they read that as it is.
         adapt_weights: from a state dict as it was published, and the network that is to load it, to one that fits;
             None: those of the library fit.
-        stochastic_depth: the library's option for the rate at which the last residual branch is skipped in training;
+        stochastic_depth: the library's option for the rate at which the last residual branches are skipped in training;
             None: the family has none.
     """
 

@@ -234,7 +234,7 @@ def _training(model: TrainedModel) -> list[str]:
         lead = f"Member {index + 1}" if model.members else "Training"
         items.append(
             f"**{lead}:** {each.model.backbone}, {_counted(epochs, 'epoch')} at {each.data.input_size} px, batches of "
-            f"{train.batch_size}, {train.optimizer.name}, seed {train.seed}; {_start(each)}"
+            f"{train.batch_size}, {train.optimizer.name}, seed {train.seed_text}; {_start(each)}"
         )
     return _items(*items)
 

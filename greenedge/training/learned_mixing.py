@@ -91,7 +91,7 @@ class LearnedMixing(nn.Module):
         Args:
             batch: n pairs.
             transform: from stored images to the network's input.
-            loss: (logits, targets) -> the loss of each image.
+            loss: (logits, targets) -> the mean loss.
             remaining: the part of the training that is still to come, in (0, 1].
 
         Returns:
@@ -100,7 +100,7 @@ class LearnedMixing(nn.Module):
         """
         mixed, mask = self.mix(batch, transform)
         (logits,) = self._network(transform(mixed), (self._network.num_exits - 1,))
-        generation = loss(logits, batch.targets).mean()
+        generation = loss(logits, batch.targets)
         settings = self.settings
         held = mask_loss(mask, batch.keep, settings.mask_margin, settings.kind)
         total = generation + settings.mask_weight * remaining * held
@@ -114,15 +114,16 @@ class LearnedMixing(nn.Module):
 def _chosen_block(network: MultiExitNetwork, settings: MixSettings) -> int:
     """Where the block stands whose features are compared."""
     shapes = _output_shapes(network)
-    if settings.after is not None:
-        position = block_position(settings.after, [name for name, _ in network.blocks], "after")
-    else:
-        larger = [place for place, shape in enumerate(shapes) if shape[-1] > shapes[-1][-1]]
-        position = larger[-1] if larger else len(shapes) - 1
-    shape = shapes[position]
-    if len(shape) != 3 or min(shape[1:]) < 2:  # (C, h, w), of more than one position
+    maps = [place for place, shape in enumerate(shapes) if min(shape[1:]) > 1]
+    if not maps:
+        message = f"no block of this network gives a map of features to make a mask of; leave {settings.kind} out"
+        raise ConfigError(message, key="after")
+    if settings.after is None:
+        return max([place for place in maps if shapes[place][-1] > shapes[-1][-1]], default=maps[-1])
+    position = block_position(settings.after, [name for name, _ in network.blocks], "after")
+    if position not in maps:
         raise ConfigError(
-            f"the features after {network.blocks[position][0]!r} are {' x '.join(map(str, shape))}, and a mask needs a "
+            f"the features after {settings.after!r} are {' x '.join(map(str, shapes[position]))}, and a mask needs a "
             "map of at least 2 x 2; name another block",
             key="after",
         )

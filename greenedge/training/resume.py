@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from greenedge.augment import LEARNED
 from greenedge.config import RunConfig
 from greenedge.data.prepared import PreparedSplit
 from greenedge.data.splits import former_split_digest
@@ -52,6 +53,8 @@ def note_other_length(old: RunConfig, new: RunConfig) -> None:
     if now != before and new.train.schedule.name not in ("constant", "plateau"):
         how = "stretched" if now > before else "shortened"
         _log.warning("note: the %s schedule is %s to %d epochs from here on", new.train.schedule.name, how, now)
+    if now != before and any(each.name in LEARNED for each in new.augment):
+        _log.warning("note: the loss of the masks now fades out over %d epochs", now)
     if now > before and new.train.average_last is not None:
         _log.warning(
             "note: the average of the last %d epochs is begun anew before epoch %d", new.train.average_last, now

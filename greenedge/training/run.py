@@ -130,12 +130,19 @@ def _mixing(config: RunConfig, network: MultiExitNetwork, split: PreparedSplit) 
     """What mixes the images and learns beside the network, where the last augmentation leaves it to that.
 
     Raises:
-        ConfigError: the network has no features to mix by.
+        ConfigError: the network has no features to mix by, or no final exit that is trained.
     """
     settings = learned_mixing(config.augment, split)
     if settings is None:
         return None
-    last = config.augment[-1]
+    last, weights = config.augment[-1], config.train.exit_weights
+    if weights is not None and weights[-1] == 0:
+        with with_location(config, "train"):
+            raise ConfigError(
+                f"the final exit's is 0, and {last.name} learns by what that exit sees; make it positive, or mix "
+                "otherwise",
+                key="exit_weights",
+            )
     with with_location(config, join_key(last.key, last.name)):
         return LearnedMixing(network, settings)
 

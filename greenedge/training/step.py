@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,8 @@ def make_step(
         state.scaler.unscale_(state.optimizer)
     if settings.gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip_norm)
+        if state.mixing is not None:  # by itself, so that neither takes from the other
+            torch.nn.utils.clip_grad_norm_(state.mixing.block.parameters(), settings.gradient_clip_norm)
     if state.scaler is None:
         state.optimizer.step()
     else:  # leaves a step out whose gradients are too large for fp16, and scales less from then on
@@ -139,7 +142,8 @@ def _mixed(
     assert state.mixing is not None  # whoever builds a run with such an augmentation sees to it
     mixed: Batch
     with _autocast(pairs.targets, settings):
-        mixed, beside = state.mixing(pairs, settings.transform, settings.loss, 1 - state.epoch / settings.epochs)
+        remaining = 1 - state.epoch / settings.epochs
+        mixed, beside = state.mixing(pairs, settings.transform, partial(_mean_loss, settings), remaining)
     if pairs.settings.clean_weight > 0:
         clean, _ = _objective(state, network, pairs.clean(), settings)
         beside = beside + pairs.settings.clean_weight * clean
@@ -154,7 +158,7 @@ def _objective(
     weights = settings.weights(state.epoch)
     with _autocast(targets, settings):
         logits = network(inputs, tuple(weights), settings.objective.head_gradient)
-        losses = [_weighted_mean(settings.loss(each, targets), targets, settings.class_weights) for each in logits]
+        losses = [_mean_loss(settings, each, targets) for each in logits]
         return settings.objective(StepOutputs(logits, losses, tuple(weights.values()), teacher_logits)), logits
 
 
@@ -172,8 +176,9 @@ def _inputs(
     return settings.transform(batch.images), batch.targets, teacher_logits
 
 
-def _weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
+def _mean_loss(settings: TrainSettings, logits: Tensor, targets: Tensor) -> Tensor:
     """The mean loss of a batch, each image's multiplied by its class's weight, or by the mean of its classes'."""
+    losses, class_weights = settings.loss(logits, targets), settings.class_weights
     if class_weights is None:
         return losses.mean()
     weights = targets @ class_weights if targets.is_floating_point() else class_weights[targets]
@@ -207,7 +212,7 @@ class _MeanStatistics:
         self._restore()
 
     def settle(self, parts: int) -> None:
-        """Moves the statistics by the sums over so many parts, and counts one batch."""
+        """Moves the statistics by the sums over so many parts, and counts the batches of one part."""
         for running, moved in zip(self._running, self.sums, strict=True):
             running += moved / parts
         for count, after in zip(self._counts, self._counts_after, strict=True):

@@ -6,6 +6,7 @@ Finished trainings are reused, interrupted ones continued.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ _WEIGHTS = "last.safetensors"  # which no image chose
 def main() -> int:
     options = _arguments()
     study = STUDIES[options.name]
+    if options.only is not None:
+        study = dataclasses.replace(study, runs=_chosen(study, options.only))
     folder, seeds = options.runs / study.folder, options.seeds or study.seeds
     for seed in seeds:
         for name, settings in study.runs.items():
@@ -38,6 +41,15 @@ def main() -> int:
     return 0
 
 
+def _chosen(study: Study, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The first run, which the others are compared with, and those that are named."""
+    unknown = [name for name in names if name not in study.runs]
+    if unknown:
+        sys.exit(f"error: there is no run {unknown[0]!r} in this study; it has {', '.join(study.runs)}")
+    first = next(iter(study.runs))
+    return {name: settings for name, settings in study.runs.items() if name in (first, *names)}
+
+
 def _arguments() -> argparse.Namespace:
     questions = "\n".join(f"  {name}: {study.question}" for name, study in STUDIES.items())
     parser = argparse.ArgumentParser(
@@ -46,6 +58,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=STUDIES, metavar="STUDY")
+    parser.add_argument("--only", nargs="+", metavar="RUN", help="the first run and these")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the study")
     parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the study's folder")
@@ -63,13 +76,13 @@ def _first_layers(study: Study, folder: Path, seeds: Sequence[int]) -> None:
 
 
 def _exit_position(study: Study, folder: Path, seeds: Sequence[int]) -> None:
-    """What `place` expects of each block from the network without exits, and what training made of an exit there."""
+    """What a linear probe makes of each block of the network without exits, and what training made of an exit there."""
     plain, *blocks = study.runs
     probes = []
     for seed in seeds:
         run = _run(folder, plain, seed)
         if not (run / "place.json").is_file():
-            _greenedge("place", "--weights", run / _WEIGHTS, "--head", "light", "--max-exits", 3)
+            _greenedge("place", "--weights", run / _WEIGHTS, "--images", 25_000, "--max-exits", 3)
         found = json.loads((run / "place.json").read_text())["blocks"]
         probes.append({each["after"]: each["accuracy"] for each in found})
 
@@ -86,7 +99,9 @@ def _exit_position(study: Study, folder: Path, seeds: Sequence[int]) -> None:
 
 def _mixing(study: Study, folder: Path, seeds: Sequence[int]) -> None:
     _exits_side_by_side(study, folder, seeds)
-    print(draw_mixtures([_run(folder, name, seeds[0]) for name in ("automix", "samix")], folder / "mixing.png"))
+    learned = [_run(folder, name, seeds[0]) for name in ("automix", "samix") if name in study.runs]
+    if learned:
+        print(draw_mixtures(learned, folder / "mixing.png"))
 
 
 def _exits_side_by_side(study: Study, folder: Path, seeds: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from greenedge.augment.mix_block import MixBlock, MixKind, mask_loss
 from greenedge.augment.pairing import PairedBatch, automix, samix
@@ -132,3 +133,6 @@ def test_masks_are_enlarged_by_squares_or_smoothly() -> None:
     assert squares[0, 0].tolist() == [[0, 0, 1, 1]] * 2
     smooth = MixBlock(2, "samix").enlarged(mask, (1, 4))
     assert smooth[0, 0].tolist() == [[0, 0.25, 0.75, 1]]
+    masks = torch.rand(3, 1, 4, 5)
+    expected = F.interpolate(masks, (16, 15), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(MixBlock(2, "samix").enlarged(masks, (16, 15)), expected)

@@ -17,7 +17,6 @@ def test_a_training_that_mixes_can_be_looked_at_and_continued(
     cli: Cli, tiny_config: Path, tmp_path: Path, name: str
 ) -> None:
     common = ["train", "--config", tiny_config, "--set", f"augment=[horizontal_flip, {name}]"]
-    assert cli(*common, "--out", tmp_path / "unbroken").code == 0
     assert cli(*common, "--out", tmp_path / "run", "--set", "train.epochs=1").code == 0
     assert [each["train_labels"] for each in records(tmp_path / "run")] == ["dominant"]
     state = torch.load(tmp_path / "run" / "last.state.pt", weights_only=True)
@@ -27,6 +26,7 @@ def test_a_training_that_mixes_can_be_looked_at_and_continued(
     continued = cli("train", "--resume", "--out", tmp_path / "run", "--set", "train.epochs=2")
     assert continued.code == 0
     assert "resuming after epoch 1" in continued.err
+    assert "the loss of the masks now fades out over 2 epochs" in continued.err
     assert cli("eval", "--weights", tmp_path / "run" / "best.safetensors").code == 0
 
 
@@ -44,6 +44,10 @@ def test_two_processes_mix_what_one_mixes_in_two_parts(tiny_config: Path, tmp_pa
     [
         (["augment=[{automix: {after: layer9}}]"], "augment.0.automix.after: there is no block 'layer9'"),
         (["augment=[{automix: {after: layer4}}]"], "augment.0.automix.after: the features after 'layer4"),
+        (
+            ["augment=[automix]", "train.exit_weights=[1, 1, 0]"],
+            "train.exit_weights: the final exit's is 0, and automix",
+        ),
         (["augment=[samix]", "train.kept_features=1", "model.weights=RUN"], "augment.0: samix mixes images, and kept"),
     ],
 )

@@ -19,7 +19,6 @@ from greenedge.errors import CheckpointError, ConfigError, TrainingError
 from greenedge.training.agreement import _checksum
 from greenedge.training.finite import check_finite
 from greenedge.training.learned_mixing import LearnedMixing
-from greenedge.training.losses import cross_entropy
 from greenedge.training.optimizers import sgd
 from greenedge.training.state import TrainingState, restore_state, save_state
 from greenedge.training.step import make_step
@@ -180,7 +179,7 @@ def test_the_network_that_looks_stays_in_evaluation_and_learns_nothing_within_a_
     assert not any(module.training for module in mixing.average.modules())
     assert mixing.block.training
     pairs = automix(images(6), torch.Generator().manual_seed(1))
-    mixed, loss = mixing(pairs, TRANSFORM, cross_entropy, 1.0)
+    mixed, loss = mixing(pairs, TRANSFORM, F.cross_entropy, 1.0)
     assert not mixed.images.requires_grad
     loss.backward()
     assert all(each.grad is None for each in [*state.network.parameters(), *mixing.average.parameters()])
@@ -206,12 +205,12 @@ def test_masks_come_to_follow_their_shares_and_mixtures_to_show_both_labels(
     mixing = LearnedMixing(network, augment(batch, torch.Generator(), mask_weight=1.0, mask_margin=0.0).settings)
     optimizer = optim.Adam(mixing.block.parameters(), lr=0.03)
     fixed = augment(batch, torch.Generator().manual_seed(99))
-    before = mixing(fixed, TRANSFORM, cross_entropy, 0.0)[1].item()
+    before = mixing(fixed, TRANSFORM, F.cross_entropy, 0.0)[1].item()
     for step in range(300):
         optimizer.zero_grad()
-        mixing(augment(batch, torch.Generator().manual_seed(step)), TRANSFORM, cross_entropy, 1.0)[1].backward()
+        mixing(augment(batch, torch.Generator().manual_seed(step)), TRANSFORM, F.cross_entropy, 1.0)[1].backward()
         optimizer.step()
-    after = mixing(fixed, TRANSFORM, cross_entropy, 0.0)[1].item()
+    after = mixing(fixed, TRANSFORM, F.cross_entropy, 0.0)[1].item()
     _, mask = mixing.mix(fixed, TRANSFORM)
     pair = torch.stack([mask.detach().mean(dim=(1, 2, 3)), fixed.keep])
     assert torch.corrcoef(pair)[0, 1] > (0.9 if augment is automix else 0.65)
@@ -231,6 +230,26 @@ def test_what_is_no_longer_finite_and_what_differs_between_processes_is_seen() -
         check_finite(state)
 
 
+def test_the_block_is_clipped_by_itself_and_weighs_classes_as_the_network_does() -> None:
+    weights = torch.tensor([0.0, 0.5, 4.0])
+    drawn = partial(automix, mask_weight=0.0)
+    state = mixing_state(drawn, optimizer=PLAIN_SGD, dropout=0.0)
+    before = copy.deepcopy(state.mixing)
+    assert before is not None
+    setting = settings(augment=(drawn,), class_weights=weights, gradient_clip_norm=1e-3)
+    pairs = augmented(state, setting, images(10))
+    make_step(state, state.network.train(), images(10), setting, rate=1.0)
+
+    mixed, _ = before.mix(pairs, TRANSFORM)
+    losses = F.cross_entropy(before.average.module(TRANSFORM(mixed))[-1], pairs.targets, reduction="none")
+    ((pairs.targets @ weights) * losses).mean().backward()
+    norm = torch.cat([each.grad.flatten() for each in before.block.parameters()]).norm()
+    assert norm > 1e-3
+    for name, parameter in before.block.named_parameters():
+        expected = parameter - 1e-3 / (norm + 1e-6) * parameter.grad  # as torch clips
+        torch.testing.assert_close(dict(state.mixing.block.named_parameters())[name], expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -243,3 +262,11 @@ def test_blocks_without_a_map_are_refused(options: dict[str, Any], words: str) -
     network.segments[1].shapes = (network.segments[1].shapes[0], (8, 1, 1))
     with pytest.raises(ConfigError, match=words):
         LearnedMixing(network, automix(images(2), torch.Generator(), **options).settings)
+
+
+def test_networks_without_maps_are_refused() -> None:
+    network = tiny_network()
+    for segment in network.segments:
+        segment.shapes = (segment.shapes[0], (8, 17, 1))  # tokens
+    with pytest.raises(ConfigError, match=r"no block of this network gives a map of features .*; leave samix out"):
+        LearnedMixing(network, samix(images(2), torch.Generator()).settings)

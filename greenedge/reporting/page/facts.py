@@ -57,7 +57,7 @@ def _training(config: RunConfig, model: TrainedModel) -> list[tuple[str, str]]:
         ("epochs", f"{model.epoch} of {train.epochs}, in batches of {train.batch_size}"),
         ("optimizer", f"{train.optimizer.name}, schedule {train.schedule.name}, objective {train.objective.name}"),
         ("augmentations", ", ".join(each.name for each in config.augment) or "none"),
-        ("seed", str(train.seed)),
+        ("seed", train.seed_text),
     ]
 
 
