@@ -144,9 +144,9 @@ def _mixed(
     with _autocast(pairs.targets, settings):
         remaining = 1 - state.epoch / settings.epochs
         mixed, beside = state.mixing(pairs, settings.transform, partial(_mean_loss, settings), remaining)
-    if pairs.settings.clean_weight > 0:
+    if state.mixing.settings.clean_weight > 0:
         clean, _ = _objective(state, network, pairs.clean(), settings)
-        beside = beside + pairs.settings.clean_weight * clean
+        beside = beside + state.mixing.settings.clean_weight * clean
     return mixed, beside
 
 
