@@ -17,7 +17,8 @@ class MixBlock(nn.Module):
     """Cross-attention between the positions of two images' features.
 
     AutoMix (Liu et al. 2022, equations 4 to 6): the share k is a channel more of the one image's features and 1 - k of
-    the other's; one linear map makes what is compared of both, another what is weighed of the first.
+    the other's; one linear map makes what is compared of both, another what is weighed of the first. The weights begin
+    so that a mask is near its share everywhere, as in Mixup: in short trainings nothing else would bring it there.
 
     SAMix (Li et al. 2021, section 3.2): features z become (1 + c k) z, with a learned c; each side of the comparison
     sees both images; what is weighed comes from two layers. The batch norm between them is left out, so that a mask
@@ -36,7 +37,7 @@ class MixBlock(nn.Module):
         seen = channels + 1 if kind == "automix" else 2 * channels
         self.compare = nn.Conv2d(seen, inner, 1)
         self.weigh = (
-            nn.Conv2d(seen, 1, 1)
+            _beginning_at_the_share(nn.Conv2d(seen, 1, 1))
             if kind == "automix"
             else nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, 1, 1))
         )
@@ -82,6 +83,15 @@ def mask_loss(mask: Tensor, keep: Tensor, margin: float, kind: MixKind) -> Tenso
     """
     off = ((mask.mean(dim=(1, 2, 3)) - keep).abs() - margin).clamp(min=0).mean()
     return off if kind == "automix" else off - mask.var(dim=(1, 2, 3), correction=0).mean()
+
+
+def _beginning_at_the_share(weigh: nn.Conv2d) -> nn.Conv2d:
+    """Lets the share k, the last channel, enter as 4 k - 2, whose sigmoid touches k at 1/2."""
+    assert weigh.bias is not None
+    with torch.no_grad():
+        weigh.weight[:, -1] = 4.0
+        weigh.bias.fill_(-2.0)
+    return weigh
 
 
 def _interpolation(small: int, large: int, like: Tensor) -> Tensor:

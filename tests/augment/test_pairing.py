@@ -119,6 +119,15 @@ def test_a_mask_depends_on_its_own_pair_alone(kind: MixKind) -> None:
     torch.testing.assert_close(block(first[3:4], second[3:4], keep[3:4]), together[3:4])
 
 
+def test_the_masks_of_automix_begin_near_their_shares() -> None:
+    torch.manual_seed(0)
+    block, keep = MixBlock(64, "automix"), torch.linspace(0.1, 0.9, 9)
+    first, second = torch.randn(2, 9, 64, 4, 4).relu()
+    mask = block(first, second, keep)
+    assert (mask.mean(dim=(1, 2, 3)) - keep).abs().max() < 0.2
+    assert (mask.mean(dim=(1, 2, 3)).diff() > 0).all()
+
+
 def test_the_loss_of_masks_by_hand() -> None:
     mask = torch.tensor([[0.2, 0.4], [1.0, 0.0]]).view(2, 1, 1, 2)  # means 0.3 and 0.5, variances 0.01 and 0.25
     keep = torch.tensor([0.6, 0.45])

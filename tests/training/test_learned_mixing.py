@@ -214,7 +214,8 @@ def test_masks_come_to_follow_their_shares_and_mixtures_to_show_both_labels(
     _, mask = mixing.mix(fixed, TRANSFORM)
     pair = torch.stack([mask.detach().mean(dim=(1, 2, 3)), fixed.keep])
     assert torch.corrcoef(pair)[0, 1] > (0.9 if augment is automix else 0.65)
-    assert after < 0.8 * before
+    certain = -torch.special.xlogy(fixed.targets, fixed.targets).sum(1).mean().item()  # nothing can be below
+    assert certain < after < certain + 0.5 * (before - certain)
 
 
 def test_what_is_no_longer_finite_and_what_differs_between_processes_is_seen() -> None:
@@ -236,7 +237,7 @@ def test_the_block_is_clipped_by_itself_and_weighs_classes_as_the_network_does()
     state = mixing_state(drawn, optimizer=PLAIN_SGD, dropout=0.0)
     before = copy.deepcopy(state.mixing)
     assert before is not None
-    setting = settings(augment=(drawn,), class_weights=weights, gradient_clip_norm=1e-3)
+    setting = settings(augment=(drawn,), class_weights=weights, gradient_clip_norm=1e-4)
     pairs = augmented(state, setting, images(10))
     make_step(state, state.network.train(), images(10), setting, rate=1.0)
 
@@ -244,10 +245,10 @@ def test_the_block_is_clipped_by_itself_and_weighs_classes_as_the_network_does()
     losses = F.cross_entropy(before.average.module(TRANSFORM(mixed))[-1], pairs.targets, reduction="none")
     ((pairs.targets @ weights) * losses).mean().backward()
     norm = torch.cat([each.grad.flatten() for each in before.block.parameters()]).norm()
-    assert norm > 1e-3
+    assert norm > 2e-4
     for name, parameter in before.block.named_parameters():
-        expected = parameter - 1e-3 / (norm + 1e-6) * parameter.grad  # as torch clips
-        torch.testing.assert_close(dict(state.mixing.block.named_parameters())[name], expected, rtol=1e-4, atol=1e-7)
+        expected = parameter - 1e-4 / (norm + 1e-6) * parameter.grad  # as torch clips
+        torch.testing.assert_close(dict(state.mixing.block.named_parameters())[name], expected, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize(
