@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from greenedge.data.prepare import prepare
+from greenedge.data.synth import SynthOptions, synthesize
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "scripts" / "measured" / "study.py"
@@ -44,9 +46,12 @@ def test_ways_of_mixing_are_trained_and_set_side_by_side(prepared: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_an_exits_place_is_set_beside_a_probe_of_its_block(prepared: Path, tmp_path: Path) -> None:
-    settings = [argument for each in (*SHORT, *SMALL[1:]) for argument in ("--set", each)]
-    common = ["exit-position", "--seeds", 0, "--data", prepared, "--runs", tmp_path, *settings]
+def test_an_exits_place_is_set_beside_a_probe_of_its_block(tmp_path: Path) -> None:
+    synthesize(tmp_path / "source", SynthOptions(classes=3, per_class=90, val_per_class=4))
+    prepare([tmp_path / "source"], tmp_path / "data")
+    enough = ["data.image_size=32", "data.calibration_per_class=70"]  # place takes no fewer than 200
+    settings = [argument for each in (*SHORT, *enough) for argument in ("--set", each)]
+    common = ["exit-position", "--seeds", 0, "--data", tmp_path / "data", "--runs", tmp_path, *settings]
     result = study(*common, "--only", "layer2.0")
     assert result.returncode == 0, result.stderr
     header, _, none, placed = result.stdout.splitlines()[-4:]
