@@ -15,7 +15,8 @@ from greenedge.training.objectives import (
     WeightedSum,
     distillation_loss,
 )
-from greenedge.training.step import _weighted_mean
+from greenedge.training.step import _mean_loss
+from tests.training.helpers import settings
 
 WEIGHTS = (0.3, 0.5, 1.0)
 
@@ -118,9 +119,10 @@ def test_class_weights_multiply_the_images_losses() -> None:
     logits, labels, weights = torch.randn(3, 4), torch.tensor([2, 0, 2]), torch.tensor([1.0, 5.0, 0.5, 2.0])
     each = cross_entropy(logits, labels)
     expected = (0.5 * each[0] + 1.0 * each[1] + 0.5 * each[2]) / 3
-    torch.testing.assert_close(_weighted_mean(each, labels, weights), expected)
-    assert torch.equal(_weighted_mean(each, labels, None), each.mean())
+    torch.testing.assert_close(_mean_loss(settings(class_weights=weights), logits, labels), expected)
+    assert torch.equal(_mean_loss(settings(), logits, labels), each.mean())
 
     mixed = torch.tensor([[0.0, 0.25, 0.75, 0.0]])  # a quarter of class 1, the rest of class 2
     loss = cross_entropy(logits[:1], mixed)
-    torch.testing.assert_close(_weighted_mean(loss, mixed, weights), (0.25 * 5 + 0.75 * 0.5) * loss[0])
+    found = _mean_loss(settings(class_weights=weights), logits[:1], mixed)
+    torch.testing.assert_close(found, (0.25 * 5 + 0.75 * 0.5) * loss[0])
