@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from greenedge.augment.selection import as_float, random_spans, uniform
+from greenedge.augment.selection import as_float, random_spans, uniform, unit_range
 from greenedge.config.convert import FractionAboveZero, Positive, Probability
 from greenedge.data.loader import Batch, to_device
 
@@ -25,9 +25,7 @@ def mixup(batch: Batch, generator: Generator, *, alpha: Positive = 0.2, probabil
     """
     keep = to_device(own_weights(len(batch.images), alpha, probability, generator), batch.images.device)
     partner = to_device(torch.randperm(len(batch.images), generator=generator), batch.images.device)
-    images = batch.images
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
+    images = unit_range(batch.images)
     mixed = torch.lerp(images[partner], images, keep.view(-1, 1, 1, 1))
     return Batch(mixed, mix_targets(batch, partner, keep), batch.num_classes)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from greenedge.augment.build import build_augmentations, learned_mixing
+from greenedge.augment.selection import stored_range
 from greenedge.config import Component
 from greenedge.config.nodes import join_key
 from greenedge.data.loader import Batch
@@ -43,25 +44,18 @@ def preview_augmentations(
     labels = torch.from_numpy(split.labels[chosen])
     before = Batch(torch.from_numpy(split.read(chosen)), labels, len(split.classes))
 
-    rows = {"before": _pixels(before)}
+    rows = {"before": stored_range(before.images).numpy()}
     for index, (part, function) in enumerate(zip(parts, functions, strict=True)):
         name = part.name if part.name not in rows else f"{part.name} ({index + 1})"
-        rows[name] = _pixels(function(before, Generator().manual_seed(seed)))
+        rows[name] = stored_range(function(before, Generator().manual_seed(seed)).images).numpy()
     if len(parts) > 1 and in_order:
         generator, batch = Generator().manual_seed(seed), before
         for function in functions:
             batch = function(batch, generator)
-        rows["all, in order"] = _pixels(batch)
+        rows["all, in order"] = stored_range(batch.images).numpy()
     return rows
 
 
 def chosen_rows(split: PreparedSplit, count: int, seed: int) -> np.ndarray:
     """Rows of images of many classes, int64 (count,): by a stride that shares no factor with usual class sizes."""
     return split.rows[(np.arange(count) * 7919 + seed) % len(split)]
-
-
-def _pixels(batch: Batch) -> np.ndarray:
-    images = batch.images
-    if images.dtype != torch.uint8:
-        images = images.mul(255).round().to(torch.uint8)
-    return images.numpy()

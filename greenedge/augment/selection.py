@@ -57,6 +57,16 @@ def apply_to_random_subset(
     return replace(batch, images=images.index_copy(0, chosen, change(images.index_select(0, chosen))))
 
 
+def unit_range(images: Tensor) -> Tensor:
+    """Float images in [0, 1]: uint8 ones divided by 255, others as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def stored_range(images: Tensor) -> Tensor:
+    """The uint8 images that are nearest to float ones in [0, 1]; uint8 ones as they are."""
+    return images if images.dtype == torch.uint8 else images.mul(255).round().to(torch.uint8)
+
+
 def as_float(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Extends a change of float images to uint8 ones, by scaling to [0, 1] before it and rounding after it."""
 

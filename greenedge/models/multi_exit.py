@@ -90,6 +90,11 @@ class MultiExitNetwork(nn.Module):
         return [each for segment in self.segments for each in zip(segment.names, segment.blocks, strict=True)]
 
     @property
+    def output_shapes(self) -> list[Shape]:
+        """(C, H, W) of what every block gives, in order."""
+        return [shape for segment in self.segments for shape in segment.shapes[1:]]
+
+    @property
     def exit_positions(self) -> list[int]:
         """Where the blocks before each early exit stand among `blocks`."""
         ends = accumulate(len(segment.names) for segment in self.segments[:-1])

@@ -118,7 +118,7 @@ def load_or_compute_features(
 def _specs(network: MultiExitNetwork, split: PreparedSplit, settings: FeaturePass) -> list[ArraySpec]:
     """The arrays of a pass."""
     rows, names = settings.views * len(split), [name for name, _ in network.blocks]
-    shapes = [shape for segment in network.segments for shape in segment.shapes[1:]]
+    shapes = network.output_shapes
     kept = [shapes[position][:1] if settings.pooled else shapes[position] for position in settings.positions]
     specs = [ArraySpec(names[p], "<f2", (rows, *shape)) for p, shape in zip(settings.positions, kept, strict=True)]
     logits = [FINAL_LOGITS] if settings.teacher is None else [FINAL_LOGITS, TEACHER_LOGITS]

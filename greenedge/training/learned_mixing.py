@@ -10,12 +10,11 @@ from torch import Tensor, nn, optim
 
 from greenedge.augment.mix_block import MixBlock, mask_loss
 from greenedge.augment.pairing import MixSettings, PairedBatch
+from greenedge.augment.selection import unit_range
 from greenedge.data.loader import Batch, InputTransform, to_device
 from greenedge.errors import ConfigError
 from greenedge.models.multi_exit import MultiExitNetwork, block_position
 from greenedge.training.average import ExponentialAverage
-
-_PIXELS = 255
 
 
 class LearnedMixing(nn.Module):
@@ -40,7 +39,7 @@ class LearnedMixing(nn.Module):
         super().__init__()
         self.settings = settings
         self._position = _chosen_block(network, settings)
-        self.block = MixBlock(_output_shapes(network)[self._position][0], settings.kind)
+        self.block = MixBlock(network.output_shapes[self._position][0], settings.kind)
         self.block.to(next(network.parameters()).device)
         self.average = ExponentialAverage(network, settings.momentum)
         self.average.requires_grad_(requires_grad=False).eval()
@@ -70,9 +69,7 @@ class LearnedMixing(nn.Module):
         device = batch.images.device
         # Each image is looked at once, in however many pairs it is; sorted on the CPU, so that nothing waits for a GPU.
         chosen, places = torch.unique(batch.pairs, return_inverse=True)
-        images = batch.images[to_device(chosen, device)]
-        if images.dtype == torch.uint8:
-            images = images.float() / _PIXELS
+        images = unit_range(batch.images[to_device(chosen, device)])
         with torch.no_grad():
             features = transform(images)
             for _, block in self._network.blocks[: self._position + 1]:
@@ -113,7 +110,7 @@ class LearnedMixing(nn.Module):
 
 def _chosen_block(network: MultiExitNetwork, settings: MixSettings) -> int:
     """Where the block stands whose features are compared."""
-    shapes = _output_shapes(network)
+    shapes = network.output_shapes
     maps = [place for place, shape in enumerate(shapes) if min(shape[1:]) > 1]
     if not maps:
         message = f"no block of this network gives a map of features to make a mask of; leave {settings.kind} out"
@@ -128,8 +125,3 @@ def _chosen_block(network: MultiExitNetwork, settings: MixSettings) -> int:
             key="after",
         )
     return position
-
-
-def _output_shapes(network: MultiExitNetwork) -> list[tuple[int, ...]]:
-    """Of what each block gives."""
-    return [shape for segment in network.segments for shape in segment.shapes[1:]]

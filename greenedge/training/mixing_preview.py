@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from greenedge.augment.pairing import PairedBatch
 from greenedge.augment.preview import chosen_rows
+from greenedge.augment.selection import stored_range
 from greenedge.training.run import Run
 
 SHOWN_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -37,10 +37,6 @@ def preview_mixing(run: Run) -> dict[str, np.ndarray]:
     return {
         "first, 0.1 to 0.9": images[:columns].cpu().numpy(),
         "second": images[columns:].cpu().numpy(),
-        "mask of the first": _pixels(mask.expand(-1, 3, -1, -1)),
-        settings.kind: _pixels(mixed),
+        "mask of the first": stored_range(mask.expand(-1, 3, -1, -1)).cpu().numpy(),
+        settings.kind: stored_range(mixed).cpu().numpy(),
     }
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    return images.mul(255).round().to(torch.uint8).cpu().numpy()

@@ -123,7 +123,7 @@ def _accuracy(answers: np.ndarray | None, labels: np.ndarray) -> float:
 
 
 def _check_same_blocks(networks: Sequence[MultiExitNetwork]) -> None:
-    shapes = [[shape for segment in each.segments for shape in segment.shapes[1:]] for each in networks]
+    shapes = [each.output_shapes for each in networks]
     names = [[name for name, _ in each.blocks] for each in networks]
     for index in range(1, len(networks)):
         if names[index] != names[0] or shapes[index] != shapes[0]:
