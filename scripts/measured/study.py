@@ -14,7 +14,7 @@ from pathlib import Path
 
 from command_line import greenedge
 from mixing_pictures import draw_mixtures
-from study_table import STUDIES, Study
+from study_table import SMALL, SMALL_DATA, STUDIES, Study
 
 from greenedge.reporting.tables import format_table
 from greenedge.training.trained import load_model
@@ -26,13 +26,17 @@ _WEIGHTS = "last.safetensors"  # which no image chose
 def main() -> int:
     options = _arguments()
     study = STUDIES[options.name]
+    if options.small:
+        settings = (*study.settings, *SMALL, *study.small)
+        study = dataclasses.replace(study, settings=settings, folder=f"{study.folder}-small")
     if options.only is not None:
         study = dataclasses.replace(study, runs=_chosen(study, options.only))
+    data = options.data or (SMALL_DATA if options.small else "data/tiny-imagenet-200")
     folder, seeds = options.runs / study.folder, options.seeds or study.seeds
     for seed in seeds:
         for name, settings in study.runs.items():
             own = [each.replace("SEED", str(seed)) for each in settings]
-            overrides = [f"data.path={options.data}", *study.settings, f"train.seed={seed}", *own, *options.set]
+            overrides = [f"data.path={data}", *study.settings, f"train.seed={seed}", *own, *options.set]
             _greenedge(
                 *("train", "--config", f"configs/{study.config}.yaml", "--out", _run(folder, name, seed), "--resume"),
                 *(each for override in overrides for each in ("--set", override)),
@@ -60,7 +64,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("name", choices=STUDIES, metavar="STUDY")
     parser.add_argument("--only", nargs="+", metavar="RUN", help="the first run and these")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the study")
-    parser.add_argument("--data", default="data/tiny-imagenet-200", help="a prepared data set")
+    parser.add_argument("--small", action="store_true", help="ten classes at 32 px (docs/first-layers.md)")
+    parser.add_argument("--data", help="a prepared data set; default: data/tiny-imagenet-200, with --small tiny-10-32")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the study's folder")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of all runs")
     return parser.parse_args()
