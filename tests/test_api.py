@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.ops import StochasticDepth
 
 import greenedge
+from greenedge.api.networks import Exit
 from greenedge.errors import CheckpointError, ConfigError, DataError, UsageError
 from tests.archives import extract
 from tests.conftest import REPOSITORY
@@ -44,7 +45,7 @@ def run(former: Path, monkeypatch: pytest.MonkeyPatch) -> greenedge.TrainedModel
         [{"after": "layer1"}, {"after": "layer3", "head": {"light": {"width": 128}}}],
     ],
 )
-def test_create_model_takes_exits_in_each_form(exits: list[greenedge.api.Exit]) -> None:
+def test_create_model_takes_exits_in_each_form(exits: list[Exit]) -> None:
     torch.manual_seed(0)
     expected = greenedge.create_model("resnet18", ["layer1", "layer3"], num_classes=5, image_size=32)
     torch.manual_seed(0)
@@ -74,7 +75,7 @@ def test_create_model_sets_the_rate_of_stochastic_depth_or_refuses_it() -> None:
         ([{"at": 1}], "an exit is"),
     ],
 )
-def test_create_model_refuses_what_there_is_not(exits: list[greenedge.api.Exit], words: str) -> None:
+def test_create_model_refuses_what_there_is_not(exits: list[Exit], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         greenedge.create_model("resnet18", exits, num_classes=5, image_size=32)
 
