@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from greenedge.training.configs import read_config
 from tests.conftest import REPOSITORY
+from tests.scripts import load_script
 
 SCRIPT = REPOSITORY / "scripts" / "measured" / "make.py"
 
 
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPT.with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-TABLE = loaded("run_table")
+TABLE = load_script(SCRIPT.with_name("run_table.py"))
 RUNS, CASCADES = TABLE.RUNS, TABLE.CASCADES
 
 

@@ -12,9 +12,12 @@ from PIL import Image
 
 from greenedge.data.prepare import prepare
 from greenedge.data.synth import SynthOptions, synthesize
+from greenedge.training.configs import read_config
 from tests.conftest import REPOSITORY
+from tests.scripts import load_script
 
 SCRIPT = REPOSITORY / "scripts" / "measured" / "study.py"
+TABLE = load_script(SCRIPT.with_name("study_table.py"))
 SMALL = ["model.backbone=timm/test_resnet", "data.image_size=32", "data.calibration_per_class=2"]
 SHORT = ["train.batch_size=10", "train.epochs=1", "data.train_fraction=0.9"]
 
@@ -26,9 +29,25 @@ def study(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_questions_are_named_and_others_refused() -> None:
     shown = study("--help").stdout
-    for name in ("first-layers", "exit-position", "mixing", "stochastic-depth"):
+    for name in ("first-layers", "exit-position", "mixing", "super-convergence", "stochastic-depth"):
         assert f"\n  {name}: what " in shown
     assert study("second-layers").returncode == 2
+
+
+@pytest.mark.parametrize("name", TABLE.STUDIES)
+def test_every_run_is_a_valid_config_of_both_sizes(name: str) -> None:
+    study = TABLE.STUDIES[name]
+    for run in study.runs.values():
+        own = [each.replace("SEED", "1") for each in run]
+        large = read_config(Path(study.config), [*study.settings, *own])
+        small = read_config(Path(study.config), [*study.settings, *TABLE.SMALL, *study.small, *own])
+        assert (small.data.image_size, small.train.batch_size, small.data.train_fraction) == (32, 64, 1)
+        assert (small.model, small.train.epochs, small.train.seed) == (
+            large.model,
+            large.train.epochs,
+            large.train.seed,
+        )
+        assert small.augment == large.augment
 
 
 @pytest.mark.slow
