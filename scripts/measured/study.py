@@ -41,7 +41,7 @@ def main() -> int:
                 *("train", "--config", f"configs/{study.config}.yaml", "--out", _run(folder, name, seed), "--resume"),
                 *(each for override in overrides for each in ("--set", override)),
             )
-    _CONCLUSIONS[options.name](study, folder, seeds)
+    _CONCLUSIONS.get(options.name, _exits_side_by_side)(study, folder, seeds)
     return 0
 
 
@@ -118,11 +118,11 @@ def _exits_side_by_side(study: Study, folder: Path, seeds: Sequence[int]) -> Non
     print(format_table(["run", *(f"exit {index}" for index in range(1, len(rows[0])))], rows))
 
 
+# Of studies that end in more than accuracies side by side.
 _CONCLUSIONS: dict[str, Callable[[Study, Path, Sequence[int]], None]] = {
     "first-layers": _first_layers,
     "exit-position": _exit_position,
     "mixing": _mixing,
-    "stochastic-depth": _exits_side_by_side,
 }
 
 
