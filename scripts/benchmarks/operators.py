@@ -1,7 +1,7 @@
-"""Where ONNX Runtime spends its time on the ResNet-50 of backends.py: the share of each kind of operator.
+"""Where ONNX Runtime spends its time: the seconds of each kind of operator in a whole graph, without early exit.
 
-The whole graph, no early exit, in float32 and in 8 bits, as ONNX Runtime's own profiler has it: medians over the runs,
-and the multiply-adds per second that convolutions come to.
+The ResNet-50 of backends.py in float32 and in 8 bits, or with `--export` the graphs of exports; medians over the runs,
+as ONNX Runtime's own profiler has them. Convolutions in groups are told from others.
 """
 
 from __future__ import annotations
@@ -14,42 +14,43 @@ from pathlib import Path
 
 import contest
 import harness
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor
 
-from greenedge.cost.flops import count_costs
 from greenedge.device.processor import sums_are_exact
 from greenedge.inference.onnx_graphs import whole_graph
 from greenedge.inference.quantization import Quantizer
 from greenedge.reporting.tables import format_table
 
-CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
-
 
 def main() -> None:
     parser = harness.parser(__doc__, rounds=5)
+    parser.add_argument("--export", type=Path, action="append", default=[], help="the folder of an ONNX export")
     parser.add_argument("--size", type=int, default=64, help="pixels per side")
     parser.add_argument("--batch", type=int, default=64, help="images per run")
     options = parser.parse_args()
-    network, images = contest.make_network(options.size), contest.make_images(options.size, [options.batch])
-    graphs = {"float32": whole_graph(network)}
-    with Quantizer(graphs["float32"], images[:32].numpy(), 8 if sums_are_exact() else 7) as quantizer:
-        graphs["int8"] = quantizer.quantize()
-
-    batch = images[: options.batch]
-    found = {
-        precision: profile(graph.SerializeToString(), batch, options.rounds) for precision, graph in graphs.items()
-    }
+    images = contest.make_images(options.size, [options.batch])[: options.batch]
+    graphs = {folder.name: (folder / "network.onnx").read_bytes() for folder in options.export}
+    found = {name: profile(graph, images, options.rounds) for name, graph in (graphs or resnet50(images)).items()}
     if options.json:
         print(json.dumps(found, indent=2))
         return
-    multiply_adds = count_costs(network).exits[-1].gflops * options.batch
-    for precision, seconds in found.items():
-        total, convolutions = sum(seconds.values()), sum(seconds.get(each, 0.0) for each in CONVOLUTIONS)
-        print(f"\n{precision}: {total:.3f} s; convolutions {multiply_adds / convolutions:.0f} G multiply-adds a second")
-        by_share = sorted(seconds.items(), key=lambda each: -each[1])
-        print(format_table(["operator", "s", "%"], [[n, f"{s:.4f}", f"{100 * s / total:.1f}"] for n, s in by_share]))
+    for name, seconds in found.items():
+        total = sum(seconds.values())
+        rows = [
+            [n, f"{s:.4f}", f"{100 * s / total:.1f}"] for n, s in sorted(seconds.items(), key=lambda each: -each[1])
+        ]
+        print(f"\n{name}: {total:.3f} s", format_table(["operator", "s", "%"], rows), sep="\n")
+
+
+def resnet50(images: Tensor) -> dict[str, bytes]:
+    """Its whole graph in both precisions, for images of this size."""
+    graph = whole_graph(contest.make_network(images.shape[-1]))
+    with Quantizer(graph, images[:32].numpy(), 8 if sums_are_exact() else 7) as quantizer:
+        quantized = quantizer.quantize()
+    return {"float32": graph.SerializeToString(), "int8": quantized.SerializeToString()}
 
 
 def profile(graph: bytes, images: Tensor, rounds: int) -> dict[str, float]:
@@ -59,20 +60,27 @@ def profile(graph: bytes, images: Tensor, rounds: int) -> dict[str, float]:
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.enable_profiling = True
         settings.profile_file_prefix = str(Path(folder) / "profile")
+        settings.optimized_model_filepath = str(Path(folder) / "optimized.onnx")  # whose nodes the profiler names
         session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
         inputs = {session.get_inputs()[0].name: images.numpy()}
         for _ in range(rounds + 1):
             session.run(None, inputs)
         events = json.loads(Path(session.end_profiling()).read_text())
+        kinds = {node.name: _kind(node) for node in onnx.load(settings.optimized_model_filepath).graph.node}
 
     runs: list[defaultdict[str, float]] = []
     for event in sorted(events, key=lambda each: each["ts"]):
         if event["name"] == "model_run":
             runs.append(defaultdict(float))
         elif event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            runs[-1][event["args"]["op_name"]] += event["dur"] / 1e6
+            runs[-1][kinds[event["name"].removesuffix("_kernel_time")]] += event["dur"] / 1e6
     counted = runs[1:]  # the first warms the caches
     return {name: statistics.median(run[name] for run in counted) for name in counted[0]}
+
+
+def _kind(node: onnx.NodeProto) -> str:
+    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return f"{node.op_type}, {groups} groups" if groups > 1 else str(node.op_type)
 
 
 if __name__ == "__main__":
