@@ -15,15 +15,14 @@ import baselines
 import contest
 import harness
 import torch
+from eight_bits import in_8_bits
 from torch import Tensor
 
 from greenedge.cost.flops import count_costs
-from greenedge.device.processor import sums_are_exact
 from greenedge.exits.policy import ExitPolicy
 from greenedge.inference import Engine
 from greenedge.inference.exported import open_graphs
 from greenedge.inference.onnx_graphs import whole_graph
-from greenedge.inference.quantization import Quantizer
 from greenedge.inference.runtimes import RUNTIMES, is_installed
 from greenedge.models.entropy import entropy
 from greenedge.models.multi_exit import MultiExitNetwork
@@ -55,9 +54,8 @@ def _contenders(images: Tensor, image_size: int) -> dict[str, Callable[[Tensor],
     pytorch = Engine(network, ExitPolicy("entropy", STAY), precision="float32")
     pytorch.autotune()
     engines = {"pytorch_float32": pytorch}
-    graphs = {"float32": whole_graph(network)}
-    with Quantizer(graphs["float32"], images[:32].numpy(), 8 if sums_are_exact() else 7) as quantizer:
-        graphs["int8"] = quantizer.quantize()
+    graph = whole_graph(network)
+    graphs = {"float32": graph, "int8": in_8_bits(graph, images)}
     gflops = torch.tensor([each.gflops for each in count_costs(network).exits], dtype=torch.float64)
     for runtime in filter(is_installed, RUNTIMES):
         for precision, graph in graphs.items():

@@ -17,11 +17,10 @@ import harness
 import onnx
 import onnxruntime
 import torch
+from eight_bits import in_8_bits
 from torch import Tensor
 
-from greenedge.device.processor import sums_are_exact
 from greenedge.inference.onnx_graphs import whole_graph
-from greenedge.inference.quantization import Quantizer
 from greenedge.reporting.tables import format_table
 
 
@@ -48,9 +47,7 @@ def main() -> None:
 def resnet50(images: Tensor) -> dict[str, bytes]:
     """Its whole graph in both precisions, for images of this size."""
     graph = whole_graph(contest.make_network(images.shape[-1]))
-    with Quantizer(graph, images[:32].numpy(), 8 if sums_are_exact() else 7) as quantizer:
-        quantized = quantizer.quantize()
-    return {"float32": graph.SerializeToString(), "int8": quantized.SerializeToString()}
+    return {"float32": graph.SerializeToString(), "int8": in_8_bits(graph, images).SerializeToString()}
 
 
 def profile(graph: bytes, images: Tensor, rounds: int) -> dict[str, float]:
